@@ -1,0 +1,42 @@
+"""scikit-learn's handwritten digits: every stage on real images, on a laptop, with nothing to download.
+
+    python -m semiprune_jax.main --config=configs/digits.py --workdir=runs/digits
+
+1,437 images of 8x8 pixels, 143 of them labelled; 360 to test.
+"""
+
+from semiprune_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.data.source = "digits"
+    config.data.image_size = 8
+    config.data.mean = (0.305, 0.305, 0.305)
+    config.data.std = (0.377, 0.377, 0.377)
+    config.data.flip = False  # a mirrored digit is another one, or none
+    config.data.oracle = True
+
+    config.model.fixmatch = "wrn_10_1"  # three blocks of 16, 32 and 64 channels
+    config.model.proxy = "resnet8"
+    config.model.retrain = "resnet8"
+
+    config.fixmatch.steps = 300
+    config.fixmatch.batch_size = 32
+    config.fixmatch.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
+    config.fixmatch.bn_momentum = 0.95
+    config.fixmatch.eval_every_steps = 100
+
+    config.proxy.epochs = 30
+    config.proxy.eval_every_epochs = 10
+
+    config.select.keep = (0.5, 0.3, 0.1)
+    config.select.semi_aum.cutoff = (0.0, 0.1, 0.4)
+    config.select.semi_dual.horizon = 30
+    config.select.semi_dual.c_d = 4.0
+
+    config.retrain.epochs = 40
+    config.retrain.seeds = (0, 1, 2)
+    config.retrain.full = True
+    config.retrain.labelled_only = True
+    return config

@@ -1,0 +1,286 @@
+"""Views of images: weak, strong (RandAugment, then Cutout) and evaluation. Pure functions, run on the device.
+
+One image at a time: uint8 [H, W, 3] in, float32 [H, W, 3] normalised out, everything random from one key.
+``views`` maps such a function over a batch so that each image runs its own operations only: in a sequential map
+on CPU (a ``vmap`` of ``switch`` runs all fourteen branches, fifty times slower), in one vectorised pass elsewhere.
+
+The fourteen operations are Pillow's arithmetic on uint8 RGB, with USB's ranges (methods of
+``semilearn/datasets/augmentation/randaugment.py``): three drawn with replacement, each with a fresh magnitude,
+and always Cutout after them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Image = jax.Array  # u8[H, W, 3] or f32[H, W, 3]
+View = Callable[[jax.Array, Image], Image]
+
+CUTOUT_FILL = (125, 123, 114)
+
+
+class Recipe(NamedTuple):
+    """What the views of one pool share."""
+
+    mean: tuple[float, ...]  # of each channel, images in [0, 1]
+    std: tuple[float, ...]
+    padding: float  # reflected border of the crop, as a fraction of the side: floor(side * padding) pixels
+    flip: bool  # whether left and right may be exchanged
+    operations: int = 3  # RandAugment operations of the strong view
+
+
+def evaluation_view(recipe: Recipe) -> View:
+    """The image as it is, normalised. The key is not used."""
+    return lambda key, image: normalise(image, recipe.mean, recipe.std)
+
+
+def weak_view(recipe: Recipe) -> View:
+    """Reflect-pad, random crop back to size, horizontal flip with probability 1/2 if allowed, normalise."""
+    return lambda key, image: normalise(crop_flip(key, image, recipe), recipe.mean, recipe.std)
+
+
+def strong_view(recipe: Recipe) -> View:
+    """An independent weak crop and flip, then RandAugment, Cutout, normalise."""
+
+    def view(key: jax.Array, image: Image) -> Image:
+        crop_key, ops_key, cutout_key = jax.random.split(key, 3)
+        image = crop_flip(crop_key, image, recipe)
+        image = random_operations(ops_key, image, recipe.operations)
+        return normalise(random_cutout(cutout_key, image), recipe.mean, recipe.std)
+
+    return view
+
+
+def views(view: View, *, sequential: bool) -> View:
+    """``view`` over a batch: (keys [B], images u8[B, H, W, 3]) -> f32[B, H, W, 3]."""
+    if sequential:
+        return lambda keys, images: jax.lax.map(lambda pair: view(*pair), (keys, images))
+    return jax.vmap(view)
+
+
+def normalise(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Image:
+    """(image / 255 - mean) / std of each channel, in float32."""
+    return (image.astype(jnp.float32) / 255.0 - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def crop_flip(key: jax.Array, image: Image, recipe: Recipe) -> Image:
+    """Random crop of the reflected-padded image and random flip, as one gather per axis."""
+    height, width = image.shape[:2]
+    pad_y, pad_x = int(height * recipe.padding), int(width * recipe.padding)
+    offset_key, flip_key = jax.random.split(key)
+    offset = jax.random.randint(offset_key, (2,), 0, jnp.array([2 * pad_y + 1, 2 * pad_x + 1]))
+    rows = _reflect(jnp.arange(height) + offset[0] - pad_y, height)
+    columns = _reflect(jnp.arange(width) + offset[1] - pad_x, width)
+    if recipe.flip:
+        columns = jnp.where(jax.random.bernoulli(flip_key), columns[::-1], columns)
+    return image[rows[:, None], columns[None, :]]
+
+
+def random_operations(key: jax.Array, image: Image, count: int) -> Image:
+    """``count`` operations drawn with replacement, each with its own magnitude."""
+    which_key, magnitude_key = jax.random.split(key)
+    which = jax.random.randint(which_key, (count,), 0, len(OPERATIONS))
+    magnitude = jax.random.uniform(magnitude_key, (count,))
+    for i in range(count):
+        image = apply_operation(which[i], image, magnitude[i])
+    return image
+
+
+def apply_operation(which: jax.Array, image: Image, magnitude: jax.Array) -> Image:
+    """The ``which``-th of OPERATIONS at ``magnitude`` in [0, 1), which spans the operation's own range."""
+
+    def branch(operation: Operation):
+        low, high = operation.range
+        return lambda image, m: operation.function(image, low + m * (high - low)).astype(jnp.uint8)
+
+    return jax.lax.switch(which, [branch(op) for op in OPERATIONS.values()], image, magnitude)
+
+
+def random_cutout(key: jax.Array, image: Image) -> Image:
+    """Cutout with a side uniform in 0 .. half the width and a centre uniform over the image."""
+    side, x, y = jax.random.uniform(key, (3,))
+    return cutout(image, side * 0.5, x * image.shape[1], y * image.shape[0])
+
+
+def cutout(image: Image, fraction: jax.Array, x: jax.Array, y: jax.Array) -> Image:
+    """Fills a box of side ``fraction * W`` pixels centred at (x, y), as Pillow draws it.
+
+    Left and top are clamped to the image *before* right and bottom are measured from them, so boxes at the left
+    or top border keep their side; Pillow's rectangles include their end pixels.
+    """
+    height, width = image.shape[:2]
+    side = fraction * width
+    left = jnp.floor(jnp.maximum(0.0, x - side / 2))
+    top = jnp.floor(jnp.maximum(0.0, y - side / 2))
+    right = jnp.floor(jnp.minimum(width, left + side))
+    bottom = jnp.floor(jnp.minimum(height, top + side))
+    column, row = jnp.arange(width), jnp.arange(height)
+    inside_x = (column >= left) & (column <= right)
+    inside_y = (row >= top) & (row <= bottom)
+    inside = inside_y[:, None, None] & inside_x[None, :, None] & (fraction > 0)
+    return jnp.where(inside, jnp.array(CUTOUT_FILL, image.dtype), image)
+
+
+# The fourteen operations: (u8[H, W, 3], value in the operation's own units) -> [H, W, 3] in 0..255.
+
+
+def auto_contrast(image: Image, value: jax.Array) -> Image:
+    """Stretches each channel from its minimum and maximum to 0 and 255; a constant channel stays."""
+    del value
+    x = image.astype(jnp.int32)
+    low, high = jnp.min(x, axis=(0, 1)), jnp.max(x, axis=(0, 1))
+    stretched = (x - low) * 255 // jnp.maximum(high - low, 1)
+    return jnp.where(high > low, stretched, x)
+
+
+def brightness(image: Image, value: jax.Array) -> Image:
+    """Blend with black."""
+    return _blend(jnp.zeros((), jnp.float32), image, value)
+
+
+def color(image: Image, value: jax.Array) -> Image:
+    """Blend with the grey version."""
+    return _blend(_grey(image)[:, :, None].astype(jnp.float32), image, value)
+
+
+def contrast(image: Image, value: jax.Array) -> Image:
+    """Blend with the constant image of the mean grey value."""
+    grey = _grey(image)
+    # floor(mean + 1/2) in integers: a float32 sum of a large image would lose digits.
+    mean = (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
+    return _blend(mean.astype(jnp.float32), image, value)
+
+
+def equalize(image: Image, value: jax.Array) -> Image:
+    """Equalises each channel's histogram."""
+    del value
+
+    def channel(x: jax.Array) -> jax.Array:
+        # Integer adds: the slow repeated-index scatter of some GPU builds concerns floats.
+        histogram = jnp.zeros(256, jnp.int32).at[x.ravel()].add(1)
+        step = (x.size - histogram[jnp.max(x)]) // 255
+        below = jnp.cumsum(histogram) - histogram
+        table = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
+        return jnp.where(step > 0, table[x], x)
+
+    return jax.vmap(channel, in_axes=2, out_axes=2)(image.astype(jnp.int32))
+
+
+def identity(image: Image, value: jax.Array) -> Image:
+    """The image."""
+    del value
+    return image
+
+
+def posterize(image: Image, value: jax.Array) -> Image:
+    """Keeps the int(value) high bits of each channel."""
+    dropped = 8 - jnp.maximum(jnp.floor(value).astype(jnp.int32), 1)
+    x = image.astype(jnp.int32)
+    return (x >> dropped) << dropped
+
+
+def rotate(image: Image, value: jax.Array) -> Image:
+    """Rotates counter-clockwise by ``value`` degrees about the centre."""
+    height, width = image.shape[:2]
+    cos, sin = jnp.cos(jnp.deg2rad(value)), jnp.sin(jnp.deg2rad(value))
+    x, y = width / 2.0, height / 2.0
+    # Pillow's matrix for angle -value, translated so that the centre stays.
+    return _affine(image, (cos, -sin, x - x * cos + y * sin), (sin, cos, y - x * sin - y * cos))
+
+
+def sharpness(image: Image, value: jax.Array) -> Image:
+    """Blend with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13; the border is not smoothed."""
+    x = image.astype(jnp.int32)
+    height, width = x.shape[:2]
+    if min(height, width) < 3:
+        return image
+    total = sum(x[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)) + 4 * x[1:-1, 1:-1]
+    smooth = x.at[1:-1, 1:-1].set((2 * total + 13) // 26)
+    return _blend(smooth.astype(jnp.float32), image, value)
+
+
+def shear_x(image: Image, value: jax.Array) -> Image:
+    """Reads each pixel from x + value * y."""
+    return _affine(image, (1.0, value, 0.0), (0.0, 1.0, 0.0))
+
+
+def shear_y(image: Image, value: jax.Array) -> Image:
+    """Reads each pixel from y + value * x."""
+    return _affine(image, (1.0, 0.0, 0.0), (value, 1.0, 0.0))
+
+
+def solarize(image: Image, value: jax.Array) -> Image:
+    """Inverts values at or above the threshold."""
+    return jnp.where(image < value, image, 255 - image)
+
+
+def translate_x(image: Image, value: jax.Array) -> Image:
+    """Reads each pixel from x + value * W."""
+    return _affine(image, (1.0, 0.0, value * image.shape[1]), (0.0, 1.0, 0.0))
+
+
+def translate_y(image: Image, value: jax.Array) -> Image:
+    """Reads each pixel from y + value * H."""
+    return _affine(image, (1.0, 0.0, 0.0), (0.0, 1.0, value * image.shape[0]))
+
+
+class Operation(NamedTuple):
+    function: Callable[[Image, jax.Array], Image]
+    range: tuple[float, float]
+
+
+OPERATIONS: dict[str, Operation] = {
+    "AutoContrast": Operation(auto_contrast, (0.0, 1.0)),
+    "Brightness": Operation(brightness, (0.05, 0.95)),
+    "Color": Operation(color, (0.05, 0.95)),
+    "Contrast": Operation(contrast, (0.05, 0.95)),
+    "Equalize": Operation(equalize, (0.0, 1.0)),
+    "Identity": Operation(identity, (0.0, 1.0)),
+    "Posterize": Operation(posterize, (4.0, 8.0)),
+    "Rotate": Operation(rotate, (-30.0, 30.0)),
+    "Sharpness": Operation(sharpness, (0.05, 0.95)),
+    "ShearX": Operation(shear_x, (-0.3, 0.3)),
+    "ShearY": Operation(shear_y, (-0.3, 0.3)),
+    "Solarize": Operation(solarize, (0.0, 256.0)),
+    "TranslateX": Operation(translate_x, (-0.3, 0.3)),
+    "TranslateY": Operation(translate_y, (-0.3, 0.3)),
+}
+
+
+def _reflect(index: jax.Array, size: int) -> jax.Array:
+    """Indices past either end, mirrored about the first and last pixel (which are not repeated)."""
+    index = jnp.abs(index)
+    return jnp.where(index >= size, 2 * (size - 1) - index, index)
+
+
+def _grey(image: Image) -> jax.Array:
+    """i32[H, W]: Pillow's luma, ITU-R 601-2 in 16-bit fixed point."""
+    x = image.astype(jnp.int32)
+    return (x[:, :, 0] * 19595 + x[:, :, 1] * 38470 + x[:, :, 2] * 7471 + 0x8000) >> 16
+
+
+def _blend(degenerate: jax.Array, image: Image, value: jax.Array) -> Image:
+    """degenerate + value * (image - degenerate), truncated; value in [0, 1] cannot leave 0..255."""
+    return jnp.floor(degenerate + value * (image.astype(jnp.float32) - degenerate))
+
+
+def _affine(image: Image, to_x: tuple, to_y: tuple) -> Image:
+    """Nearest-neighbour transform with black fill; (a, b, c) reads from a x + b y + c at pixel centres.
+
+    16.16 fixed point as Pillow's, so that both round the same way.
+    """
+    height, width = image.shape[:2]
+
+    def fixed(value) -> jax.Array:
+        return jnp.floor(jnp.asarray(value, jnp.float32) * 65536.0 + 0.5).astype(jnp.int32)
+
+    def source(a, b, c) -> jax.Array:
+        start = fixed(c + a * 0.5 + b * 0.5)
+        return (start + fixed(a) * jnp.arange(width) + fixed(b) * jnp.arange(height)[:, None]) >> 16
+
+    x, y = source(*to_x), source(*to_y)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    read = image[jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)]
+    return jnp.where(inside[:, :, None], read, jnp.zeros((), image.dtype))

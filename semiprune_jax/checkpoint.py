@@ -1,0 +1,87 @@
+"""Checkpoints over Orbax (v1 API). The only module that imports orbax."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from semiprune_jax.errors import DataError
+
+
+def _v1():
+    from orbax.checkpoint import v1  # heavy, and not needed by --help
+
+    return v1
+
+
+class Checkpoints:
+    """The checkpoints of one training in one directory, numbered by step, the newest two kept."""
+
+    def __init__(self, directory: Path):
+        ocp = _v1()
+        self.directory = Path(directory).absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            # When to save is the loop's decision.
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=ocp.training.preservation_policies.LatestN(2),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._checkpointer.close()
+
+    def save(self, step: int, tree: Any) -> None:
+        """Saves a tree of arrays as the checkpoint of ``step``; on the disk when this returns."""
+        self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
+
+    def latest(self) -> int | None:
+        """The newest step saved."""
+        newest = self._checkpointer.latest
+        return None if newest is None else newest.step
+
+    def restore(self, like: Any) -> Any:
+        """The newest checkpoint, in the structure, types and shardings of ``like``.
+
+        Raises:
+          DataError: its arrays are not those of ``like``.
+        """
+        step = self.latest()
+        # Orbax's own refusal names neither the array nor its shape, so compare first.
+        saved = self._checkpointer.checkpointables_metadata(step).metadata["tree"]
+        _compare(saved, like, self.directory / str(step))
+        return self._checkpointer.load_checkpointables(step, {"tree": _abstract(like)})["tree"]
+
+
+def save(path: Path, tree: Any) -> None:
+    """Saves one tree of arrays as a directory, replacing what is there."""
+    _v1().save(Path(path).absolute(), tree, overwrite=True)
+
+
+def restore(path: Path, like: Any) -> Any:
+    """A tree saved by ``save``, in the structure of ``like``."""
+    return _v1().load(Path(path).absolute(), _abstract(like))
+
+
+def _abstract(tree: Any) -> Any:
+    def leaf(x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x
+
+    return jax.tree.map(leaf, tree)
+
+
+def _compare(saved: Any, like: Any, path: Path) -> None:
+    def shapes(tree: Any) -> dict[str, tuple]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {jax.tree_util.keystr(key, simple=True, separator="/"): tuple(x.shape) for key, x in leaves}
+
+    got, expected = shapes(saved), shapes(like)
+    if got != expected:
+        name = sorted(key for key in got.keys() | expected.keys() if got.get(key) != expected.get(key))[0]
+        raise DataError(
+            f"checkpoint {path} holds {name} of shape {got.get(name)}, this run has {expected.get(name)}; "
+            "it belongs to another run: use another --workdir, or --overwrite"
+        )

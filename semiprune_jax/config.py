@@ -1,0 +1,274 @@
+"""Every setting of a run, once, with its default and meaning; and the check that they fit together.
+
+The defaults are the paper's CIFAR-10 recipe. A file in ``configs/`` starts from ``base_config()`` and sets what is
+different. Importing this module imports neither JAX nor the rest of the package.
+"""
+
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from semiprune_jax.errors import ConfigError
+
+
+def base_config() -> ConfigDict:
+    """All fields with their defaults. Batch sizes are global, whatever the number of devices."""
+    config = ConfigDict()
+    config.seed = 0  # of everything but the retrainings, which have select.seeds and retrain.seeds
+
+    config.data = data = ConfigDict()
+    data.source = "digits"  # digits | arrays (an .npz) | folder (of images)
+    data.path = ""  # arrays: the .npz file. folder: class folders, or images together with data.labels_csv
+    data.test_path = ""  # folder: class folders of the test set; empty: no test set, unless test_fraction
+    data.labels_csv = ""  # folder: columns path,label (label may be blank); empty: class folders
+    data.test_fraction = 0.0  # part of the labelled examples set apart for testing where there is no test set
+    data.image_size = 32  # pixels; images of other sizes are resized to a square (bilinear)
+    data.decoder = "pillow"  # pillow | fast (simplejpeg for JPEG, extra fast-decode; may differ by a grey level)
+    data.mean = (0.485, 0.456, 0.406)  # of each channel in [0, 1]; FixMatch in USB uses ImageNet's for CIFAR-10
+    data.std = (0.229, 0.224, 0.225)
+    data.padding = 0.125  # reflected border of random crops, as a fraction of the side
+    data.flip = True  # whether left and right may be exchanged; not for digits or text
+    data.oracle = False  # benchmark: keep the true labels beside the budget, to measure with and to retrain on
+
+    config.label = label = ConfigDict()
+    label.budget = 0.1  # labels a run may use: a fraction below 1, or a count
+    label.rule = "per_class"  # per_class | uniform | given (all that the source has)
+
+    config.model = model = ConfigDict()
+    model.fixmatch = "wrn_28_2"  # wrn_<depth>_<width> | resnet18 | resnet8
+    model.proxy = "resnet18"
+    model.retrain = "resnet18"
+    model.wide_resnet = "usb"  # usb: conv1 of stages 2 and 3 reads the raw input | tf: the activated one
+
+    config.fixmatch = fixmatch = ConfigDict()
+    fixmatch.steps = 11_100  # 100 passes of a pool of 50,000 at mu * batch_size = 448
+    fixmatch.batch_size = 64  # labelled examples of a step
+    fixmatch.mu = 7  # unlabelled examples to each labelled one
+    fixmatch.threshold = 0.95  # probability from which on a pseudo-label counts
+    fixmatch.unsupervised_weight = 1.0  # lambda_u; 0 trains on the labelled examples alone
+    fixmatch.operations = 3  # RandAugment operations of a strong view
+    fixmatch.learning_rate = 0.03  # peak of the 7/16 cosine
+    fixmatch.momentum = 0.9
+    fixmatch.nesterov = True
+    fixmatch.weight_decay = 5e-4  # of matrices and kernels only
+    fixmatch.ema_decay = 0.999  # of the evaluated parameters; ruins runs of fewer than a few thousand steps
+    fixmatch.bn_momentum = 0.999  # part of the old running statistics kept (PyTorch's 1 - momentum); as ema_decay
+    fixmatch.eval_every_steps = 1000  # on the test set, where there is one
+
+    config.proxy = _supervised_recipe()
+    config.proxy.record_entropy = False  # adds 4 bytes an example and epoch, and the entropy score
+
+    config.score = score = ConfigDict()
+    score.window = 10  # epochs of a DUAL or Dyn-Unc window
+    score.exponent = 1.0  # of DUAL's standard deviation
+    score.first = 0  # EL2N: first epoch summed
+    score.last = 10  # EL2N: epoch it ends before (10: CCS, ELFS; 20: SemiPrune on CIFAR; 11: on ImageNet)
+
+    config.select = select = ConfigDict()
+    select.names = ("random", "semi_aum", "semi_dual")  # which of the selections below to make, ...
+    select.keep = (0.7, 0.5, 0.3, 0.2, 0.1)  # ... each at each of these kept fractions
+    select.random = selection(selector="random")
+    # Cutoffs of the paper's table 9 for CIFAR-10, one a kept fraction.
+    select.semi_aum = selection(selector="double_end", score="aum", cutoff=(0.0, 0.0, 0.1, 0.2, 0.4))
+    select.semi_dual = selection(selector="beta", score="dual", horizon=30, c_d=5.5)
+    select.ccs = selection(selector="stratified", score="aum", cutoff=(0.0, 0.0, 0.1, 0.2, 0.3))
+    select.hardest = selection(selector="top", score="aum")
+    select.dual_hardest = selection(selector="top", score="dual", horizon=30)
+
+    config.retrain = retrain = _supervised_recipe()
+    retrain.seeds = (0,)  # one network each
+    retrain.batch_rule = "paper"  # paper: half the batch at 80% pruned, a quarter at 90% | fixed
+    retrain.full = False  # also train on the whole pool
+    retrain.labelled_only = False  # also train on the label budget alone
+    retrain.save_model = True  # parameters of the last epoch, in retrain/<run>/model
+
+    config.report = report = ConfigDict()
+    report.examples = 8  # images in each row of the example grid
+    report.wandb_project = ""  # also log to Weights & Biases (extra wandb)
+
+    config.runtime = runtime = ConfigDict()  # changes nothing in the results but rounding
+    runtime.parallel = "jit"  # jit | pmap
+    runtime.devices = 0  # how many to use; 0: all
+    runtime.compute_dtype = "auto"  # auto (bfloat16 on GPU and TPU, float32 on CPU) | float32 | bfloat16
+    runtime.steps_per_dispatch = 0  # training steps in one program; 0: 1 on CPU, 16 elsewhere
+    runtime.deterministic = False  # GPU: only deterministic kernels
+    runtime.log_every_steps = 50
+    runtime.checkpoint_every_steps = 0  # 0: chosen so that at least 15 s lie between two
+    return config
+
+
+def selection(
+    *,
+    selector: str,
+    score: str = "aum",
+    horizon: int = 0,
+    cutoff: tuple[float, ...] = (0.0,),
+    c_d: float = 4.0,
+    concentration: float = 15.0,
+    form: str = "code",
+    strata: int = 50,
+    end: str = "hard",
+) -> ConfigDict:
+    """One named selection.
+
+    Args:
+      selector: random | top | double_end | beta | stratified.
+      score: aum | dual | forgetting | el2n | correctness | dyn_unc | mean_probability | entropy.
+      horizon: epochs that dual, mean_probability and beta look at; 0: all that were recorded.
+      cutoff: double_end, stratified: fraction of the pool dropped at the hard end; one, or one a kept fraction.
+      c_d: beta: how fast the preference moves from uncertain to easy examples as more is pruned.
+      concentration: beta: C.
+      form: beta: code (a = C + 1 - b, what DUAL's numbers were made with) | paper (a = C - b).
+      strata: stratified: how many.
+      end: top: which end of the score is kept, hard | easy.
+    """
+    return ConfigDict(locals())
+
+
+def _supervised_recipe() -> ConfigDict:
+    """Fields that the proxy and the retrainings share: SemiPrune's CIFAR recipe."""
+    recipe = ConfigDict()
+    recipe.epochs = 200
+    recipe.batch_size = 128
+    recipe.learning_rate = 0.1  # peak of the per-step cosine
+    recipe.final_learning_rate = 1e-4  # its floor
+    recipe.momentum = 0.9
+    recipe.nesterov = True  # the other datasets' recipes: False
+    recipe.weight_decay = 5e-4  # of all parameters; the other datasets' recipes: 1e-4
+    recipe.bn_momentum = 0.9  # part of the old running statistics kept
+    recipe.eval_every_epochs = 10  # on the test set, where there is one
+    return recipe
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises one ConfigError that lists everything wrong with the values."""
+    problems: list[str] = []
+
+    def check(good: bool, field: str, expected: str) -> None:
+        if not good:
+            value: Any = config
+            for part in field.split("."):
+                value = value[part]
+            problems.append(f"config.{field} = {value!r}: expected {expected}")
+
+    def one_of(field: str, *allowed: str) -> None:
+        section, name = field.rsplit(".", 1)
+        check(_section(config, section)[name] in allowed, field, " | ".join(allowed))
+
+    def positive(section: str, *names: str) -> None:
+        for name in names:
+            check(_section(config, section)[name] > 0, f"{section}.{name}", "more than 0")
+
+    def fraction(field: str, *, below_one: bool = True) -> None:
+        section, name = field.rsplit(".", 1)
+        value = _section(config, section)[name]
+        check(0 <= value < 1 if below_one else 0 <= value <= 1, field, f"0 <= x <{'' if below_one else '='} 1")
+
+    data, select = config.data, config.select
+    check(isinstance(config.seed, int) and config.seed >= 0, "seed", "a whole number, 0 or more")
+    one_of("data.source", "digits", "arrays", "folder")
+    one_of("data.decoder", "pillow", "fast")
+    if data.source != "digits":
+        check(bool(data.path), "data.path", f"where the data lies, for data.source = {data.source!r}")
+    positive("data", "image_size")
+    fraction("data.padding")
+    fraction("data.test_fraction")
+    check(len(data.mean) == 3, "data.mean", "3 numbers, one a channel")
+    check(len(data.std) == 3 and all(s > 0 for s in data.std), "data.std", "3 positive numbers, one a channel")
+    positive("label", "budget")
+    one_of("label.rule", "per_class", "uniform", "given")
+    one_of("model.wide_resnet", "usb", "tf")
+
+    positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")
+    check(config.fixmatch.operations >= 0, "fixmatch.operations", "0 or more")
+    check(config.fixmatch.unsupervised_weight >= 0, "fixmatch.unsupervised_weight", "0 or more")
+    fraction("fixmatch.threshold", below_one=False)
+    for field in ("fixmatch.momentum", "fixmatch.ema_decay", "fixmatch.bn_momentum"):
+        fraction(field)
+    for section in ("proxy", "retrain"):
+        positive(section, "epochs", "batch_size", "learning_rate", "eval_every_epochs")
+        fraction(f"{section}.momentum")
+        fraction(f"{section}.bn_momentum")
+    epochs = config.proxy.epochs
+    check(1 <= config.score.window <= epochs, "score.window", f"1 .. proxy.epochs = {epochs}")
+    check(0 <= config.score.first < config.score.last <= epochs, "score.last", f"score.first < x <= proxy.epochs = {epochs}")
+
+    check(len(select.keep) > 0 and all(0 < k <= 1 for k in select.keep), "select.keep", "fractions kept, each in (0, 1]")
+    for name in select.names:
+        if name not in select or not isinstance(select[name], ConfigDict):
+            known = ", ".join(key for key, value in select.items() if isinstance(value, ConfigDict))
+            problems.append(f"config.select.names holds {name!r}: expected some of {known}")
+            continue
+        _check_selection(config, name, one_of, check)
+    check(len(config.retrain.seeds) > 0, "retrain.seeds", "at least one seed")
+    one_of("retrain.batch_rule", "paper", "fixed")
+    one_of("runtime.parallel", "jit", "pmap")
+    one_of("runtime.compute_dtype", "auto", "float32", "bfloat16")
+    positive("runtime", "log_every_steps")
+    for name in ("devices", "steps_per_dispatch", "checkpoint_every_steps"):
+        check(config.runtime[name] >= 0, f"runtime.{name}", "0 or more")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _check_selection(config: ConfigDict, name: str, one_of, check) -> None:
+    spec, field, keep = config.select[name], f"select.{name}", config.select.keep
+    one_of(f"{field}.selector", "random", "top", "double_end", "beta", "stratified")
+    one_of(
+        f"{field}.score",
+        *("aum", "dual", "forgetting", "el2n", "correctness", "dyn_unc", "mean_probability", "entropy"),
+    )
+    one_of(f"{field}.form", "code", "paper")
+    one_of(f"{field}.end", "hard", "easy")
+    epochs = config.proxy.epochs
+    # Only what the selector uses must fit this run: a base config's unused horizon must not get in the way.
+    if spec.selector == "beta" or spec.score in ("dual", "mean_probability"):
+        check(0 <= spec.horizon <= epochs, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}")
+        if spec.score == "dual" and spec.horizon:
+            check(spec.horizon >= config.score.window, f"{field}.horizon", f"score.window = {config.score.window} or more")
+    if spec.score == "entropy" and spec.selector != "random":
+        check(config.proxy.record_entropy, "proxy.record_entropy", f"True, since config.{field} selects by entropy")
+    if spec.selector in ("double_end", "stratified"):
+        fits = len(spec.cutoff) in (1, len(keep))
+        check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
+        for k in keep if fits else ():
+            cutoff = cutoff_at(spec, keep, k)
+            good = cutoff >= 0 and cutoff + k <= 1 + 1e-9
+            check(good, f"{field}.cutoff", f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
+    if spec.selector == "beta":
+        check(spec.c_d > 0, f"{field}.c_d", "more than 0")
+        check(spec.concentration > 0, f"{field}.concentration", "more than 0")
+    check(spec.strata >= 1, f"{field}.strata", "1 or more")
+
+
+def cutoff_at(spec: ConfigDict, keep: tuple[float, ...], k: float) -> float:
+    """The cutoff of a selection at the kept fraction ``k`` of ``keep``."""
+    return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
+
+
+def settings(section: ConfigDict, *without: str) -> dict[str, Any]:
+    """A section as plain values, for fingerprints and manifests, less the named fields."""
+    plain = {key: value for key, value in section.to_dict().items() if key not in without}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def paper_batch_size(batch_size: int, keep: float, rule: str) -> int:
+    """The retraining batch at a kept fraction: halved at 80% pruned, quartered at 90% (SemiPrune table 8)."""
+    if rule == "fixed" or keep > 0.2 + 1e-9:
+        return batch_size
+    return max(1, math.floor(batch_size / (4 if keep <= 0.1 + 1e-9 else 2)))
+
+
+def _section(config: ConfigDict, dotted: str) -> ConfigDict:
+    for part in dotted.split("."):
+        config = config[part]
+    return config

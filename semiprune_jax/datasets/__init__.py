@@ -1,0 +1,77 @@
+"""Pools of images behind one interface: keys, labels where known, and pixels by id."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from semiprune_jax.datasets import arrays, folder
+from semiprune_jax.datasets.budget import per_class_sizes
+from semiprune_jax.datasets.split import Dataset, Split
+from semiprune_jax.errors import DataError
+from semiprune_jax.randomness import hash_keys
+
+__all__ = ["Dataset", "Split", "load"]
+
+
+def load(
+    source: str,
+    *,
+    path: str = "",
+    test_path: str = "",
+    labels_csv: str = "",
+    test_fraction: float = 0.0,
+    image_size: int,
+    decoder: str = "pillow",
+    seed: int = 0,
+) -> Dataset:
+    """The named source: "digits", "arrays" (an .npz file) or "folder". Reads no pixels of a folder yet.
+
+    Args:
+      path, test_path, labels_csv: where the data lies, see ``config.data``.
+      test_fraction: part of the labelled examples that becomes the test set where the source has none.
+      image_size: pixels; other sizes are resized to a square.
+      decoder: "pillow" or "fast"; folders only.
+      seed: of the test draw.
+
+    Raises:
+      DataError: the data is missing, broken, or does not fit together.
+    """
+    if source == "digits":
+        dataset = arrays.digits(image_size)
+    elif source == "arrays":
+        dataset = arrays.npz(path, image_size)
+    else:
+        dataset = folder.scan(path, test_path, labels_csv, image_size, decoder)
+    if len(dataset.train.keys) == 0:
+        raise DataError(f"no images in {path}; name a folder or file that holds some")
+    if dataset.test is None and test_fraction > 0:
+        dataset = _set_apart(dataset, test_fraction, seed)
+    return dataset
+
+
+def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Moves a stratified, hash-drawn part of the labelled examples into a test set."""
+    pool = dataset.train
+    labelled = np.flatnonzero(pool.labels >= 0)
+    total = int(np.floor(fraction * len(labelled) + 1e-9))
+    if total < 1:
+        raise DataError(
+            f"data.test_fraction = {fraction:g} of {len(labelled)} labelled examples is none; "
+            "label more, raise it, or set it to 0 for no test set"
+        )
+    rank = labelled[np.argsort(hash_keys(seed, "test", [pool.keys[i] for i in labelled]), kind="stable")]
+    sizes = per_class_sizes(np.bincount(pool.labels[labelled]), total)
+    test = np.sort(np.concatenate([rank[pool.labels[rank] == c][:size] for c, size in enumerate(sizes)]))
+    train = np.setdiff1d(np.arange(len(pool.keys)), test)
+    return dataclasses.replace(dataset, train=_subset(pool, train), test=_subset(pool, test))
+
+
+def _subset(split: Split, rows: np.ndarray) -> Split:
+    def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
+        return split.read(rows[ids], progress)
+
+    keys: Sequence[str] = [split.keys[i] for i in rows]
+    content = hashlib.sha256(split.content.encode() + rows.tobytes()).hexdigest()
+    return Split(keys, split.labels[rows], content, read)

@@ -1,0 +1,92 @@
+"""Sources that are arrays: scikit-learn's digits and .npz files."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from semiprune_jax.datasets.budget import draw
+from semiprune_jax.datasets.decode import resize
+from semiprune_jax.datasets.split import Dataset, Split
+from semiprune_jax.errors import DataError
+
+DIGITS_TEST = 360
+
+
+def digits(image_size: int) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels: 1,437 to train on and 360 to test, stratified.
+
+    The split is drawn by hash, so it is the same with every version of scikit-learn.
+    """
+    from sklearn.datasets import load_digits  # seconds to import
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int32)
+    keys = [f"digits/{i:04d}" for i in range(len(labels))]
+    test = draw("per_class", labels, keys, DIGITS_TEST, seed=0)
+    train = np.setdiff1d(np.arange(len(labels)), test)
+
+    def split(rows: np.ndarray) -> Split:
+        return _split(images[rows], labels[rows], [keys[i] for i in rows], image_size)
+
+    return Dataset(tuple(str(name) for name in bunch.target_names), split(train), split(test), image_size)
+
+
+def npz(path: str, image_size: int) -> Dataset:
+    """A file of arrays, never pickled ones.
+
+    Arrays: x_train u8[N, H, W, 3] (or [N, H, W] for grey), y_train int[N] (-1: unknown), and optionally x_test,
+    y_test, classes (text [C]) and keys_train, keys_test (text [N]). Without ``classes`` the labels name them.
+
+    Raises:
+      DataError: something is missing or has another shape or type.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"data.path = {path!r} is not a file; expected an .npz with x_train and y_train")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except Exception as error:  # numpy raises a different type for each way a file can be broken
+        raise DataError(f"{path} cannot be read as .npz without pickled objects: {error}") from None
+    for name in ("x_train", "y_train"):
+        if name not in arrays:
+            raise DataError(f"{path} has no array {name!r}, only {', '.join(sorted(arrays)) or 'nothing'}")
+    largest = max(int(arrays[name].max(initial=-1)) for name in ("y_train", "y_test") if name in arrays)
+    classes = tuple(str(c) for c in arrays.get("classes", np.arange(largest + 1)))
+
+    def split(part: str) -> Split | None:
+        if f"x_{part}" not in arrays:
+            return None
+        x, y = arrays[f"x_{part}"], arrays.get(f"y_{part}")
+        if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
+            raise DataError(f"{path}: x_{part} is {x.dtype}{list(x.shape)}; expected uint8 [N, H, W, 3] or [N, H, W]")
+        if y is None or y.shape != (len(x),) or y.dtype.kind not in "iu":
+            got = "absent" if y is None else f"{y.dtype}{list(y.shape)}"
+            raise DataError(f"{path}: y_{part} is {got}; expected whole numbers [{len(x)}], -1 where unknown")
+        if len(y) and (y.min() < -1 or y.max() >= len(classes)):
+            raise DataError(f"{path}: y_{part} spans {y.min()}..{y.max()}; expected -1..{len(classes) - 1}")
+        keys = [str(key) for key in arrays.get(f"keys_{part}", [f"{part}/{i:07d}" for i in range(len(x))])]
+        if len(set(keys)) != len(x):
+            raise DataError(f"{path}: keys_{part} names {len(set(keys))} examples; expected {len(x)}, no two alike")
+        return _split(x, y.astype(np.int32), keys, image_size)
+
+    train = split("train")
+    assert train is not None
+    return Dataset(classes, train, split("test"), image_size)
+
+
+def _split(images: np.ndarray, labels: np.ndarray, keys: list[str], image_size: int) -> Split:
+    if images.ndim == 3:
+        images = images[..., None]
+
+    def read(ids: np.ndarray, progress=None) -> np.ndarray:
+        chosen = images[ids]
+        if chosen.shape[1:3] != (image_size, image_size):
+            chosen = np.stack([resize(image, image_size) for image in np.broadcast_to(chosen, (*chosen.shape[:3], 3))])
+        if progress:
+            progress(len(ids))
+        return np.ascontiguousarray(np.broadcast_to(chosen, (*chosen.shape[:3], 3)))
+
+    content = hashlib.sha256(images.tobytes() + labels.tobytes() + "\n".join(keys).encode()).hexdigest()
+    return Split(keys, labels, content, read)

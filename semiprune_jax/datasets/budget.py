@@ -1,0 +1,59 @@
+"""The label budget: which examples of a pool have their labels known."""
+
+import numpy as np
+
+from semiprune_jax.randomness import hash_keys
+
+RULES = ("per_class", "uniform", "given")
+
+
+def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.ndarray:
+    """ids, sorted i64: the examples whose labels a run may use.
+
+    Examples are ranked by hash(seed, key), so that images added later leave a draw's ranks as they were.
+
+    Args:
+      rule: "per_class": max(1, floor(f * n_c)) of each class, the rest by largest remainder; "uniform": the first
+        ranks of the pool; "given": every example that has a label, whatever the budget.
+      labels: i32[N], -1 where no label is known; the two drawing rules need all of them.
+      keys: N stable names.
+      budget: a fraction below 1, or a count.
+      seed: of the draw.
+
+    Raises:
+      ValueError: the rule is unknown, labels it needs are missing, or the budget is out of range.
+    """
+    if rule not in RULES:
+        raise ValueError(f"label rule {rule!r} is unknown; choose one of {', '.join(RULES)}")
+    labels = np.asarray(labels)
+    if rule == "given":
+        return np.flatnonzero(labels >= 0)
+    if np.any(labels < 0):
+        raise ValueError(
+            f"{int(np.sum(labels < 0))} of {len(labels)} examples have no label, so none can be drawn for them; "
+            "set label.rule='given' to use the labels there are"
+        )
+    n = len(labels)
+    total = int(np.floor(budget * n + 1e-9)) if budget < 1 else int(budget)
+    if not 1 <= total <= n:
+        raise ValueError(f"a budget of {budget:g} gives {total} labels of {n}; it must give between 1 and {n}")
+    rank = np.argsort(hash_keys(seed, "label", keys), kind="stable")
+    if rule == "uniform":
+        return np.sort(rank[:total])
+    sizes = per_class_sizes(np.bincount(labels), total)
+    return np.sort(np.concatenate([rank[labels[rank] == c][:size] for c, size in enumerate(sizes)]))
+
+
+def per_class_sizes(counts: np.ndarray, total: int) -> np.ndarray:
+    """i64[C]: labels drawn from each class of ``counts`` examples, ``total`` in all.
+
+    Each class gets max(1, floor(f * n_c)), what is left goes to the largest remainders; classes too small for
+    their share of a tiny budget still get their one label, so the sum may exceed ``total``.
+    """
+    counts = np.asarray(counts, np.int64)
+    share = total * counts / counts.sum()
+    sizes = np.minimum(np.maximum(np.floor(share + 1e-9).astype(np.int64), 1), counts)
+    remainder = np.where(sizes < counts, share - sizes, -np.inf)
+    for c in np.argsort(-remainder, kind="stable")[: max(0, total - int(sizes.sum()))]:
+        sizes[c] += 1
+    return sizes

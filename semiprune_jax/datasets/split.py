@@ -1,0 +1,31 @@
+"""What every source hands out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """One set of images. A row is an example's id; its key is the name that outlives the run."""
+
+    keys: Sequence[str]
+    labels: np.ndarray  # i32[N], -1 where the source knows none
+    content: str  # digest by which a changed split is noticed
+    # (ids i64[n], called with the number of images read so far) -> u8[n, S, S, 3]
+    read: Callable[..., np.ndarray]
+
+    def read_all(self, progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """u8[N, S, S, 3]."""
+        return self.read(np.arange(len(self.keys)), progress)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A pool, its test set if there is one, and the names of the classes."""
+
+    classes: tuple[str, ...]
+    train: Split
+    test: Split | None
+    image_size: int

@@ -1,0 +1,69 @@
+"""The per-example record of a training run, kept on the device and sharded over examples.
+
+One column a visit. No logits are stored: every score of ``scores.py`` is a function of these arrays, 13
+bytes an example and visit, so a run can be scored again without training.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class Dynamics:
+    """What one training run saw of every example: rows are examples, columns epochs."""
+
+    p_label: jax.Array  # f32[N, T], probability of the label trained on
+    p_other: jax.Array  # f32[N, T], largest probability of any other class
+    correct: jax.Array  # bool[N, T], the label was the most probable class
+    el2n: jax.Array  # f32[N, T], ||p - onehot(label)||_2
+    entropy: jax.Array | None = None  # f32[N, T], nats; recorded on request
+
+
+def init(n: int, epochs: int, *, entropy: bool = False) -> Dynamics:
+    """An all-zero record of ``n`` rows (padding included) and ``epochs`` columns."""
+    zeros = jnp.zeros((n, epochs), jnp.float32)
+    return Dynamics(
+        p_label=zeros,
+        p_other=zeros,
+        correct=jnp.zeros((n, epochs), bool),
+        el2n=zeros,
+        entropy=zeros if entropy else None,
+    )
+
+
+def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+    """The fields of ``Dynamics`` for one batch of logits [B, C] and labels i32[B]; each value is [B].
+
+    Probabilities are float32 softmax. Ties count as correct only when the label comes first, as argmax does.
+    EL2N is sqrt(sum_c p_c^2 - 2 p_y + 1), clamped at 0 before the root (Paul et al., arXiv:2107.07075).
+    """
+    p = jax.nn.softmax(logits.astype(jnp.float32))
+    is_label = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
+    p_label = jnp.sum(jnp.where(is_label, p, 0.0), axis=-1)
+    return {
+        "p_label": p_label,
+        "p_other": jnp.max(jnp.where(is_label, -1.0, p), axis=-1),
+        "correct": jnp.argmax(p, axis=-1) == label,
+        "el2n": jnp.sqrt(jnp.maximum(jnp.sum(p * p, axis=-1) - 2.0 * p_label + 1.0, 0.0)),
+        "entropy": -jnp.sum(p * jnp.log(p + 1e-10), axis=-1),
+    }
+
+
+def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str, jax.Array]) -> Dynamics:
+    """Writes one batch into a column.
+
+    Args:
+      record: the record, or one shard of it.
+      rows: i32[B], row of each example; no two alike, and rows past the end are dropped, which is how
+        padding and other shards' examples leave no trace.
+      column: i32 scalar, the epoch.
+      seen: what ``observe`` returned. Fields the record does not keep are ignored.
+    """
+
+    def write(array: jax.Array, values: jax.Array) -> jax.Array:
+        # A set, never an add: float scatter-add with repeated indices is a slow loop on some GPUs.
+        return array.at[rows, column].set(values.astype(array.dtype), mode="drop", unique_indices=True)
+
+    kept = {name: value for name, value in seen.items() if getattr(record, name) is not None}
+    return record.replace(**{name: write(getattr(record, name), value) for name, value in kept.items()})

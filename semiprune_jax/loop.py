@@ -1,0 +1,198 @@
+"""The one training loop: dispatch, bounded run-ahead, metrics, progress, evaluation, checkpoints.
+
+It owns the effects; the steps it runs are pure. A run that is killed goes on from its last checkpoint and ends in
+the same bits, because order and draws are functions of the step.
+"""
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from semiprune_jax.checkpoint import Checkpoints
+from semiprune_jax.errors import TrainingError
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.state import TrainState
+
+CHECKPOINT_SECONDS = 15.0  # between two checkpoints, at least, where no number of steps is given
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: what to run, on what, for how long."""
+
+    name: str  # its stage's directory
+    state: TrainState
+    record: Any  # sharded over examples, or None
+    dispatch: Callable  # compiled: (state, record, pool, feed, key) -> (state, record, metrics [K])
+    pool: Any
+    feed: Callable[[int, int], Any]  # (step, K) -> host arrays [K, B]
+    key: jax.Array
+    total_steps: int
+    steps_per_epoch: int  # no dispatch crosses a multiple of it
+    images_per_step: int
+    evaluate: Callable[[TrainState], dict[str, float]] | None
+    evaluate_every: int  # steps
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often things happen; changes nothing in the results."""
+
+    steps_per_dispatch: int
+    log_every: int
+    checkpoint_every: int  # 0: at least CHECKPOINT_SECONDS apart
+
+
+def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, directory: Path) -> tuple[TrainState, Any]:
+    """Trains to the end, from the checkpoint in ``directory`` if there is one.
+
+    Returns:
+      The final state and record, on the devices.
+
+    Raises:
+      TrainingError: a loss is not finite; says at which step.
+    """
+    state, record = training.state, training.record
+    with Checkpoints(directory) as checkpoints:
+        step = 0
+        if checkpoints.latest() is not None:
+            # The record goes through the host, so that it may come back on another number of devices.
+            saved = checkpoints.restore((state, layout.save_record(record)))
+            state, record, step = saved[0], layout.restore_record(saved[1]), checkpoints.latest() or 0
+        metrics.rewind(training.name, step)
+        meter = _Meter(training, step)
+        saver = _Saver(training, pace, step)
+        pending = None
+        while step < training.total_steps:
+            count = _count(step, training, pace)
+            feed = layout.put_feed(training.feed(step, count))
+            state, record, new = training.dispatch(state, record, training.pool, feed, training.key)
+            # Waits for the dispatch before this one only: the device stays busy, and the host never runs more than
+            # one ahead, which would deadlock the collectives of virtual CPU devices.
+            meter.collect(pending)
+            pending = (step, new)
+            step += count
+            evaluates = training.evaluate and _due(step, training.evaluate_every, training.total_steps)
+            if evaluates or _due(step, pace.log_every, training.total_steps):
+                meter.collect(pending)
+                pending = None
+                values = meter.line()
+                if evaluates and training.evaluate:
+                    values |= training.evaluate(state)
+                metrics.write(training.name, step, values | {"epoch": step / training.steps_per_epoch})
+                if saver.due(step):
+                    checkpoints.save(step, (state, layout.save_record(record)))
+                meter.restart()
+        meter.close()
+    return state, record
+
+
+def forget(directory: Path) -> None:
+    """Removes the checkpoints of a training whose results are saved."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _due(step: int, every: int, total: int) -> bool:
+    return step % every == 0 or step == total
+
+
+def _count(step: int, training: Training, pace: Pace) -> int:
+    """Steps of the next dispatch: a full one, or single steps up to the next epoch, line, evaluation or end."""
+    stops = [training.steps_per_epoch, pace.log_every]
+    if training.evaluate:
+        stops.append(training.evaluate_every)
+    room = min([training.total_steps - step, *(every - step % every for every in stops)])
+    return pace.steps_per_dispatch if room >= pace.steps_per_dispatch else 1
+
+
+class _Saver:
+    """Says when to checkpoint: at multiples of a spacing that is chosen once."""
+
+    def __init__(self, training: Training, pace: Pace, step: int):
+        self._total, self._log_every = training.total_steps, pace.log_every
+        self._spacing = pace.checkpoint_every
+        self._last, self._began = step, None
+
+    def due(self, step: int) -> bool:
+        now = time.monotonic()
+        if not self._spacing:
+            if self._began is None:  # the steps so far compiled
+                self._began = (step, now)
+                return False
+            steps, seconds = step - self._began[0], now - self._began[1]
+            self._spacing = math.ceil(CHECKPOINT_SECONDS * steps / max(seconds, 1e-6) / self._log_every) * self._log_every
+        if step // self._spacing == self._last // self._spacing:
+            return False
+        self._last = step
+        return True
+
+
+class _Meter:
+    """Metrics of the steps since the last line, images/s, and the progress bar. Compilation is not counted."""
+
+    def __init__(self, training: Training, step: int):
+        self._training, self._first = training, step
+        self._values: dict[str, list[np.ndarray]] = {}
+        self._steps, self._since, self._timed = 0, None, 0
+        self._bar: tqdm | None = None
+
+    def collect(self, pending: tuple[int, Any] | None) -> None:
+        """Waits for a dispatch, checks and keeps its metrics."""
+        if pending is None:
+            return
+        step, values = pending
+        host = jax.device_get(values)
+        count = len(host["loss"])
+        if not np.all(np.isfinite(host["loss"])):
+            at = step + int(np.argmin(np.isfinite(host["loss"])))
+            raise TrainingError(
+                f"{self._training.name}: the loss at step {at} is {host['loss'][at - step]}; "
+                "lower the learning rate, or check data.mean and data.std"
+            )
+        for name, value in host.items():
+            self._values.setdefault(name, []).append(value)
+        self._steps += count
+        if self._since is None:
+            self._since = time.monotonic()  # what came before it was compilation
+            if self._bar is None:
+                self._bar = tqdm(
+                    total=self._training.total_steps, initial=step + count, desc=self._training.name,
+                    unit="step", leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True,
+                )  # fmt: skip
+        else:
+            self._timed += count
+            if self._bar is not None:
+                self._bar.update(count)
+
+    def line(self) -> dict[str, float]:
+        """Means since the last line."""
+        values = {name: float(np.mean(np.concatenate(value))) for name, value in self._values.items()}
+        if self._timed and self._since is not None:
+            values["images_per_second"] = (
+                self._timed * self._training.images_per_step / max(time.monotonic() - self._since, 1e-9)
+            )
+        if self._bar is not None:
+            shown = {"loss": f"{values['loss']:.3f}"}
+            if "images_per_second" in values:
+                shown["images/s"] = f"{values['images_per_second']:,.0f}"
+            self._bar.set_postfix(shown, refresh=False)
+        self._values, self._steps = {}, 0
+        return values
+
+    def restart(self) -> None:
+        """Starts the clock anew after an evaluation or a checkpoint."""
+        self._since, self._timed = time.monotonic(), 0
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,67 @@
+"""Networks by name, behind two functions. The only package that imports flax.linen."""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from semiprune_jax.models.resnet import ResNet
+from semiprune_jax.models.wide_resnet import WideResNet
+
+# name -> (stage sizes, channels)
+RESNETS = {
+    "resnet18": ((2, 2, 2, 2), 64),
+    "resnet8": ((1, 1, 1), 16),  # He et al.'s 6n + 2 layout for small images, n = 1
+}
+KNOWN = "wrn_<depth>_<width> (depth = 6n + 4), " + ", ".join(RESNETS)
+
+
+class Network(NamedTuple):
+    """A network as two pure functions over parameter and batch-statistics trees."""
+
+    # (key, image shape (H, W, 3)) -> (params, batch_stats)
+    init: Callable[[jax.Array, tuple[int, int, int]], tuple[Any, Any]]
+    # (params, batch_stats, x f32[B, H, W, 3], *, train, mask=None, axis_name=None)
+    #   -> (logits f32[B, C], features f32[B, D], batch_stats)
+    apply: Callable[..., tuple[jax.Array, jax.Array, Any]]
+
+
+def known(name: str) -> bool:
+    """Whether ``create`` knows the name."""
+    return name in RESNETS or _wide(name) is not None
+
+
+def create(
+    name: str, *, num_classes: int, bn_momentum: float, variant: str = "usb", dtype: jnp.dtype = jnp.float32
+) -> Network:
+    """The named network. ``variant`` concerns wide ResNets only; raises KeyError for an unknown name."""
+    if wide := _wide(name):
+        module = WideResNet(num_classes, *wide, variant=variant, bn_momentum=bn_momentum, dtype=dtype)
+    else:
+        stage_sizes, channels = RESNETS[name]
+        module = ResNet(num_classes, stage_sizes, channels, bn_momentum=bn_momentum, dtype=dtype)
+
+    def init(key: jax.Array, image_shape: tuple[int, int, int]):
+        variables = module.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=True)
+        return variables["params"], variables["batch_stats"]
+
+    def apply(params, batch_stats, x, *, train: bool, mask=None, axis_name=None):
+        variables = {"params": params, "batch_stats": batch_stats}
+        if not train:
+            logits, features = module.apply(variables, x, train=False)
+            return logits, features, batch_stats
+        (logits, features), updated = module.apply(
+            variables, x, train=True, mask=mask, axis_name=axis_name, mutable=["batch_stats"]
+        )
+        return logits, features, updated["batch_stats"]
+
+    return Network(init, apply)
+
+
+def _wide(name: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"wrn_(\d+)_(\d+)", name)
+    if not match or (int(match[1]) - 4) % 6 or int(match[1]) < 10 or int(match[2]) < 1:
+        return None
+    return int(match[1]), int(match[2])

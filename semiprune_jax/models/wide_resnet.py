@@ -1,0 +1,67 @@
+"""Wide ResNet for small images, as USB trains it under FixMatch (``semilearn/nets/wrn/wrn.py``)."""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from semiprune_jax.models.batch_norm import BatchNorm
+
+# Normal with variance 2 / fan_out, fan_out = k * k * channels out; the leaky slope is not passed, so gain^2 = 2.
+_conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def _stem_bias_init(key, shape, dtype=jnp.float32):
+    bound = 1.0 / math.sqrt(27.0)  # PyTorch's default for a 3x3 convolution of 3 channels
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class WideResNet(nn.Module):
+    """WRN-``depth``-``width``: a 3x3 stem of 16 channels and three stages of (depth - 4) / 6 blocks.
+
+    Attributes:
+      variant: "usb" feeds the raw input to the first convolution of stages 2 and 3, so that the batch norm before it
+        is computed and thrown away, as USB's code does; "tf" feeds it activated, as the TensorFlow original.
+      bn_momentum: see ``BatchNorm``; USB uses 0.999.
+      dtype: compute type; parameters and statistics are float32.
+    """
+
+    num_classes: int
+    depth: int
+    width: int
+    variant: str = "usb"
+    bn_momentum: float = 0.999
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None):
+        """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, 64 * width])."""
+        conv = partial(nn.Conv, use_bias=False, kernel_init=_conv_init, dtype=self.dtype)
+
+        def activate(x, name: str, epsilon: float = 1e-5):
+            norm = BatchNorm(self.bn_momentum, epsilon, name=name)
+            return nn.leaky_relu(norm(x, train=train, mask=mask, axis_name=axis_name), 0.1)
+
+        x = conv(16, (3, 3), padding=1, use_bias=True, bias_init=_stem_bias_init, name="stem")(x.astype(self.dtype))
+        for stage in range(3):
+            channels = 16 * self.width * 2**stage
+            for block in range((self.depth - 4) // 6):
+                name = f"stage{stage}_block{block}"
+                stride = 2 if stage > 0 and block == 0 else 1
+                activated = activate(x, f"{name}_bn1")
+                # The first block of all activates before the shortcut too.
+                raw = x
+                if stage == 0 and block == 0:
+                    raw = activated
+                elif block == 0 and self.variant == "usb":
+                    activated = raw
+                y = conv(channels, (3, 3), strides=stride, padding=1, name=f"{name}_conv1")(activated)
+                y = conv(channels, (3, 3), padding=1, name=f"{name}_conv2")(activate(y, f"{name}_bn2"))
+                if raw.shape[-1] != channels:
+                    raw = conv(channels, (1, 1), strides=stride, name=f"{name}_shortcut")(raw)
+                x = raw + y
+        features = jnp.mean(activate(x, "bn", 1e-3), axis=(1, 2)).astype(jnp.float32)
+        head = nn.Dense(self.num_classes, kernel_init=nn.initializers.xavier_normal(), name="head")
+        return head(features), features

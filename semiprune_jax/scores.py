@@ -1,0 +1,168 @@
+"""Scores: pure functions of a run's dynamics, one number an example.
+
+Inputs are numpy arrays [N, T]: N examples, T recorded epochs in order. Every function returns f32[N] and sums
+in float64. ``SCORES`` names them and says which end is hard. Formulas and their sources: the functions' own
+docstrings; a window or horizon beyond T is an error, never a truncation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+def aum(margin: np.ndarray) -> np.ndarray:
+    """Accumulated margin: the sum over epochs of p(label) - max p(other), margin f32[N, T].
+
+    Range [-T, T]; low is hard. On probabilities and summed, as SemiPrune's released code does; the original
+    (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank alike.
+    """
+    return _sum(margin)
+
+
+def forgetting(correct: np.ndarray) -> np.ndarray:
+    """Number of times an example was right at one visit and wrong at the next, correct bool[N, T].
+
+    High is hard. Never-learned examples get 0, as in CCS, ELFS, SemiPrune and DUAL (Toneva et al.,
+    arXiv:1812.05159).
+    """
+    correct = np.asarray(correct, bool)
+    return np.sum(correct[:, :-1] & ~correct[:, 1:], axis=1).astype(np.float32)
+
+
+def correctness(correct: np.ndarray) -> np.ndarray:
+    """Number of epochs in which the label was the most probable class, correct bool[N, T]. Low is hard."""
+    return np.sum(np.asarray(correct, bool), axis=1).astype(np.float32)
+
+
+def entropy(entropy: np.ndarray) -> np.ndarray:
+    """Entropy (nats) of the prediction at the last recorded epoch, entropy f32[N, T]. High is hard.
+
+    Last epoch of the training pass as in DUAL's released code; CCS evaluates its final checkpoint instead.
+    """
+    return np.asarray(entropy, np.float32)[:, -1].copy()
+
+
+def el2n(el2n: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
+    """Sum of ||p - onehot(label)||_2 over the epochs ``first`` .. ``last - 1``, el2n f32[N, T]. High is hard.
+
+    Windows in use, last exclusive: 0..10 CCS and ELFS, 0..20 SemiPrune on CIFAR, 0..11 on ImageNet.
+
+    Raises:
+      ValueError: the window is empty or reaches past T.
+    """
+    epochs = np.shape(el2n)[1]
+    if not 0 <= first < last <= epochs:
+        raise ValueError(
+            f"el2n window {first}..{last} (last exclusive) does not fit in {epochs} recorded epochs; "
+            f"choose 0 <= first < last <= {epochs} or record more epochs"
+        )
+    return _sum(el2n[:, first:last])
+
+
+def dual(p_label: np.ndarray, window: int = 10, horizon: int | None = None, exponent: float = 1.0) -> np.ndarray:
+    """DUAL: mean over windows of (1 - mean) * std^exponent of p(label) in the window, p_label f32[N, T].
+
+    High is uncertain and hard. Only the first ``horizon`` epochs count (None: all). The standard deviation is
+    biased and unscaled; DUAL's CIFAR script uses the unbiased one times 10, a constant factor that changes
+    neither ranks nor sampling weights. (Cho et al., arXiv:2502.06905; exponent: SemiPrune.)
+
+    Raises:
+      ValueError: ``horizon`` exceeds T or ``window`` exceeds the horizon.
+    """
+    p = _first(p_label, horizon)
+    total = np.zeros(len(p))
+    for mean, std in _windows(p, window):
+        total += (1.0 - mean) * std**exponent
+    return (total / (p.shape[1] - window + 1)).astype(np.float32)
+
+
+def dyn_unc(p_label: np.ndarray, window: int = 10) -> np.ndarray:
+    """Dynamic uncertainty: mean over windows of the biased std of p(label), p_label f32[N, T]. High is hard.
+
+    (He et al., arXiv:2306.05175, up to a constant factor.)
+
+    Raises:
+      ValueError: ``window`` exceeds T.
+    """
+    p = _first(p_label, None)
+    total = np.zeros(len(p))
+    for _, std in _windows(p, window):
+        total += std
+    return (total / (p.shape[1] - window + 1)).astype(np.float32)
+
+
+def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndarray:
+    """Mean of p(label) over the first ``horizon`` epochs (None: all), p_label f32[N, T]. Low is hard.
+
+    The q of Beta sampling. Raises ValueError when ``horizon`` exceeds T.
+    """
+    p = _first(p_label, horizon)
+    return (_sum(p).astype(np.float64) / p.shape[1]).astype(np.float32)
+
+
+class Score(NamedTuple):
+    """A score by name: how to compute it from a record, and which end of it is hard."""
+
+    function: Callable[..., np.ndarray]
+    fields: tuple[str, ...]  # the arrays of the record it reads, in the order of its arguments
+    options: tuple[str, ...]  # its keyword arguments
+    high_is_hard: bool
+
+
+SCORES: dict[str, Score] = {
+    "aum": Score(aum, ("margin",), (), high_is_hard=False),
+    "forgetting": Score(forgetting, ("correct",), (), high_is_hard=True),
+    "correctness": Score(correctness, ("correct",), (), high_is_hard=False),
+    "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True),
+    "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True),
+    "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True),
+    "mean_probability": Score(mean_probability, ("p_label",), ("horizon",), high_is_hard=False),
+    "entropy": Score(entropy, ("entropy",), (), high_is_hard=True),
+}
+
+
+def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> np.ndarray:
+    """The named score, f32[N], of saved dynamics (name of array -> [N, T]).
+
+    ``options`` may hold more than this score takes: each score picks its own.
+    """
+    score = SCORES[name]
+
+    def field(key: str) -> np.ndarray:
+        return dynamics["p_label"] - dynamics["p_other"] if key == "margin" else dynamics[key]
+
+    chosen = {key: options[key] for key in score.options if key in options}
+    return score.function(*(field(key) for key in score.fields), **chosen)
+
+
+def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
+    """Whether the record holds what the named score reads (entropy is recorded on request only)."""
+    return all(key == "margin" or key in dynamics for key in SCORES[name].fields)
+
+
+def _sum(values: np.ndarray) -> np.ndarray:
+    return np.sum(values, axis=1, dtype=np.float64).astype(np.float32)
+
+
+def _first(p: np.ndarray, horizon: int | None) -> np.ndarray:
+    epochs = np.shape(p)[1]
+    if horizon is not None and not 1 <= horizon <= epochs:
+        raise ValueError(
+            f"horizon {horizon} is not in 1..{epochs}, the recorded epochs; lower it or train the proxy longer"
+        )
+    return np.asarray(p, np.float32)[:, :horizon]
+
+
+def _windows(p: np.ndarray, window: int):
+    """Mean and biased std, each f64[N], of every run of ``window`` consecutive epochs.
+
+    Two passes over each window: running sums lose all digits on saturated examples.
+    """
+    epochs = p.shape[1]
+    if not 1 <= window <= epochs:
+        raise ValueError(f"window {window} is not in 1..{epochs}, the epochs in use; shorten it or use more epochs")
+    for start in range(epochs - window + 1):
+        values = p[:, start : start + window].astype(np.float64)
+        mean = values.mean(axis=1)
+        yield mean, np.sqrt(np.mean((values - mean[:, None]) ** 2, axis=1))

@@ -1,0 +1,206 @@
+"""Selectors: pure numpy functions from scores to the ids that are kept.
+
+Every selector returns the kept ids sorted, int64, exactly ``coreset_size(N, keep)`` of them, and raises
+ValueError with what it got, what it allows and what to do. ``keep`` is the fraction kept.
+
+Ties and random draws can be tied to examples instead of positions: ``tiebreak`` is any sortable array [N]
+(smaller first), ``noise`` f64[N] in (0, 1). The pipeline passes hashes of (seed, key), so that a new image
+changes nothing that was drawn for the others; without them ties go by position and draws by ``seed``.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+def coreset_size(n: int, keep: float) -> int:
+    """floor(n * keep + 1e-9): the size of every coreset and of every cutoff.
+
+    The 1e-9 keeps 0.1 * 50,000 at 5,000 where binary fractions would lose one (DUAL's sampler keeps 4,999).
+    """
+    if not 0.0 < keep <= 1.0:
+        raise ValueError(f"keep = {keep} is not in (0, 1]; keep is the fraction that stays, 0.1 for 90% pruned")
+    size = int(np.floor(n * keep + 1e-9))
+    if size < 1:
+        raise ValueError(f"keep = {keep} of {n} examples keeps none; keep at least {1 / max(n, 1):.2g}")
+    return size
+
+
+def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
+    """A uniform draw of ``coreset_size(n, keep)`` ids out of n."""
+    return _first(_noise(n, seed, noise), coreset_size(n, keep), None)
+
+
+def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
+    """The ids with the largest scores, score [N]."""
+    score = _checked(score)
+    return _first(-score, coreset_size(len(score), keep), tiebreak)
+
+
+def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
+    """Drops the ``cutoff`` fraction of lowest scores, keeps the next ``keep``, drops the rest.
+
+    With AUM (low is hard) this is SemiPrune's AUM+Cutoff: the hardest, likely mislabelled examples go, and so do
+    the easiest. ``cutoff`` is a fraction of the whole pool; cutoff + keep = 1 drops nothing at the easy end
+    (where the released slice ``[mis:-0]`` is empty).
+
+    Raises:
+      ValueError: cutoff is negative, or cutoff + keep leaves too few examples.
+    """
+    score = _checked(score)
+    size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
+    return np.sort(_ascending(score, tiebreak)[skipped : skipped + size])
+
+
+def beta_parameters(
+    mu: float, keep: float, c_d: float, concentration: float = 15.0, form: str = "code"
+) -> tuple[float, float]:
+    """(a, b) of the Beta density that ``beta`` weighs examples with.
+
+    b = C (1 - mu) (1 - r^c_D) with r = 1 - keep; a = C + 1 - b in DUAL's code (the default, which the published
+    numbers depend on), a = C - b in SemiPrune's text. mu is the mean probability of the most uncertain examples.
+    """
+    if form not in ("code", "paper"):
+        raise ValueError(f"form = {form!r} is neither 'code' (a = C + 1 - b) nor 'paper' (a = C - b)")
+    if not concentration > 0.0 or not c_d > 0.0:
+        raise ValueError(f"concentration = {concentration} and c_d = {c_d} must both be positive")
+    b = concentration * (1.0 - mu) * (1.0 - (1.0 - keep) ** c_d)
+    return concentration + (1.0 if form == "code" else 0.0) - b, b
+
+
+def beta(
+    score: np.ndarray,
+    mean_probability: np.ndarray,
+    keep: float,
+    c_d: float,
+    seed: int = 0,
+    concentration: float = 15.0,
+    form: str = "code",
+    noise: np.ndarray | None = None,
+) -> np.ndarray:
+    """DUAL's Beta sampling: draws without replacement with weights BetaPDF(q; a, b) * score.
+
+    Args:
+      score: [N], non-negative; DUAL. Examples of score 0 come last.
+      mean_probability: [N], q: mean p(label) over the same epochs as the score.
+      keep, c_d, concentration, form: see ``beta_parameters``; mu is the mean of q over the 10 highest scores.
+      seed: of the draw, where ``noise`` is not given.
+
+    Gumbel top-n on the log weights, which has the distribution of successive renormalised draws and needs no
+    density to stay above the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
+
+    Raises:
+      ValueError: shapes differ, a score is negative, or a parameter is out of range.
+    """
+    score, q = _checked(score), _checked(mean_probability)
+    if score.shape != q.shape:
+        raise ValueError(f"score has shape {score.shape} but mean_probability {q.shape}; both must be [N]")
+    if np.any(score < 0):
+        raise ValueError(f"beta weighs by the score, which must not be negative; got {score.min():g}; use DUAL")
+    size = coreset_size(len(score), keep)
+    mu = float(np.mean(q[_ascending(score, None)[-10:]]))
+    a, b = beta_parameters(mu, keep, c_d, concentration, form)
+    q = np.clip(q, 1e-8, 1.0 - 1e-8)
+    with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
+        log_weight = (a - 1.0) * np.log(q) + (b - 1.0) * np.log1p(-q) + np.log(score)
+    uniform = _noise(len(score), seed, noise)
+    # Where every weight left is 0, the noise alone decides, so the size is exact whatever the scores.
+    order = np.lexsort((uniform, -(log_weight - np.log(-np.log(uniform)))))
+    return np.sort(order[:size])
+
+
+def stratified(
+    score: np.ndarray,
+    keep: float,
+    cutoff: float,
+    seed: int = 0,
+    strata: int = 50,
+    noise: np.ndarray | None = None,
+) -> np.ndarray:
+    """CCS: drops the ``cutoff`` fraction of lowest scores, then spreads the budget over equal-width strata.
+
+    Strata are filled from the emptiest on: each gives min(its count, budget left // strata left), drawn at
+    random inside it. (Zheng et al., arXiv:2210.15809.) The top stratum includes the maximum, where the released
+    ``max * 1.0001`` loses it for scores below zero.
+
+    Raises:
+      ValueError: cutoff is negative, cutoff + keep leaves too few examples, or strata < 1.
+    """
+    score = _checked(score)
+    if strata < 1:
+        raise ValueError(f"strata = {strata}; at least one stratum is needed")
+    size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
+    uniform = _noise(len(score), seed, noise)
+    rest = _ascending(score, uniform)[skipped:]
+    low, high = score[rest[0]], score[rest[-1]]
+    width = (high - low) / strata
+    # All equal: one stratum. Otherwise half-open strata, the last one closed.
+    stratum = np.zeros(len(rest), np.int64) if width <= 0 else np.minimum((score[rest] - low) / width, strata - 1)
+    members = [rest[stratum.astype(np.int64) == s] for s in range(strata)]
+    kept, budget = [], size
+    for left, ids in zip(range(strata, 0, -1), sorted(members, key=len), strict=True):
+        take = min(len(ids), budget // left)
+        kept.append(ids[np.argsort(uniform[ids], kind="stable")[:take]])
+        budget -= take
+    return np.sort(np.concatenate(kept))
+
+
+SELECTORS: dict[str, Callable[..., np.ndarray]] = {
+    "random": random,
+    "top": top,
+    "double_end": double_end,
+    "beta": beta,
+    "stratified": stratified,
+}
+
+# Which way a selector wants the score turned: an easiness (low is hard), a hardness, or as it is.
+ORIENTATION = {"top": "hardness", "double_end": "easiness", "stratified": "easiness"}
+
+
+def select(name: str, arguments: Mapping[str, Any]) -> np.ndarray:
+    """Runs the named selector on those of ``arguments`` that it takes, matched by parameter name."""
+    function = SELECTORS[name]
+    taken = inspect.signature(function).parameters
+    return function(**{key: value for key, value in arguments.items() if key in taken})
+
+
+def _checked(score: np.ndarray) -> np.ndarray:
+    score = np.asarray(score, np.float64)
+    if score.ndim != 1 or len(score) == 0:
+        raise ValueError(f"scores have shape {score.shape}; expected [N] with N >= 1")
+    if not np.all(np.isfinite(score)):
+        raise ValueError(f"{int(np.sum(~np.isfinite(score)))} of {len(score)} scores are not finite")
+    return score
+
+
+def _noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:
+    if noise is None:
+        # Drawn in (0, 1]: turned round, so that log never sees 0; 1 is nudged inside.
+        return np.clip(1.0 - np.random.default_rng(seed).random(n), 1e-300, 1.0 - 2.0**-53)
+    if np.shape(noise) != (n,):
+        raise ValueError(f"noise has shape {np.shape(noise)}; expected one number an example, ({n},)")
+    return np.asarray(noise, np.float64)
+
+
+def _ascending(score: np.ndarray, tiebreak: np.ndarray | None) -> np.ndarray:
+    if tiebreak is None:
+        return np.argsort(score, kind="stable")
+    if np.shape(tiebreak) != score.shape:
+        raise ValueError(f"tiebreak has shape {np.shape(tiebreak)}; expected one an example, {score.shape}")
+    return np.lexsort((tiebreak, score))
+
+
+def _first(values: np.ndarray, size: int, tiebreak: np.ndarray | None) -> np.ndarray:
+    return np.sort(_ascending(values, tiebreak)[:size])
+
+
+def _cutoff_size(n: int, keep: float, cutoff: float) -> int:
+    skipped = int(np.floor(n * cutoff + 1e-9))
+    if cutoff < 0.0 or skipped + coreset_size(n, keep) > n:
+        raise ValueError(
+            f"cutoff = {cutoff} with keep = {keep}: together they must lie in 0..1; "
+            f"lower the cutoff to at most {1.0 - keep:.4g} or keep less"
+        )
+    return skipped

@@ -1,0 +1,123 @@
+"""Training state, and optimizers and schedules with PyTorch's semantics."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from semiprune_jax.models import Network
+
+# (step i32, peak learning rate, total steps) -> learning rate of that step
+Schedule = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a training step changes, except the per-example record."""
+
+    step: jax.Array  # i32, steps taken
+    params: Any  # float32 tree
+    batch_stats: Any  # float32 tree, running statistics of the batch norms
+    opt_state: Any
+    ema_params: Any  # like params, or None
+
+
+def create(network: Network, tx: optax.GradientTransformation, key: jax.Array, image_shape, *, ema: bool) -> TrainState:
+    """A fresh state; the average of the parameters starts as a copy of them."""
+    params, batch_stats = network.init(key, image_shape)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=tx.init(params),
+        # A real copy: state is donated, and two leaves must not share a buffer.
+        ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+    )
+
+
+def advance(
+    state: TrainState, tx: optax.GradientTransformation, grads: Any, batch_stats: Any, ema_decay: float = 0.0
+) -> TrainState:
+    """One optimizer step, then the average: ema <- decay * ema + (1 - decay) * params, parameters only.
+
+    Batch statistics are never averaged: evaluation pairs ``ema_params`` with the online ``batch_stats`` (USB).
+    """
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = state.ema_params
+    if ema_params is not None:
+        ema_params = jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, ema_params, params)
+    return TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
+
+
+def cosine_sevenths(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:
+    """FixMatch's schedule: peak * cos(7 pi step / (16 total)); ends at 0.195 of the peak. No warm-up (USB)."""
+    return peak * jnp.maximum(0.0, jnp.cos(7.0 * jnp.pi * step / (16.0 * total)))
+
+
+def cosine_to(floor: float) -> Schedule:
+    """PyTorch's CosineAnnealingLR per step, from the peak to ``floor``; held there past ``total``."""
+
+    def schedule(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:
+        progress = jnp.minimum(step / total, 1.0)
+        return floor + 0.5 * (peak - floor) * (1.0 + jnp.cos(jnp.pi * progress))
+
+    return schedule
+
+
+class ScheduleState(NamedTuple):
+    """Traced, so that runs of other lengths and rates share one executable."""
+
+    count: jax.Array  # i32, updates made
+    learning_rate: jax.Array  # f32, the peak
+    total_steps: jax.Array  # i32
+
+
+def sgd(
+    schedule: Schedule,
+    *,
+    learning_rate: float,
+    total_steps: int,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    decay_matrices_only: bool,
+) -> optax.GradientTransformation:
+    """PyTorch's SGD: g += wd * w; m = momentum * m + g; w -= lr * (g + momentum * m if nesterov else m).
+
+    Args:
+      schedule: learning rate of a step, from the peak and the length, which live in the optimizer's state.
+      decay_matrices_only: spare parameters of one dimension (biases, batch norms), as FixMatch does; otherwise
+        everything decays, as one PyTorch parameter group does.
+    """
+
+    def mask(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    def init(params) -> ScheduleState:
+        del params
+        return ScheduleState(jnp.zeros((), jnp.int32), jnp.float32(learning_rate), jnp.int32(total_steps))
+
+    def update(updates, state: ScheduleState, params=None):
+        del params
+        rate = schedule(state.count, state.learning_rate, state.total_steps)
+        return jax.tree.map(lambda u: -rate * u, updates), state._replace(count=state.count + 1)
+
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask if decay_matrices_only else None),
+        optax.trace(decay=momentum, nesterov=nesterov),
+        optax.GradientTransformation(init, update),
+    )
+
+
+def set_schedule(state: TrainState, *, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
+    """The same state on a schedule of another peak and length; nothing recompiles."""
+    opt_state = optax.tree_utils.tree_set(
+        state.opt_state,
+        learning_rate=jnp.asarray(learning_rate, jnp.float32),
+        total_steps=jnp.asarray(total_steps, jnp.int32),
+    )
+    return state.replace(opt_state=opt_state)

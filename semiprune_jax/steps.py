@@ -1,0 +1,205 @@
+"""The four steps of the program. Pure; nothing here is compiled, reads a clock, a config or a host value.
+
+A training step is ``step(state, record, batch, key, ...) -> (state, record, metrics)``. A batch is
+``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows carry mask False and an id past
+the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and everything
+that concerns the whole batch is summed over that axis; without it the batch is whole.
+
+``key`` is the key of the stream: the draws of row r at step s are a function of (key, s, r) alone.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from semiprune_jax import dynamics
+from semiprune_jax.augment import View
+from semiprune_jax.dynamics import Dynamics
+from semiprune_jax.losses import cross_entropy, fixmatch_targets
+from semiprune_jax.models import Network
+from semiprune_jax.randomness import example_keys
+from semiprune_jax.state import TrainState, advance
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+def fixmatch_step(
+    state: TrainState,
+    record: None,
+    batch: dict[str, Batch],
+    key: jax.Array,
+    *,
+    model: Network,
+    tx: optax.GradientTransformation,
+    weak: View,
+    strong: View,
+    threshold: float,
+    unsupervised_weight: float,
+    ema_decay: float,
+    axis_name: str | None = None,
+) -> tuple[TrainState, None, Metrics]:
+    """One FixMatch step: labelled, weak and strong views through the network once (arXiv:2001.07685; USB).
+
+    Args:
+      batch: {"labelled": batch of B, "unlabelled": batch of mu * B}; unlabelled labels are never read.
+      weak, strong: views of whole batches, see ``augment.views``.
+      threshold: probability from which on a pseudo-label counts.
+      unsupervised_weight: lambda_u. The unsupervised loss is a mean over the *whole* unlabelled batch.
+
+    Returns:
+      State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (share of confident weak views),
+      class_entropy (of the batch's pseudo-labels, 1 = all classes alike), learning-curve scalars of the batch.
+    """
+    labelled, unlabelled = batch["labelled"], batch["unlabelled"]
+    size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
+    keys = _row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
+
+    def view(transform: View, keys: jax.Array, images: jax.Array) -> jax.Array:
+        x = transform(keys.reshape(-1), images)
+        return x.reshape(size, -1, *x.shape[1:])
+
+    # The views that belong to one labelled row lie together, so that a shard of the batch stays a shard.
+    images = jnp.concatenate(
+        [
+            view(weak, keys[:, :1], labelled["image"]),
+            view(weak, keys[:, 1 : 1 + mu], unlabelled["image"]),
+            view(strong, keys[:, 1 + mu :], unlabelled["image"]),
+        ],
+        axis=1,
+    )
+    mask_l = labelled["mask"].astype(jnp.float32)
+    mask_u = unlabelled["mask"].astype(jnp.float32)
+    both = unlabelled["mask"].reshape(size, mu)
+    mask = jnp.concatenate([labelled["mask"][:, None], both, both], axis=1).reshape(-1)
+    count_l, count_u = _total((jnp.sum(mask_l), jnp.sum(mask_u)), axis_name)
+
+    def loss_fn(params):
+        x = images.reshape(-1, *images.shape[2:])
+        logits, _, batch_stats = model.apply(
+            params, state.batch_stats, x, train=True, mask=mask, axis_name=axis_name
+        )
+        logits = logits.reshape(size, 1 + 2 * mu, -1)
+        logits_l, logits_w, logits_s = logits[:, 0], logits[:, 1 : 1 + mu], logits[:, 1 + mu :]
+        pseudo = fixmatch_targets(logits_w.reshape(size * mu, -1), threshold)
+        ce_l = cross_entropy(logits_l, labelled["label"])
+        ce_u = cross_entropy(logits_s.reshape(size * mu, -1), pseudo.target)
+        loss_l = jnp.sum(mask_l * ce_l) / count_l
+        loss_u = jnp.sum(mask_u * pseudo.confident * ce_u) / count_u
+        return loss_l + unsupervised_weight * loss_u, (loss_l, loss_u, pseudo, batch_stats)
+
+    (loss, (loss_l, loss_u, pseudo, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    classes = jax.nn.one_hot(pseudo.target, pseudo.probabilities.shape[-1])
+    shares = {
+        "loss": loss,
+        "loss_labelled": loss_l,
+        "loss_unlabelled": loss_u,
+        "mask_rate": jnp.sum(mask_u * pseudo.confident) / count_u,
+        "class_share": jnp.sum(mask_u[:, None] * classes, axis=0) / count_u,
+    }
+    grads, metrics = _total((grads, shares), axis_name)
+    share = metrics.pop("class_share")
+    metrics["class_entropy"] = -jnp.sum(share * jnp.log(share + 1e-10)) / jnp.log(share.shape[0])
+    return advance(state, tx, grads, batch_stats, ema_decay), record, metrics
+
+
+def supervised_step(
+    state: TrainState,
+    record: Dynamics | None,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    model: Network,
+    tx: optax.GradientTransformation,
+    augment: View,
+    steps_per_epoch: int = 0,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Dynamics | None, Metrics]:
+    """One step of cross-entropy training; writes the batch into the record, if there is one.
+
+    Recorded is the training forward pass itself: augmented inputs, batch statistics of this batch, before the
+    update (SemiPrune ``core/training``). The column is ``state.step // steps_per_epoch``.
+
+    Args:
+      record: Dynamics, rows sharded over the axis, or None.
+      augment: view of a whole batch, see ``augment.views``.
+      steps_per_epoch: needed with a record only.
+
+    Returns:
+      State, record and metrics: loss, accuracy.
+    """
+    keys = _row_keys(key, state.step, batch["id"].shape[0], axis_name)
+    images = augment(keys, batch["image"])
+    mask = batch["mask"].astype(jnp.float32)
+    count = _total(jnp.sum(mask), axis_name)
+
+    def loss_fn(params):
+        logits, _, batch_stats = model.apply(
+            params, state.batch_stats, images, train=True, mask=batch["mask"], axis_name=axis_name
+        )
+        return jnp.sum(mask * cross_entropy(logits, batch["label"])) / count, (logits, batch_stats)
+
+    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    correct = jnp.sum(mask * (jnp.argmax(logits, axis=-1) == batch["label"])) / count
+    grads, metrics = _total((grads, {"loss": loss, "accuracy": correct}), axis_name)
+    if record is not None:
+        seen = dynamics.observe(logits, batch["label"])
+        rows, seen = _owned_rows(record, batch, seen, axis_name)
+        record = dynamics.update(record, rows, state.step // steps_per_epoch, seen)
+    return advance(state, tx, grads, batch_stats), record, metrics
+
+
+def evaluation_step(
+    state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
+) -> Metrics:
+    """Sums over the unmasked rows of one batch: correct, loss, count. Divide the totals of all batches."""
+    logits = _predict(state, batch, model, view)
+    mask = batch["mask"].astype(jnp.float32)
+    sums = {
+        "correct": jnp.sum(mask * (jnp.argmax(logits, axis=-1) == batch["label"])),
+        "loss": jnp.sum(mask * cross_entropy(logits, batch["label"])),
+        "count": jnp.sum(mask),
+    }
+    return _total(sums, axis_name)
+
+
+def prediction_step(
+    state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
+) -> dict[str, jax.Array]:
+    """Most probable class i32[B] and its probability f32[B], of the whole batch also where it is mapped."""
+    p = jax.nn.softmax(_predict(state, batch, model, view))
+    predicted = {"prediction": jnp.argmax(p, axis=-1).astype(jnp.int32), "confidence": jnp.max(p, axis=-1)}
+    return jax.lax.all_gather(predicted, axis_name, tiled=True) if axis_name else predicted
+
+
+def _predict(state: TrainState, batch: Batch, model: Network, view: View) -> jax.Array:
+    """Logits of the evaluation view: averaged parameters where there are any, online batch statistics always."""
+    params = state.params if state.ema_params is None else state.ema_params
+    images = view(jnp.zeros(batch["image"].shape[0], jnp.int32), batch["image"])  # evaluation draws nothing
+    return model.apply(params, state.batch_stats, images, train=False)[0].astype(jnp.float32)
+
+
+def _row_keys(key: jax.Array, step: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
+    """Keys of this share's rows, numbered in the global batch."""
+    first = jax.lax.axis_index(axis_name) * rows if axis_name else 0
+    return example_keys(key, step, first + jnp.arange(rows))
+
+
+def _total(tree, axis_name: str | None):
+    return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+
+def _owned_rows(record: Dynamics, batch: Batch, seen: dict[str, jax.Array], axis_name: str | None):
+    """The batch's rows in this share of the record; those of padding and of other shares lie past its end.
+
+    Ids and values of the whole batch are gathered ([B] each), never the record.
+    """
+    ids, mask = batch["id"], batch["mask"]
+    first = 0
+    if axis_name:
+        ids, mask, seen = jax.lax.all_gather((ids, mask, seen), axis_name, tiled=True)
+        first = jax.lax.axis_index(axis_name) * record.p_label.shape[0]
+    local = ids - first
+    owned = mask & (local >= 0) & (local < record.p_label.shape[0])
+    # Numbered apart past the end, so that no two rows are alike and the scatter may say so.
+    return jnp.where(owned, local, record.p_label.shape[0] + jnp.arange(len(ids))), seen

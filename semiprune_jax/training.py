@@ -1,0 +1,318 @@
+"""The three trainings: FixMatch, the proxy, and retraining on a coreset. One loop; what differs is the step."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from semiprune_jax import augment, checkpoint, dynamics, loop, models, state, steps
+from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, fetch_pair
+from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, in_order
+from semiprune_jax.loop import Pace, Training
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.models import Network
+from semiprune_jax.randomness import stream_key
+from semiprune_jax.state import TrainState
+
+_FORWARD_ROWS = 512  # of an evaluation batch on CPU; memory is no concern at this size
+
+
+class Pools(NamedTuple):
+    """What trainings see: images on the device. Labels are handed to each training apart."""
+
+    image: jax.Array  # u8[N, S, S, 3]
+    test: MemoryPool | None
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The trainings of one run: they share devices, pools, views and metrics.
+
+    Compiled programs are kept here, so that retrainings of one batch shape share one.
+    """
+
+    config: ConfigDict
+    num_classes: int
+    pools: Pools
+    layout: Layout
+    metrics: Metrics
+    workdir: Path
+
+    def fixmatch(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Trains FixMatch and predicts the whole pool.
+
+        Args:
+          name: the stage's directory.
+          labels: i32[N], -1 outside the budget.
+
+        Returns:
+          prediction i32[N] and confidence f32[N], by the averaged parameters; they are saved as ``<name>/model``.
+        """
+        options = self.config.fixmatch
+        network = self._network(self.config.model.fixmatch, options.bn_momentum)
+        tx = state.sgd(
+            state.cosine_sevenths,
+            learning_rate=options.learning_rate,
+            total_steps=options.steps,
+            momentum=options.momentum,
+            nesterov=options.nesterov,
+            weight_decay=options.weight_decay,
+            decay_matrices_only=True,
+        )
+        step = partial(
+            steps.fixmatch_step,
+            model=network,
+            tx=tx,
+            weak=self._weak,
+            strong=self._view(augment.strong_view(self._recipe)),
+            threshold=options.threshold,
+            unsupervised_weight=options.unsupervised_weight,
+            ema_decay=options.ema_decay,
+        )
+        n, rows, seed = len(labels), self.layout.padded(options.batch_size), self.config.seed
+        labelled = EndlessFeed(
+            seed, "fixmatch/labelled", np.flatnonzero(labels >= 0), batch_size=options.batch_size, rows=rows, pad_id=n
+        )
+        unlabelled = EndlessFeed(
+            seed, "fixmatch/unlabelled", np.arange(n),
+            batch_size=options.batch_size * options.mu, rows=rows * options.mu, pad_id=n,
+        )  # fmt: skip
+        pool = MemoryPool(self.pools.image, self._labels(labels))
+        create = self.layout.compile_init(self._initial(network, tx, ema=True))
+        final, _ = self._run(
+            Training(
+                name=name,
+                state=create(stream_key(seed, "fixmatch/init"), options.learning_rate, options.steps),
+                record=None,
+                dispatch=self.layout.compile(step, fetch_pair),
+                pool=pool,
+                feed=lambda at, count: {"labelled": labelled(at, count), "unlabelled": unlabelled(at, count)},
+                key=stream_key(seed, "fixmatch/views"),
+                total_steps=options.steps,
+                steps_per_epoch=options.steps,  # endless streams have no epochs
+                images_per_step=options.batch_size * (1 + 2 * options.mu),
+                evaluate=self._evaluation(network),
+                evaluate_every=options.eval_every_steps,
+            )
+        )
+        checkpoint.save(
+            self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats}
+        )
+        return self._predict(network, final, pool, n)
+
+    def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Trains the proxy on the whole pool and records its dynamics.
+
+        Args:
+          name: the stage's directory.
+          labels: i32[N], all known (pseudo-labels included).
+
+        Returns:
+          The fields of ``Dynamics``, [N, epochs] each.
+        """
+        options, n = self.config.proxy, len(labels)
+        record = self.layout.create_record(
+            partial(dynamics.init, self.layout.record_rows(n), options.epochs, entropy=options.record_entropy)
+        )
+        steps_per_epoch = -(-n // options.batch_size)
+        final, record = self._supervised(
+            name, self._proxy_program(steps_per_epoch), options, labels, np.arange(n),
+            batch_size=options.batch_size, seed=self.config.seed, record=record,
+        )  # fmt: skip
+        del final
+        saved = self.layout.save_record(record)
+        return {key: value[:n] for key, value in vars(saved).items() if value is not None}
+
+    def retrain(
+        self, name: str, labels: np.ndarray, ids: np.ndarray, *, batch_size: int, seed: int
+    ) -> dict[str, float | int]:
+        """Trains a fresh network on the examples ``ids`` with ``labels`` i32[N].
+
+        Returns:
+          What the run's metrics hold of the test set: test_accuracy and test_loss of the last epoch,
+          best_test_accuracy and best_epoch; empty without a test set. Parameters are saved as ``<name>/model``.
+        """
+        final, _ = self._supervised(
+            name, self._retrain_program, self.config.retrain, labels, ids,
+            batch_size=batch_size, seed=seed, record=None,
+        )  # fmt: skip
+        if self.config.retrain.save_model:
+            checkpoint.save(
+                self.workdir / name / "model", {"params": final.params, "batch_stats": final.batch_stats}
+            )
+        evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
+        if not evaluated:
+            return {}
+        last, best = evaluated[-1], max(evaluated, key=lambda line: line["test_accuracy"])
+        return {
+            "test_accuracy": last["test_accuracy"],
+            "test_loss": last["test_loss"],
+            "best_test_accuracy": best["test_accuracy"],
+            "best_epoch": best["epoch"],
+        }
+
+    def finished(self, name: str) -> None:
+        """Drops the checkpoints of a stage whose results are saved."""
+        loop.forget(self.workdir / name / "checkpoints")
+
+    # The programs: a network and its compiled functions.
+
+    @cached_property
+    def _retrain_program(self) -> "_Program":
+        return self._program(self.config.model.retrain, self.config.retrain)
+
+    def _proxy_program(self, steps_per_epoch: int) -> "_Program":
+        return self._program(self.config.model.proxy, self.config.proxy, steps_per_epoch)
+
+    def _program(self, network_name: str, options: ConfigDict, steps_per_epoch: int = 0) -> "_Program":
+        network = self._network(network_name, options.bn_momentum)
+        tx = state.sgd(
+            state.cosine_to(options.final_learning_rate),
+            learning_rate=options.learning_rate,
+            total_steps=1,  # set for each training
+            momentum=options.momentum,
+            nesterov=options.nesterov,
+            weight_decay=options.weight_decay,
+            decay_matrices_only=False,
+        )
+        step = partial(
+            steps.supervised_step, model=network, tx=tx, augment=self._weak, steps_per_epoch=steps_per_epoch
+        )
+        return _Program(
+            create=self.layout.compile_init(self._initial(network, tx, ema=False)),
+            dispatch=self.layout.compile(step, fetch),
+            evaluate=self._evaluation(network),
+        )
+
+    def _supervised(
+        self, name: str, program: "_Program", options: ConfigDict, labels: np.ndarray, ids: np.ndarray,
+        *, batch_size: int, seed: int, record: Any,
+    ) -> tuple[TrainState, Any]:  # fmt: skip
+        kind = name.split("/")[0]  # the seed's streams are the stage's, not the coreset's
+        feed = EpochFeed(
+            seed, f"{kind}/order", ids, batch_size=batch_size, rows=self.layout.padded(batch_size), pad_id=len(labels)
+        )
+        total = options.epochs * feed.steps_per_epoch
+        return self._run(
+            Training(
+                name=name,
+                state=program.create(stream_key(seed, f"{kind}/init"), options.learning_rate, total),
+                record=record,
+                dispatch=program.dispatch,
+                pool=MemoryPool(self.pools.image, self._labels(labels)),
+                feed=feed,
+                key=stream_key(seed, f"{kind}/views"),
+                total_steps=total,
+                steps_per_epoch=feed.steps_per_epoch,
+                images_per_step=batch_size,
+                evaluate=program.evaluate,
+                evaluate_every=options.eval_every_epochs * feed.steps_per_epoch,
+            )
+        )
+
+    def _run(self, training: Training) -> tuple[TrainState, Any]:
+        return loop.run(
+            training,
+            layout=self.layout,
+            metrics=self.metrics,
+            pace=self._pace,
+            directory=self.workdir / training.name / "checkpoints",
+        )
+
+    def _evaluation(self, network: Network):
+        """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
+        test = self.pools.test
+        if test is None:
+            return None
+        n = test.image.shape[0]
+        forward = self.layout.compile_forward(
+            partial(steps.evaluation_step, model=network, view=self._still), fetch
+        )
+        rows = self.layout.padded(min(_FORWARD_ROWS, n))
+
+        def evaluate(current: TrainState) -> dict[str, float]:
+            # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
+            sums = [
+                jax.device_get(forward(current, test, self.layout.put_feed(feed)))
+                for feed in in_order(n, rows=rows, pad_id=n)
+            ]
+            total = {key: float(sum(part[key] for part in sums)) for key in sums[0]}
+            return {
+                "test_accuracy": total["correct"] / total["count"],
+                "test_loss": total["loss"] / total["count"],
+            }
+
+        return evaluate
+
+    def _predict(self, network: Network, current: TrainState, pool: MemoryPool, n: int) -> dict[str, np.ndarray]:
+        forward = self.layout.compile_forward(
+            partial(steps.prediction_step, model=network, view=self._still), fetch
+        )
+        rows = self.layout.padded(min(_FORWARD_ROWS, n))
+        parts = [
+            jax.device_get(forward(current, pool, self.layout.put_feed(feed)))
+            for feed in in_order(n, rows=rows, pad_id=n)
+        ]
+        return {key: np.concatenate([part[key] for part in parts])[:n] for key in parts[0]}
+
+    # What all of them are made of.
+
+    @cached_property
+    def _recipe(self) -> augment.Recipe:
+        data = self.config.data
+        return augment.Recipe(
+            tuple(data.mean), tuple(data.std), data.padding, data.flip, self.config.fixmatch.operations
+        )
+
+    @cached_property
+    def _weak(self) -> augment.View:
+        return self.layout.per_shard(augment.views(augment.weak_view(self._recipe), sequential=False))
+
+    @cached_property
+    def _still(self) -> augment.View:
+        return augment.views(augment.evaluation_view(self._recipe), sequential=False)
+
+    def _view(self, view: augment.View) -> augment.View:
+        return self.layout.per_shard(augment.views(view, sequential=self.layout.platform == "cpu"))
+
+    @cached_property
+    def _pace(self) -> Pace:
+        runtime = self.config.runtime
+        # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
+        automatic = 1 if self.layout.platform == "cpu" else 16
+        return Pace(
+            runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps
+        )
+
+    def _network(self, name: str, bn_momentum: float) -> Network:
+        dtype = self.config.runtime.compute_dtype
+        if dtype == "auto":
+            dtype = "float32" if self.layout.platform == "cpu" else "bfloat16"
+        return models.create(
+            name, num_classes=self.num_classes, bn_momentum=bn_momentum, variant=self.config.model.wide_resnet,
+            dtype=jnp.dtype(dtype),
+        )  # fmt: skip
+
+    def _initial(self, network: Network, tx, *, ema: bool):
+        shape = self.pools.image.shape[1:]
+
+        def create(key: jax.Array, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
+            fresh = state.create(network, tx, key, shape, ema=ema)
+            return state.set_schedule(fresh, learning_rate=learning_rate, total_steps=total_steps)
+
+        return create
+
+    def _labels(self, labels: np.ndarray) -> jax.Array:
+        return self.layout.replicate(jnp.asarray(labels, jnp.int32))
+
+
+class _Program(NamedTuple):
+    create: Any  # (key, learning rate, total steps) -> TrainState
+    dispatch: Any
+    evaluate: Any
