@@ -21,7 +21,7 @@ def get_config():
     config.model.proxy = "resnet8"
     config.model.retrain = "resnet8"
 
-    config.fixmatch.steps = 300
+    config.fixmatch.steps = 600
     config.fixmatch.batch_size = 32
     config.fixmatch.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
     config.fixmatch.bn_momentum = 0.95

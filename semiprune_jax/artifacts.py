@@ -10,13 +10,16 @@ import io
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from semiprune_jax import __version__
 from semiprune_jax.config import flatten
 from semiprune_jax.errors import ConfigError, DataError
 
@@ -90,9 +93,7 @@ class Stage:
       inputs: what it reads: name -> digest of an earlier stage (or of the pool).
     """
 
-    def __init__(
-        self, root: Path, name: str, *, version: int, settings: dict[str, Any], inputs: Mapping[str, str]
-    ):
+    def __init__(self, root: Path, name: str, *, version: int, settings: dict[str, Any], inputs: Mapping[str, str]):
         self.root, self.name, self.directory = root, name, root / name
         # Through JSON and back, so that what is compared is what will be read.
         self._identity = json.loads(
@@ -125,9 +126,7 @@ class Stage:
 
     def start(self) -> None:
         """Marks the stage as begun."""
-        write_json(
-            self.directory / "STARTED.json", {"fingerprint": self.fingerprint, "identity": self._identity}
-        )
+        write_json(self.directory / "STARTED.json", {"fingerprint": self.fingerprint, "identity": self._identity})
         self._began = time.time()
 
     def finish(self, *files: Path) -> None:
@@ -202,7 +201,7 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
                 "name a new or an empty one"
             )
         if overwrite:
-            # The manifest stays until it is written anew: it is what says that the directory is ours.
+            # The manifest stays: it says that the directory is ours, and what was started in it.
             for name in entries & set(OWNED) - {"manifest.json"}:
                 target = path / name
                 shutil.rmtree(target) if target.is_dir() else target.unlink()
@@ -211,3 +210,20 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"--workdir={path} cannot be used: {error.strerror}; name one that can be written") from None
+
+
+def write_manifest(workdir: Path, config: str, command: list[str], *, oracle: bool) -> None:
+    """config.json (of the latest start), and manifest.json: every start, what ran and with which versions."""
+    path = workdir / "manifest.json"
+    starts = read_json(path)["starts"] if path.exists() else []
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "scikit-learn")
+    starts.append(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "command": command,
+            "python": sys.version.split()[0],
+            "versions": {name: metadata.version(name) for name in packages},
+        }
+    )
+    write_json(workdir / "config.json", json.loads(config))
+    write_json(path, {"semiprune_jax": __version__, "oracle": oracle, "starts": starts})

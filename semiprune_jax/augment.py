@@ -227,6 +227,8 @@ def translate_y(image: Image, value: jax.Array) -> Image:
 
 
 class Operation(NamedTuple):
+    """An operation, and the range that its magnitude is uniform in."""
+
     function: Callable[[Image, jax.Array], Image]
     range: tuple[float, float]
 

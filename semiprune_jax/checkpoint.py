@@ -8,7 +8,7 @@ import jax
 from semiprune_jax.errors import DataError
 
 
-def _v1():
+def _v1() -> Any:  # its annotations ask for etils' paths and refuse its own policies
     from orbax.checkpoint import v1  # heavy, and not needed by --help
 
     return v1

@@ -5,19 +5,24 @@ different. Importing this module imports neither JAX nor the rest of the package
 """
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
 from semiprune_jax.errors import ConfigError
 
+# A ConfigDict. The union that it declares as the type of its attributes fits no use of them, hence Any.
+Config: TypeAlias = Any
 
-def base_config() -> ConfigDict:
+STAGES = ("label", "pseudolabel", "score", "select", "retrain", "report")  # in order
+
+
+def base_config() -> Config:
     """All fields with their defaults. Batch sizes are global, whatever the number of devices."""
-    config = ConfigDict()
+    config = _section()
     config.seed = 0  # of everything but the retrainings, which have select.seeds and retrain.seeds
 
-    config.data = data = ConfigDict()
+    config.data = data = _section()
     data.source = "digits"  # digits | arrays (an .npz) | folder (of images)
     data.path = ""  # arrays: the .npz file. folder: class folders, or images together with data.labels_csv
     data.test_path = ""  # folder: class folders of the test set; empty: no test set, unless test_fraction
@@ -31,17 +36,17 @@ def base_config() -> ConfigDict:
     data.flip = True  # whether left and right may be exchanged; not for digits or text
     data.oracle = False  # benchmark: keep the true labels beside the budget, to measure with and to retrain on
 
-    config.label = label = ConfigDict()
+    config.label = label = _section()
     label.budget = 0.1  # labels a run may use: a fraction below 1, or a count
     label.rule = "per_class"  # per_class | uniform | given (all that the source has)
 
-    config.model = model = ConfigDict()
+    config.model = model = _section()
     model.fixmatch = "wrn_28_2"  # wrn_<depth>_<width> | resnet18 | resnet8
     model.proxy = "resnet18"
     model.retrain = "resnet18"
     model.wide_resnet = "usb"  # usb: conv1 of stages 2 and 3 reads the raw input | tf: the activated one
 
-    config.fixmatch = fixmatch = ConfigDict()
+    config.fixmatch = fixmatch = _section()
     fixmatch.steps = 11_100  # 100 passes of a pool of 50,000 at mu * batch_size = 448
     fixmatch.batch_size = 64  # labelled examples of a step
     fixmatch.mu = 7  # unlabelled examples to each labelled one
@@ -59,13 +64,13 @@ def base_config() -> ConfigDict:
     config.proxy = _supervised_recipe()
     config.proxy.record_entropy = False  # adds 4 bytes an example and epoch, and the entropy score
 
-    config.score = score = ConfigDict()
+    config.score = score = _section()
     score.window = 10  # epochs of a DUAL or Dyn-Unc window
     score.exponent = 1.0  # of DUAL's standard deviation
     score.first = 0  # EL2N: first epoch summed
     score.last = 10  # EL2N: epoch it ends before (10: CCS, ELFS; 20: SemiPrune on CIFAR; 11: on ImageNet)
 
-    config.select = select = ConfigDict()
+    config.select = select = _section()
     select.names = ("random", "semi_aum", "semi_dual")  # which of the selections below to make, ...
     select.keep = (0.7, 0.5, 0.3, 0.2, 0.1)  # ... each at each of these kept fractions
     select.random = selection(selector="random")
@@ -83,11 +88,11 @@ def base_config() -> ConfigDict:
     retrain.labelled_only = False  # also train on the label budget alone
     retrain.save_model = True  # parameters of the last epoch, in retrain/<run>/model
 
-    config.report = report = ConfigDict()
+    config.report = report = _section()
     report.examples = 8  # images in each row of the example grid
     report.wandb_project = ""  # also log to Weights & Biases (extra wandb)
 
-    config.runtime = runtime = ConfigDict()  # changes nothing in the results but rounding
+    config.runtime = runtime = _section()  # changes nothing in the results but rounding
     runtime.parallel = "jit"  # jit | pmap
     runtime.devices = 0  # how many to use; 0: all
     runtime.compute_dtype = "auto"  # auto (bfloat16 on GPU and TPU, float32 on CPU) | float32 | bfloat16
@@ -109,7 +114,7 @@ def selection(
     form: str = "code",
     strata: int = 50,
     end: str = "hard",
-) -> ConfigDict:
+) -> Config:
     """One named selection.
 
     Args:
@@ -126,9 +131,13 @@ def selection(
     return ConfigDict(locals())
 
 
-def _supervised_recipe() -> ConfigDict:
+def _section() -> Config:
+    return ConfigDict()
+
+
+def _supervised_recipe() -> Config:
     """Fields that the proxy and the retrainings share: SemiPrune's CIFAR recipe."""
-    recipe = ConfigDict()
+    recipe = _section()
     recipe.epochs = 200
     recipe.batch_size = 128
     recipe.learning_rate = 0.1  # peak of the per-step cosine
@@ -141,7 +150,7 @@ def _supervised_recipe() -> ConfigDict:
     return recipe
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: Config) -> None:
     """Raises one ConfigError that lists everything wrong with the values."""
     problems: list[str] = []
 
@@ -154,15 +163,15 @@ def validate(config: ConfigDict) -> None:
 
     def one_of(field: str, *allowed: str) -> None:
         section, name = field.rsplit(".", 1)
-        check(_section(config, section)[name] in allowed, field, " | ".join(allowed))
+        check(_at(config, section)[name] in allowed, field, " | ".join(allowed))
 
     def positive(section: str, *names: str) -> None:
         for name in names:
-            check(_section(config, section)[name] > 0, f"{section}.{name}", "more than 0")
+            check(_at(config, section)[name] > 0, f"{section}.{name}", "more than 0")
 
     def fraction(field: str, *, below_one: bool = True) -> None:
         section, name = field.rsplit(".", 1)
-        value = _section(config, section)[name]
+        value = _at(config, section)[name]
         check(0 <= value < 1 if below_one else 0 <= value <= 1, field, f"0 <= x <{'' if below_one else '='} 1")
 
     data, select = config.data, config.select
@@ -192,9 +201,15 @@ def validate(config: ConfigDict) -> None:
         fraction(f"{section}.bn_momentum")
     epochs = config.proxy.epochs
     check(1 <= config.score.window <= epochs, "score.window", f"1 .. proxy.epochs = {epochs}")
-    check(0 <= config.score.first < config.score.last <= epochs, "score.last", f"score.first < x <= proxy.epochs = {epochs}")
+    check(
+        0 <= config.score.first < config.score.last <= epochs,
+        "score.last",
+        f"score.first < x <= proxy.epochs = {epochs}",
+    )
 
-    check(len(select.keep) > 0 and all(0 < k <= 1 for k in select.keep), "select.keep", "fractions kept, each in (0, 1]")
+    check(
+        len(select.keep) > 0 and all(0 < k <= 1 for k in select.keep), "select.keep", "fractions kept, each in (0, 1]"
+    )
     for name in select.names:
         if name not in select or not isinstance(select[name], ConfigDict):
             known = ", ".join(key for key, value in select.items() if isinstance(value, ConfigDict))
@@ -212,7 +227,7 @@ def validate(config: ConfigDict) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _check_selection(config: ConfigDict, name: str, one_of, check) -> None:
+def _check_selection(config: Config, name: str, one_of, check) -> None:
     spec, field, keep = config.select[name], f"select.{name}", config.select.keep
     one_of(f"{field}.selector", "random", "top", "double_end", "beta", "stratified")
     one_of(
@@ -226,7 +241,9 @@ def _check_selection(config: ConfigDict, name: str, one_of, check) -> None:
     if spec.selector == "beta" or spec.score in ("dual", "mean_probability"):
         check(0 <= spec.horizon <= epochs, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}")
         if spec.score == "dual" and spec.horizon:
-            check(spec.horizon >= config.score.window, f"{field}.horizon", f"score.window = {config.score.window} or more")
+            check(
+                spec.horizon >= config.score.window, f"{field}.horizon", f"score.window = {config.score.window} or more"
+            )
     if spec.score == "entropy" and spec.selector != "random":
         check(config.proxy.record_entropy, "proxy.record_entropy", f"True, since config.{field} selects by entropy")
     if spec.selector in ("double_end", "stratified"):
@@ -242,12 +259,12 @@ def _check_selection(config: ConfigDict, name: str, one_of, check) -> None:
     check(spec.strata >= 1, f"{field}.strata", "1 or more")
 
 
-def cutoff_at(spec: ConfigDict, keep: tuple[float, ...], k: float) -> float:
+def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
     """The cutoff of a selection at the kept fraction ``k`` of ``keep``."""
     return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
 
 
-def settings(section: ConfigDict, *without: str) -> dict[str, Any]:
+def settings(section: Config, *without: str) -> dict[str, Any]:
     """A section as plain values, for fingerprints and manifests, less the named fields."""
     plain = {key: value for key, value in section.to_dict().items() if key not in without}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
@@ -268,7 +285,7 @@ def paper_batch_size(batch_size: int, keep: float, rule: str) -> int:
     return max(1, math.floor(batch_size / (4 if keep <= 0.1 + 1e-9 else 2)))
 
 
-def _section(config: ConfigDict, dotted: str) -> ConfigDict:
+def _at(config: Config, dotted: str) -> Config:
     for part in dotted.split("."):
         config = config[part]
     return config

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 
-@flax.struct.dataclass
-class Dynamics:
+class Dynamics(flax.struct.PyTreeNode):
     """What one training run saw of every example: rows are examples, columns epochs."""
 
     p_label: jax.Array  # f32[N, T], probability of the label trained on

@@ -130,7 +130,9 @@ class _Saver:
                 self._began = (step, now)
                 return False
             steps, seconds = step - self._began[0], now - self._began[1]
-            self._spacing = math.ceil(CHECKPOINT_SECONDS * steps / max(seconds, 1e-6) / self._log_every) * self._log_every
+            self._spacing = (
+                math.ceil(CHECKPOINT_SECONDS * steps / max(seconds, 1e-6) / self._log_every) * self._log_every
+            )
         if step // self._spacing == self._last // self._spacing:
             return False
         self._last = step

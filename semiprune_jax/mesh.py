@@ -31,7 +31,7 @@ class Layout:
       devices: those to use; None for all.
     """
 
-    def __init__(self, mode: str = "jit", devices: Sequence[jax.Device] | None = None):
+    def __init__(self, mode: str = "jit", devices: Sequence[Any] | None = None):
         self.mode = mode
         self.devices = list(jax.devices() if devices is None else devices)
         # Auto: the compiler propagates shardings; the default of make_mesh is explicit mode, which flax rejects.
@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def platform(self) -> str:
-        """"cpu", "gpu" or "tpu"."""
+        """ "cpu", "gpu" or "tpu"."""
         return self.devices[0].platform
 
     def padded(self, n: int) -> int:

@@ -25,7 +25,7 @@ class Metrics:
         self._tensorboard: dict[str, Any] = {}
         self._wandb = None
         if wandb_project:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]  (an extra)
 
             self._wandb = wandb.init(project=wandb_project, dir=str(directory), resume="allow")
 

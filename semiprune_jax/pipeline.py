@@ -3,19 +3,19 @@
 A finished stage is skipped, an unfinished one resumes. What a stage hands on lies in its directory as files.
 """
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from semiprune_jax import artifacts, config as configs, datasets, report, scores, selection
+from semiprune_jax import artifacts, datasets, report, scores, selection
+from semiprune_jax import config as configs
 from semiprune_jax.artifacts import Stage
+from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
 from semiprune_jax.datasets.memory_pool import MemoryPool
 from semiprune_jax.errors import ConfigError, DataError
@@ -25,40 +25,40 @@ from semiprune_jax.quality import pseudo_label_quality
 from semiprune_jax.randomness import hash_keys, hash_uniform
 from semiprune_jax.training import Pools, Trainings
 
-STAGES = ("label", "pseudolabel", "score", "select", "retrain", "report")
 
-
-def run(config: ConfigDict, workdir: Path, *, until: str = "report", log: Callable[[str], None] = print) -> None:
+def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[str], None] = print) -> None:
     """Runs the stages up to and including ``until``, each at most once per work directory."""
-    method = Pipeline(config, workdir, log)
+    pipeline = Pipeline(config, workdir, log)
     try:
-        label = method.label()
-        if until == "label":
-            return
-        pseudolabel = method.pseudolabel(label)
-        if until == "pseudolabel":
-            return
-        score = method.score(pseudolabel)
-        if until == "score":
-            return
-        coresets = method.select(score)
-        if until == "select":
-            return
-        method.retrain(coresets, pseudolabel)
-        if until == "retrain":
-            return
-        method.report()
+        for stage in pipeline.stages():
+            if stage == until:
+                return
     finally:
-        method.close()
+        pipeline.close()
 
 
 class Pipeline:
-    """The stages of one run. Each takes the stages it reads, and returns itself done."""
+    """The stages of one run. Each method takes the stages it reads from and returns its own, done."""
 
-    def __init__(self, config: ConfigDict, workdir: Path, log: Callable[[str], None] = print):
+    def __init__(self, config: Config, workdir: Path, log: Callable[[str], None] = print):
         self.config, self.workdir = config, workdir
         self._log = log
         self._metrics = Metrics(workdir, config.report.wandb_project)
+
+    def stages(self) -> Iterator[str]:
+        """The method: runs stage after stage, and yields the name of each when it is done."""
+        label = self.label()
+        yield "label"
+        pseudolabel = self.pseudolabel(label)
+        yield "pseudolabel"
+        score = self.score(pseudolabel)
+        yield "score"
+        coresets = self.select(score)
+        yield "select"
+        self.retrain(coresets, pseudolabel)
+        yield "retrain"
+        self.report()
+        yield "report"
 
     def close(self) -> None:
         """Ends what is open."""
@@ -88,8 +88,8 @@ class Pipeline:
             absent = [name for c, name in enumerate(self._dataset.classes) if not np.any(labels == c)]
             if absent:
                 raise DataError(
-                    f"no labelled example of {len(absent)} of {len(self._dataset.classes)} classes ({', '.join(absent[:5])}); "
-                    "label some of each, or raise label.budget"
+                    f"{len(absent)} of {len(self._dataset.classes)} classes have no labelled example "
+                    f"({', '.join(absent[:5])}); label some of each, or raise label.budget"
                 )
             ids = np.arange(len(labels))
             files = [self.workdir / "examples.parquet", stage.directory / "classes.json"]
@@ -104,9 +104,8 @@ class Pipeline:
                 files.append(self.workdir / "oracle.parquet")
                 artifacts.write_table(files[-1], {"id": ids, "key": list(pool.keys), "label": pool.labels})
             test = len(self._dataset.test.keys) if self._dataset.test else 0
-            return files, (
-                f"{len(labels):,} images of {len(self._dataset.classes)} classes, {len(known):,} labelled; {test:,} to test"
-            )
+            number = len(self._dataset.classes)
+            return files, f"{len(labels):,} images, {number} classes, {len(known):,} labelled; {test:,} to test"
 
         return self._do(stage, work)
 
@@ -180,7 +179,9 @@ class Pipeline:
 
     def select(self, score: Stage) -> list[Stage]:
         """Every named selection at every kept fraction: a coreset each."""
-        return [self._coreset(name, keep, score) for name in self.config.select.names for keep in self.config.select.keep]
+        return [
+            self._coreset(name, keep, score) for name in self.config.select.names for keep in self.config.select.keep
+        ]
 
     def retrain(self, coresets: list[Stage], pseudolabel: Stage) -> None:
         """Trains a fresh network on each coreset with each seed and tests it."""
@@ -276,17 +277,28 @@ class Pipeline:
             artifacts.write_table(files[0], columns)
             for path, rows in ((files[1], mask), (files[2], ~mask)):
                 artifacts.write_atomically(path, "".join(f"{keys[i]}\n" for i in np.flatnonzero(rows)).encode())
-            artifacts.write_json(files[3], settings | {"kept": len(kept), "of": len(keys), "pruned": round(1 - keep, 6)})
+            artifacts.write_json(
+                files[3], settings | {"kept": len(kept), "of": len(keys), "pruned": round(1 - keep, 6)}
+            )
             return files, f"kept {len(kept):,} of {len(keys):,}"
 
         return self._do(stage, work)
 
     def _retrain_one(
-        self, name: str, keep: float, ids: Callable[[], np.ndarray], digest: str, seed: int, labels: np.ndarray, source: str
+        self,
+        name: str,
+        keep: float,
+        ids: Callable[[], np.ndarray],
+        digest: str,
+        seed: int,
+        labels: np.ndarray,
+        source: str,
     ) -> None:
         retrain = self.config.retrain
         batch_size = configs.paper_batch_size(retrain.batch_size, keep, retrain.batch_rule)
-        recipe = configs.settings(retrain, "seeds", "full", "labelled_only", "save_model", "batch_rule", "eval_every_epochs")
+        recipe = configs.settings(
+            retrain, "seeds", "full", "labelled_only", "save_model", "batch_rule", "eval_every_epochs"
+        )
         stage = self._stage(
             f"retrain/{name}_seed{seed}",
             {
@@ -305,7 +317,7 @@ class Pipeline:
             tested = self._trainings.retrain(stage.name, labels, chosen, batch_size=batch_size, seed=seed)
             steps = retrain.epochs * -(-len(chosen) // batch_size)
             result = {
-                "name": name.split("_keep")[0],
+                "name": name.split("_keep", maxsplit=1)[0],
                 "keep": keep,
                 "seed": seed,
                 "examples": len(chosen),
@@ -376,8 +388,11 @@ class Pipeline:
         layout = Layout.of(runtime.parallel, runtime.devices)
         train, test = self._dataset.train, self._dataset.test
         with tqdm(total=len(train.keys), desc="decoding", unit="img", leave=False, disable=None) as bar:
-            images = train.read_all(lambda count: bar.update(count - bar.n) and None)
-        image = layout.replicate(images)
+
+            def progress(count: int) -> None:
+                bar.update(count - bar.n)
+
+            image = layout.replicate(train.read_all(progress))
         test_pool = None if test is None else layout.replicate(MemoryPool.of(test.read_all(), test.labels))
         return Trainings(
             self.config, len(self._dataset.classes), Pools(image, test_pool), layout, self._metrics, self.workdir
@@ -434,7 +449,7 @@ def _optional_json(path: Path) -> Any:
     return artifacts.read_json(path) if path.exists() else None
 
 
-def _in_order(directory: Path, config: ConfigDict, read: Callable[[Path], Any]) -> dict[str, Any]:
+def _in_order(directory: Path, config: Config, read: Callable[[Path], Any]) -> dict[str, Any]:
     """What the finished stages below a directory hold, those the config names first and in its order."""
     names = list(config.select.names)
 

@@ -98,7 +98,7 @@ def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndar
     The q of Beta sampling. Raises ValueError when ``horizon`` exceeds T.
     """
     p = _first(p_label, horizon)
-    return (_sum(p).astype(np.float64) / p.shape[1]).astype(np.float32)
+    return np.asarray(np.mean(p, axis=1, dtype=np.float64), np.float32)
 
 
 class Score(NamedTuple):
@@ -142,7 +142,7 @@ def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
 
 
 def _sum(values: np.ndarray) -> np.ndarray:
-    return np.sum(values, axis=1, dtype=np.float64).astype(np.float32)
+    return np.asarray(np.sum(values, axis=1, dtype=np.float64), np.float32)
 
 
 def _first(p: np.ndarray, horizon: int | None) -> np.ndarray:

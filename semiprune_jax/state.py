@@ -14,8 +14,7 @@ from semiprune_jax.models import Network
 Schedule = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything a training step changes, except the per-example record."""
 
     step: jax.Array  # i32, steps taken
@@ -101,7 +100,7 @@ def sgd(
         del params
         return ScheduleState(jnp.zeros((), jnp.int32), jnp.float32(learning_rate), jnp.int32(total_steps))
 
-    def update(updates, state: ScheduleState, params=None):
+    def update(updates, state: Any, params=None):
         del params
         rate = schedule(state.count, state.learning_rate, state.total_steps)
         return jax.tree.map(lambda u: -rate * u, updates), state._replace(count=state.count + 1)

@@ -1,8 +1,8 @@
 """The four steps of the program. Pure; nothing here is compiled, reads a clock, a config or a host value.
 
 A training step is ``step(state, record, batch, key, ...) -> (state, record, metrics)``. A batch is
-``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows carry mask False and an id past
-the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and everything
+``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows carry mask False and an id
+past the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and everything
 that concerns the whole batch is summed over that axis; without it the batch is whole.
 
 ``key`` is the key of the stream: the draws of row r at step s are a function of (key, s, r) alone.
@@ -49,7 +49,7 @@ def fixmatch_step(
 
     Returns:
       State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (share of confident weak views),
-      class_entropy (of the batch's pseudo-labels, 1 = all classes alike), learning-curve scalars of the batch.
+      class_entropy (of the batch's pseudo-labels; 1: all classes alike, 0: a single one).
     """
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
     size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
@@ -76,9 +76,7 @@ def fixmatch_step(
 
     def loss_fn(params):
         x = images.reshape(-1, *images.shape[2:])
-        logits, _, batch_stats = model.apply(
-            params, state.batch_stats, x, train=True, mask=mask, axis_name=axis_name
-        )
+        logits, _, batch_stats = model.apply(params, state.batch_stats, x, train=True, mask=mask, axis_name=axis_name)
         logits = logits.reshape(size, 1 + 2 * mu, -1)
         logits_l, logits_w, logits_s = logits[:, 0], logits[:, 1 : 1 + mu], logits[:, 1 + mu :]
         pseudo = fixmatch_targets(logits_w.reshape(size * mu, -1), threshold)

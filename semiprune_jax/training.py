@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from semiprune_jax import augment, checkpoint, dynamics, loop, models, state, steps
+from semiprune_jax.config import Config
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, fetch_pair
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, in_order
 from semiprune_jax.loop import Pace, Training
@@ -37,7 +37,7 @@ class Trainings:
     Compiled programs are kept here, so that retrainings of one batch shape share one.
     """
 
-    config: ConfigDict
+    config: Config
     num_classes: int
     pools: Pools
     layout: Layout
@@ -101,9 +101,7 @@ class Trainings:
                 evaluate_every=options.eval_every_steps,
             )
         )
-        checkpoint.save(
-            self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats}
-        )
+        checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
         return self._predict(network, final, pool, n)
 
     def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -143,9 +141,7 @@ class Trainings:
             batch_size=batch_size, seed=seed, record=None,
         )  # fmt: skip
         if self.config.retrain.save_model:
-            checkpoint.save(
-                self.workdir / name / "model", {"params": final.params, "batch_stats": final.batch_stats}
-            )
+            checkpoint.save(self.workdir / name / "model", {"params": final.params, "batch_stats": final.batch_stats})
         evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
         if not evaluated:
             return {}
@@ -170,7 +166,7 @@ class Trainings:
     def _proxy_program(self, steps_per_epoch: int) -> "_Program":
         return self._program(self.config.model.proxy, self.config.proxy, steps_per_epoch)
 
-    def _program(self, network_name: str, options: ConfigDict, steps_per_epoch: int = 0) -> "_Program":
+    def _program(self, network_name: str, options: Config, steps_per_epoch: int = 0) -> "_Program":
         network = self._network(network_name, options.bn_momentum)
         tx = state.sgd(
             state.cosine_to(options.final_learning_rate),
@@ -181,9 +177,7 @@ class Trainings:
             weight_decay=options.weight_decay,
             decay_matrices_only=False,
         )
-        step = partial(
-            steps.supervised_step, model=network, tx=tx, augment=self._weak, steps_per_epoch=steps_per_epoch
-        )
+        step = partial(steps.supervised_step, model=network, tx=tx, augment=self._weak, steps_per_epoch=steps_per_epoch)
         return _Program(
             create=self.layout.compile_init(self._initial(network, tx, ema=False)),
             dispatch=self.layout.compile(step, fetch),
@@ -191,10 +185,10 @@ class Trainings:
         )
 
     def _supervised(
-        self, name: str, program: "_Program", options: ConfigDict, labels: np.ndarray, ids: np.ndarray,
+        self, name: str, program: "_Program", options: Config, labels: np.ndarray, ids: np.ndarray,
         *, batch_size: int, seed: int, record: Any,
     ) -> tuple[TrainState, Any]:  # fmt: skip
-        kind = name.split("/")[0]  # the seed's streams are the stage's, not the coreset's
+        kind = name.split("/", maxsplit=1)[0]  # the seed's streams are the stage's, not the coreset's
         feed = EpochFeed(
             seed, f"{kind}/order", ids, batch_size=batch_size, rows=self.layout.padded(batch_size), pad_id=len(labels)
         )
@@ -231,9 +225,7 @@ class Trainings:
         if test is None:
             return None
         n = test.image.shape[0]
-        forward = self.layout.compile_forward(
-            partial(steps.evaluation_step, model=network, view=self._still), fetch
-        )
+        forward = self.layout.compile_forward(partial(steps.evaluation_step, model=network, view=self._still), fetch)
         rows = self.layout.padded(min(_FORWARD_ROWS, n))
 
         def evaluate(current: TrainState) -> dict[str, float]:
@@ -251,9 +243,7 @@ class Trainings:
         return evaluate
 
     def _predict(self, network: Network, current: TrainState, pool: MemoryPool, n: int) -> dict[str, np.ndarray]:
-        forward = self.layout.compile_forward(
-            partial(steps.prediction_step, model=network, view=self._still), fetch
-        )
+        forward = self.layout.compile_forward(partial(steps.prediction_step, model=network, view=self._still), fetch)
         rows = self.layout.padded(min(_FORWARD_ROWS, n))
         parts = [
             jax.device_get(forward(current, pool, self.layout.put_feed(feed)))
@@ -286,9 +276,7 @@ class Trainings:
         runtime = self.config.runtime
         # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
         automatic = 1 if self.layout.platform == "cpu" else 16
-        return Pace(
-            runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps
-        )
+        return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
 
     def _network(self, name: str, bn_momentum: float) -> Network:
         dtype = self.config.runtime.compute_dtype

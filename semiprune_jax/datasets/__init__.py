@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
             f"data.test_fraction = {fraction:g} of {len(labelled)} labelled examples is none; "
             "label more, raise it, or set it to 0 for no test set"
         )
-    rank = labelled[np.argsort(hash_keys(seed, "test", [pool.keys[i] for i in labelled]), kind="stable")]
+    rank = labelled[np.argsort(hash_keys(seed, "test", [pool.keys[int(i)] for i in labelled]), kind="stable")]
     sizes = per_class_sizes(np.bincount(pool.labels[labelled]), total)
     test = np.sort(np.concatenate([rank[pool.labels[rank] == c][:size] for c, size in enumerate(sizes)]))
     train = np.setdiff1d(np.arange(len(pool.keys)), test)
@@ -72,6 +72,6 @@ def _subset(split: Split, rows: np.ndarray) -> Split:
     def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
         return split.read(rows[ids], progress)
 
-    keys: Sequence[str] = [split.keys[i] for i in rows]
+    keys = [split.keys[int(i)] for i in rows]
     content = hashlib.sha256(split.content.encode() + rows.tobytes()).hexdigest()
     return Split(keys, split.labels[rows], content, read)

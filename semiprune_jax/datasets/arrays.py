@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def digits(image_size: int) -> Dataset:
     """
     from sklearn.datasets import load_digits  # seconds to import
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     labels = bunch.target.astype(np.int32)
     keys = [f"digits/{i:04d}" for i in range(len(labels))]

@@ -16,8 +16,13 @@ def decode(data: bytes, image_size: int, decoder: str = "pillow") -> np.ndarray:
     decoder raises on a broken file.
     """
     image = Image.open(io.BytesIO(data))
-    if decoder == "fast" and image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(_ORIENTATION, 1) == 1:
-        import simplejpeg
+    if (
+        decoder == "fast"
+        and image.format == "JPEG"
+        and image.mode == "RGB"
+        and image.getexif().get(_ORIENTATION, 1) == 1
+    ):
+        import simplejpeg  # pyright: ignore[reportMissingImports]  (an extra)
 
         return resize(simplejpeg.decode_jpeg(data, colorspace="RGB"), image_size)
     return resize(np.asarray(to_rgb(ImageOps.exif_transpose(image))), image_size)

@@ -123,7 +123,9 @@ def _split(root: Path, files: list[str], names: list[str | None], classes, image
                     progress(min(first + _CHUNK, len(ids)))
         if broken:
             some = "; ".join(sorted(broken)[:10]) + ("; ..." if len(broken) > 10 else "")
-            raise DataError(f"{len(broken)} of {len(ids)} images in {root} cannot be decoded: {some}; repair or remove them")
+            raise DataError(
+                f"{len(broken)} of {len(ids)} images in {root} cannot be decoded: {some}; repair or remove them"
+            )
         return images
 
     return Split(files, labels, digest.hexdigest(), read)

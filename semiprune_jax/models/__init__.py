@@ -47,14 +47,14 @@ def create(
         variables = module.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=True)
         return variables["params"], variables["batch_stats"]
 
-    def apply(params, batch_stats, x, *, train: bool, mask=None, axis_name=None):
+    def apply(params, batch_stats, x, *, train: bool, mask=None, axis_name=None) -> tuple[jax.Array, jax.Array, Any]:
         variables = {"params": params, "batch_stats": batch_stats}
         if not train:
-            logits, features = module.apply(variables, x, train=False)
+            evaluated: Any = module.apply(variables, x, train=False)
+            logits, features = evaluated
             return logits, features, batch_stats
-        (logits, features), updated = module.apply(
-            variables, x, train=True, mask=mask, axis_name=axis_name, mutable=["batch_stats"]
-        )
+        outputs: Any = module.apply(variables, x, train=True, mask=mask, axis_name=axis_name, mutable=["batch_stats"])
+        (logits, features), updated = outputs
         return logits, features, updated["batch_stats"]
 
     return Network(init, apply)

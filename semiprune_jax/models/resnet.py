@@ -1,4 +1,4 @@
-"""ResNets of basic blocks with the small-image stem, as ELFS and SemiPrune train them (``model_generator/resnet.py``)."""
+"""ResNets of basic blocks with the small-image stem (ELFS and SemiPrune, ``model_generator/resnet.py``)."""
 
 import math
 from functools import partial

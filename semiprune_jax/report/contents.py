@@ -1,0 +1,32 @@
+"""What a report is made from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Table = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The artifacts of a run. Rows of all tables are ids."""
+
+    classes: tuple[str, ...]
+    examples: Table
+    pseudolabels: Table
+    truth: np.ndarray | None  # i32[N], with the oracle only
+    scores: Table
+    coresets: dict[str, dict[str, Any]]  # directory name -> {"spec": ..., "table": ...}, in the order to show
+    results: dict[str, dict[str, Any]]  # directory name -> result.json, in the order to show
+    lines: list[dict[str, Any]]  # metrics.jsonl
+    quality: dict[str, dict[str, float]] | None  # of the pseudo-labels, with the oracle only
+    images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
+    examples_a_row: int
+    config: dict[str, Any]  # flat
+
+    @property
+    def best_labels(self) -> np.ndarray:
+        """i32[N]: the truth where it is known, else pseudo-labels."""
+        return self.pseudolabels["pseudo_label"] if self.truth is None else self.truth

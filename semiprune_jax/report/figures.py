@@ -1,0 +1,223 @@
+"""The report's figures, as PNG. Readable in grey."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.report.contents import Contents
+
+DARK, LIGHT, LINE = "#1f3b57", "#c9d2db", "#b5442c"
+_MARKERS = "osD^vPX*"
+
+
+def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dict[str, Path]:
+    """Draws every figure that has something to show: caption -> file."""
+    directory.mkdir(parents=True, exist_ok=True)
+    scored = {name: c for name, c in contents.coresets.items() if c["spec"]["selector"] != "random"}
+    figures = {
+        "Test accuracy by fraction kept (mean and standard deviation over seeds).": ("accuracy.png", _accuracy(rows)),
+        "Scores of the pool (light) and of the coreset (dark); lines are the cuts.": ("scores.png", _scores(scored)),
+        "Training: FixMatch, the proxy, and the retrained networks on the test set.": (
+            "training.png",
+            _training(contents),
+        ),
+        f"Examples of each class before (light) and after (dark) selection, by {_label_kind(contents)}.": (
+            "classes.png",
+            _classes(contents),
+        ),
+        "Hardest, kept and easiest examples, with their labels.": ("examples.png", _examples(contents, scored)),
+    }
+    drawn = {}
+    for caption, (file, figure) in figures.items():
+        (directory / file).unlink(missing_ok=True)  # of an earlier report that had it
+        if figure is not None:
+            figure.savefig(directory / file, dpi=110, metadata={"Software": None})
+            drawn[caption] = directory / file
+    return drawn
+
+
+def _axes(rows: int, columns: int, width: float, height: float, **options):
+    from matplotlib.figure import Figure  # a second to import; no pyplot, so no window system
+
+    figure = Figure((width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return figure, axes
+
+
+def _label_kind(contents: Contents) -> str:
+    return "pseudo-label" if contents.truth is None else "true label"
+
+
+def _accuracy(rows: list[dict[str, Any]]):
+    tested = [row for row in rows if row["test_accuracy_mean"] is not None]
+    if not tested:
+        return None
+    figure, axes = _axes(1, 1, 6.4, 4.0)
+    ax = axes[0, 0]
+    shades = ["#000000", "#1f3b57", "#b5442c", "#5b8c5a", "#8a6fae", "#7f7f7f", "#c29a2c"]
+    for i, name in enumerate(dict.fromkeys(row["name"] for row in tested)):
+        points = sorted(
+            (r["keep"], r["test_accuracy_mean"], r["test_accuracy_std"] or 0) for r in tested if r["name"] == name
+        )
+        keep, mean, std = np.array(points).T
+        style = dict(color=shades[i % len(shades)], label=name)
+        if name == "full":
+            ax.axhline(100 * mean[0], linestyle="--", linewidth=1, **style)
+        else:
+            ax.errorbar(
+                100 * keep, 100 * mean, 100 * std, marker=_MARKERS[i % len(_MARKERS)], capsize=3, linewidth=1.2, **style
+            )
+    ax.set_xlabel("kept (% of the pool)", fontsize=9)
+    ax.set_ylabel("test accuracy (%)", fontsize=9)
+    ax.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _small_multiples(coresets: dict[str, dict[str, Any]]):
+    """One panel a coreset: a row a selection, a column a kept fraction; yields (ax, spec, table)."""
+    names = list(dict.fromkeys(c["spec"]["name"] for c in coresets.values()))
+    keeps = sorted({c["spec"]["keep"] for c in coresets.values()}, reverse=True)
+    figure, axes = _axes(len(names), len(keeps), 2.6 * len(keeps) + 0.8, 1.9 * len(names) + 0.4)
+    for ax in axes.flat:
+        ax.set_visible(False)
+    panels = []
+    for coreset in coresets.values():
+        spec = coreset["spec"]
+        ax = axes[names.index(spec["name"]), keeps.index(spec["keep"])]
+        ax.set_visible(True)
+        ax.set_title(f"{spec['name']}, keep {spec['keep']:.2f}", fontsize=9)
+        panels.append((ax, spec, coreset["table"], keeps.index(spec["keep"]) == 0))
+    return figure, panels
+
+
+def _scores(coresets: dict[str, dict[str, Any]]):
+    if not coresets:
+        return None
+    figure, panels = _small_multiples(coresets)
+    for ax, spec, table, first in panels:
+        score, kept = table["score"], table["kept"]
+        bins = np.linspace(score.min(), score.max() + 1e-9, 41)
+        ax.hist(score, bins, color=LIGHT, label="pool")
+        ax.hist(score[kept], bins, color=DARK, label="kept")
+        if spec["selector"] in ("double_end", "top"):
+            for cut in (score[kept].min(), score[kept].max()):
+                ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
+        ax.set_yscale("log")
+        ax.set_xlabel(_SCORE_LABELS.get(spec["score"], spec["score"]), fontsize=8)
+        if first:
+            ax.set_ylabel("examples (log)", fontsize=8)
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False
+    )
+    return figure
+
+
+_SCORE_LABELS = {
+    "aum": "AUM (low: hard)",
+    "dual": "DUAL (high: uncertain)",
+    "forgetting": "forgetting events (high: hard)",
+    "el2n": "EL2N (high: hard)",
+    "correctness": "epochs correct (low: hard)",
+    "dyn_unc": "dynamic uncertainty (high: hard)",
+    "mean_probability": "mean p(label) (low: hard)",
+    "entropy": "entropy, nats (high: hard)",
+}
+
+
+def _training(contents: Contents):
+    curves = {
+        "FixMatch": ("pseudolabel", ("loss_labelled", "loss_unlabelled", "mask_rate", "class_entropy")),
+        "proxy": ("score", ("loss", "accuracy")),
+    }
+    figure, axes = _axes(1, 3, 10.5, 3.2)
+    for ax, (title, (stage, keys)) in zip(axes[0], curves.items(), strict=False):
+        for key, style in zip(keys, ("-", "--", ":", "-."), strict=False):
+            points = [(line["step"], line[key]) for line in contents.lines if line["stage"] == stage and key in line]
+            if points:
+                ax.plot(*np.array(points).T, style, color=DARK, linewidth=1.2, label=key.replace("_", " "))
+        ax.set_title(title, fontsize=9)
+        ax.set_xlabel("step", fontsize=8)
+        ax.set_ylabel("loss (nats) or share", fontsize=8)
+        if ax.lines:
+            ax.legend(fontsize=7, frameon=False)
+    ax = axes[0, 2]
+    groups: dict[str, list[np.ndarray]] = {}
+    for line in contents.lines:
+        if line["stage"].startswith("retrain/") and "test_accuracy" in line:
+            name = line["stage"].removeprefix("retrain/").rpartition("_seed")[0]
+            groups.setdefault(name, []).append(np.array([line["epoch"], 100 * line["test_accuracy"]]))
+    for i, (name, points) in enumerate(groups.items()):
+        epochs = sorted({point[0] for point in points})
+        mean = [np.mean([point[1] for point in points if point[0] == epoch]) for epoch in epochs]
+        shade = str(0.75 * i / max(len(groups) - 1, 1))
+        ax.plot(epochs, mean, color=shade, marker=_MARKERS[i % len(_MARKERS)], markersize=3, linewidth=1, label=name)
+    ax.set_title("retrained networks, mean over seeds", fontsize=9)
+    ax.set_xlabel("epoch", fontsize=8)
+    ax.set_ylabel("test accuracy (%)", fontsize=8)
+    if groups:
+        ax.legend(fontsize=6, frameon=False, ncols=1 if len(groups) < 8 else 2)
+    return figure
+
+
+def _classes(contents: Contents):
+    if not contents.coresets:
+        return None
+    labels, number = contents.best_labels, len(contents.classes)
+    before = np.bincount(labels, minlength=number)
+    order = np.argsort(-before, kind="stable") if number > 20 else np.arange(number)
+    figure, panels = _small_multiples(contents.coresets)
+    for ax, _, table, first in panels:
+        after = np.bincount(labels[table["kept"]], minlength=number)
+        ax.bar(np.arange(number), before[order], width=0.9, color=LIGHT, label="pool")
+        ax.bar(np.arange(number), after[order], width=0.9 if number > 20 else 0.6, color=DARK, label="kept")
+        if number <= 20:
+            ax.set_xticks(np.arange(number), [contents.classes[c][:10] for c in order], fontsize=7)
+            long = max(len(name) for name in contents.classes) > 2
+            ax.tick_params(axis="x", rotation=60 if long else 0)
+        else:
+            ax.set_xlabel("classes, largest first", fontsize=8)
+        if first:
+            ax.set_ylabel("examples", fontsize=8)
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False
+    )
+    return figure
+
+
+def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
+    """For the first scored coreset of a middling size: images from the hard end, the coreset and the easy end."""
+    if not coresets:
+        return None
+    first = next(iter(coresets.values()))["spec"]["name"]
+    same = sorted((c for c in coresets.values() if c["spec"]["name"] == first), key=lambda c: c["spec"]["keep"])
+    coreset = same[len(same) // 2]
+    spec, table, count = coreset["spec"], coreset["table"], contents.examples_a_row
+    score = table["score"] if spec["score"] in _LOW_IS_HARD else -table["score"]
+    order = np.argsort(score, kind="stable")
+    kept = order[table["kept"][order]]
+    rows = {
+        "hardest of the pool": order[:count],
+        f"kept by {first} at {spec['keep']:.2f}": kept[
+            np.linspace(0, len(kept) - 1, min(count, len(kept))).astype(int)
+        ],
+        "easiest of the pool": order[::-1][:count],
+    }
+    figure, axes = _axes(3, count, 1.05 * count + 0.3, 4.4)
+    for i, (title, ids) in enumerate(rows.items()):
+        axes[i, 0].set_title(title, fontsize=9, loc="left", pad=16)
+        for ax in axes[i]:
+            ax.axis("off")
+        for ax, image, row in zip(axes[i], contents.images(ids), ids, strict=False):
+            ax.imshow(image, interpolation="nearest")
+            pseudo = contents.classes[table["pseudo_label"][row]]
+            name = contents.classes[contents.best_labels[row]]
+            text = name if name == pseudo else f"{name}, read as {pseudo}"
+            ax.text(0.0, 1.03, text, transform=ax.transAxes, fontsize=7, va="bottom")
+    return figure
+
+
+_LOW_IS_HARD = ("aum", "correctness", "mean_probability")

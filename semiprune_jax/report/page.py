@@ -1,0 +1,86 @@
+"""One self-contained HTML page: no scripts, no network."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from semiprune_jax.artifacts import write_atomically
+from semiprune_jax.report.contents import Contents
+from semiprune_jax.report.tables import CAPTION, as_grid
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>SemiPrune report</title>
+<style>
+  body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+  h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+  table { border-collapse: collapse; margin: 1rem 0; }
+  th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
+  th:first-child, td:first-child { text-align: left; }
+  figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
+  details { margin-top: 2rem; } summary { cursor: pointer; } .config td { text-align: left; font: 13px monospace; }
+</style>
+<h1>SemiPrune report</h1>
+<p>{{ "{:,}".format(pool) }} images of {{ classes|length }} classes, {{ "{:,}".format(labelled) }} of them labelled
+({{ "%.1f"|format(100 * labelled / pool) }}%).
+Retraining uses {{ "true labels" if oracle else "the labels that are known, and pseudo-labels for the rest" }}.</p>
+
+<h2>Results</h2>
+<p>{{ caption }}</p>
+{% if grid|length > 1 %}
+<table>
+<tr>{% for cell in grid[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for line in grid[1:] %}<tr>{% for cell in line %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% else %}<p>No network has been retrained yet.</p>{% endif %}
+
+{% if quality %}<h2>Pseudo-labels</h2>
+<table>
+<tr><th>against the truth, %</th>
+{% for key in quality.values()|first %}<th>{{ key.replace("_", " ") }}</th>{% endfor %}</tr>
+{% for part, values in quality.items() %}<tr><td>{{ part }}</td>{% for value in values.values() %}
+<td>{{ "%.1f"|format(100 * value) }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endif %}
+
+<h2>Figures</h2>
+{% for caption, data in figures.items() %}
+<figure><img alt="{{ caption }}" src="data:image/png;base64,{{ data }}"><figcaption>{{ caption }}</figcaption></figure>
+{% endfor %}
+
+<h2>Coresets</h2>
+<table>
+<tr><th>coreset</th><th>kept</th><th>of</th><th>pruned</th><th>selector</th><th>score</th></tr>
+{% for name, coreset in coresets.items() %}<tr><td>select/{{ name }}/</td>
+<td>{{ "{:,}".format(coreset.spec.kept) }}</td><td>{{ "{:,}".format(coreset.spec.of) }}</td>
+<td>{{ "%.0f"|format(100 * coreset.spec.pruned) }}%</td><td>{{ coreset.spec.selector }}</td>
+<td>{{ "" if coreset.spec.selector == "random" else coreset.spec.score }}</td></tr>
+{% endfor %}</table>
+<p>Each holds coreset.parquet (every example, with <code>kept</code>), kept.txt and dropped.txt.</p>
+
+<details><summary>Configuration</summary>
+<table class="config">{% for key, value in config.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>
+{% endfor %}</table></details>
+</html>
+"""
+
+
+def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: dict[str, Path]) -> None:
+    """Writes the page; everything shown is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    html = environment.from_string(_PAGE).render(
+        pool=len(contents.examples["label"]),
+        labelled=int((contents.examples["label"] >= 0).sum()),
+        classes=contents.classes,
+        oracle=contents.truth is not None,
+        caption=CAPTION,
+        grid=as_grid(rows),
+        quality=contents.quality,
+        figures={caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()},
+        coresets=contents.coresets,
+        config=contents.config,
+    )
+    write_atomically(path, html.encode())

@@ -1,0 +1,90 @@
+"""Results over seeds, as CSV, Markdown and text."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.artifacts import write_atomically
+
+COLUMNS = (
+    *("name", "keep", "pruned", "examples", "labels", "n"),
+    *("test_accuracy_mean", "test_accuracy_std", "best_test_accuracy_mean", "best_test_accuracy_std"),
+)
+
+
+def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a name and kept fraction: mean and standard deviation over seeds.
+
+    ``test_accuracy`` is the last epoch's, ``best_test_accuracy`` the best evaluation's, which chooses by the test set
+    and so flatters. Accuracies are fractions; the deviation is the sample's (n - 1), absent for one seed.
+    """
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for result in results.values():
+        groups.setdefault((result["name"], result["keep"]), []).append(result)
+    rows = []
+    for (name, keep), group in groups.items():
+        row = {
+            "name": name,
+            "keep": keep,
+            "pruned": round(1 - keep, 6),
+            "examples": group[0]["examples"],
+            "labels": group[0]["labels"],
+            "n": len(group),
+        }
+        for key in ("test_accuracy", "best_test_accuracy"):
+            values = [result[key] for result in group if key in result]
+            row[f"{key}_mean"] = float(np.mean(values)) if values else None
+            row[f"{key}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        rows.append(row)
+    return rows
+
+
+def write(directory: Path, rows: list[dict[str, Any]]) -> None:
+    """results.csv, a line a row; results.md, names by kept fractions."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(directory / "results.csv", text.getvalue().encode())
+    head, *body = as_grid(rows)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    markdown = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    write_atomically(directory / "results.md", f"{CAPTION}\n\n{markdown}".encode())
+
+
+CAPTION = "Test accuracy (%) after the last epoch: mean ± standard deviation (seeds), by fraction kept."
+
+
+def as_grid(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """A header and a line a name; a column a kept fraction, largest first."""
+    keeps = sorted({f"{row['keep']:.2f}" for row in rows}, reverse=True)
+    cells = {(row["name"], f"{row['keep']:.2f}"): _cell(row) for row in rows}
+    names = dict.fromkeys(row["name"] for row in rows)
+    head = ["", *(f"keep {keep}" for keep in keeps)]
+    return [head, *([name, *(cells.get((name, keep), "") for keep in keeps)] for name in names)]
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """The grid with aligned columns."""
+    grid = as_grid(rows)
+    if len(grid) == 1:
+        return "No network has been retrained yet."
+    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
+    lines = [
+        "   ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in grid
+    ]
+    return "\n".join([CAPTION, "", *(line.rstrip() for line in lines)])
+
+
+def _cell(row: dict[str, Any]) -> str:
+    mean, std = row["test_accuracy_mean"], row["test_accuracy_std"]
+    if mean is None:
+        return "no test set"
+    return f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std is not None else "") + f" ({row['n']})"
