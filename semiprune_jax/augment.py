@@ -62,7 +62,10 @@ def views(view: View, *, sequential: bool) -> View:
 
 def normalise(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Image:
     """(image / 255 - mean) / std of each channel, in float32."""
-    return (image.astype(jnp.float32) / 255.0 - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+    per_channel = (1,) * (image.ndim - 1) + (len(mean),)
+    shift = jnp.asarray(mean, jnp.float32).reshape(per_channel)
+    scale = jnp.asarray(std, jnp.float32).reshape(per_channel)
+    return (image.astype(jnp.float32) / 255.0 - shift) / scale
 
 
 def crop_flip(key: jax.Array, image: Image, recipe: Recipe) -> Image:
@@ -120,7 +123,7 @@ def cutout(image: Image, fraction: jax.Array, x: jax.Array, y: jax.Array) -> Ima
     inside_x = (column >= left) & (column <= right)
     inside_y = (row >= top) & (row <= bottom)
     inside = inside_y[:, None, None] & inside_x[None, :, None] & (fraction > 0)
-    return jnp.where(inside, jnp.array(CUTOUT_FILL, image.dtype), image)
+    return jnp.where(inside, jnp.array(CUTOUT_FILL, image.dtype)[None, None], image)
 
 
 # The fourteen operations: (u8[H, W, 3], value in the operation's own units) -> [H, W, 3] in 0..255.
@@ -130,7 +133,7 @@ def auto_contrast(image: Image, value: jax.Array) -> Image:
     """Stretches each channel from its minimum and maximum to 0 and 255; a constant channel stays."""
     del value
     x = image.astype(jnp.int32)
-    low, high = jnp.min(x, axis=(0, 1)), jnp.max(x, axis=(0, 1))
+    low, high = jnp.min(x, axis=(0, 1), keepdims=True), jnp.max(x, axis=(0, 1), keepdims=True)
     stretched = (x - low) * 255 // jnp.maximum(high - low, 1)
     return jnp.where(high > low, stretched, x)
 
@@ -280,7 +283,7 @@ def _affine(image: Image, to_x: tuple, to_y: tuple) -> Image:
 
     def source(a, b, c) -> jax.Array:
         start = fixed(c + a * 0.5 + b * 0.5)
-        return (start + fixed(a) * jnp.arange(width) + fixed(b) * jnp.arange(height)[:, None]) >> 16
+        return (start + fixed(a) * jnp.arange(width)[None] + fixed(b) * jnp.arange(height)[:, None]) >> 16
 
     x, y = source(*to_x), source(*to_y)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -5,6 +5,7 @@ different. Importing this module imports neither JAX nor the rest of the package
 """
 
 import math
+import re
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
@@ -15,6 +16,10 @@ from semiprune_jax.errors import ConfigError
 Config: TypeAlias = Any
 
 STAGES = ("label", "pseudolabel", "score", "select", "retrain", "report")  # in order
+
+
+# What models.create knows; written again here, so that a typo is told before JAX has loaded.
+_NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet18|resnet8")
 
 
 def base_config() -> Config:
@@ -187,6 +192,9 @@ def validate(config: Config) -> None:
     check(len(data.std) == 3 and all(s > 0 for s in data.std), "data.std", "3 positive numbers, one a channel")
     positive("label", "budget")
     one_of("label.rule", "per_class", "uniform", "given")
+    for field in ("fixmatch", "proxy", "retrain"):
+        good = _NETWORK.fullmatch(config.model[field]) is not None
+        check(good, f"model.{field}", "wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | resnet18 | resnet8")
     one_of("model.wide_resnet", "usb", "tf")
 
     positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")

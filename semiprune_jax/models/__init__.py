@@ -15,7 +15,6 @@ RESNETS = {
     "resnet18": ((2, 2, 2, 2), 64),
     "resnet8": ((1, 1, 1), 16),  # He et al.'s 6n + 2 layout for small images, n = 1
 }
-KNOWN = "wrn_<depth>_<width> (depth = 6n + 4), " + ", ".join(RESNETS)
 
 
 class Network(NamedTuple):
@@ -26,11 +25,6 @@ class Network(NamedTuple):
     # (params, batch_stats, x f32[B, H, W, 3], *, train, mask=None, axis_name=None)
     #   -> (logits f32[B, C], features f32[B, D], batch_stats)
     apply: Callable[..., tuple[jax.Array, jax.Array, Any]]
-
-
-def known(name: str) -> bool:
-    """Whether ``create`` knows the name."""
-    return name in RESNETS or _wide(name) is not None
 
 
 def create(

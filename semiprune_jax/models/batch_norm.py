@@ -38,8 +38,9 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        offset = bias - mean * factor
         # One multiply-add in the compute type; the statistics stay in float32.
-        return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
+        return x * factor.astype(x.dtype)[None, None, None] + offset.astype(x.dtype)[None, None, None]
 
 
 def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None):

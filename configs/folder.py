@@ -1,0 +1,25 @@
+"""A folder of your own images: which of them to keep, or to label next.
+
+Class folders, all labelled, of which a random 10% is used:
+
+    python -m semiprune_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.path=photos/
+
+Any folder, with a table of the labels there are (columns path,label; a blank label is unknown):
+
+    python -m semiprune_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.path=photos/ \
+        --config.data.labels_csv=labels.csv --config.label.rule=given
+
+Images are resized to 32x32. With 10,000 images on one GPU the defaults are a matter of an hour; on a CPU start with
+--config.fixmatch.steps=1000 --config.proxy.epochs=30 --config.retrain.epochs=30.
+"""
+
+from semiprune_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.data.source = "folder"
+    config.data.test_fraction = 0.2  # of the labelled images: what the retrained networks are tested on
+    config.select.keep = (0.3, 0.1)
+    config.select.semi_aum.cutoff = (0.1, 0.4)
+    return config

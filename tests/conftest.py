@@ -1,0 +1,45 @@
+"""Four virtual CPU devices, strict shapes, and small pools that the tests share."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+# Before any device is used; cannot be changed later.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compilation is most of the suite's time, and workers compile the same programs.
+jax.config.update("jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), f"semiprune-tests-{os.getuid()}"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # configs/, which is not part of the package
+
+# Libraries read absl's flags, which only a program's main parses.
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The digits as a Dataset."""
+    from semiprune_jax import datasets
+
+    return datasets.load("digits", image_size=8)
+
+
+@pytest.fixture
+def tiny_config():
+    """A config that runs every stage in seconds."""
+    from tests.small import config
+
+    return config()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

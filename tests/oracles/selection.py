@@ -1,0 +1,55 @@
+"""Selectors as plain loops, one example at a time."""
+
+import math
+
+
+def size(n, keep):
+    return math.floor(n * keep + 1e-9)
+
+
+def double_end(score, keep, cutoff):
+    order = sorted(range(len(score)), key=lambda i: (score[i], i))
+    skipped = size(len(score), cutoff)
+    return sorted(order[skipped : skipped + size(len(score), keep)])
+
+
+def top(score, keep):
+    order = sorted(range(len(score)), key=lambda i: (-score[i], i))
+    return sorted(order[: size(len(score), keep)])
+
+
+def beta_weights(score, q, keep, c_d, concentration, extra):
+    """Normalised weights, from the density itself."""
+    best = sorted(range(len(score)), key=lambda i: (score[i], i))[-10:]
+    mu = sum(q[i] for i in best) / len(best)
+    b = concentration * (1 - mu) * (1 - (1 - keep) ** c_d)
+    a = concentration + extra - b
+    norm = math.gamma(a + b) / (math.gamma(a) * math.gamma(b))
+    weights = [norm * x ** (a - 1) * (1 - x) ** (b - 1) * s for x, s in zip(q, score, strict=True)]
+    return [w / sum(weights) for w in weights]
+
+
+def sequential_draw(weights, count, rng):
+    """Draws one after another, the rest renormalised."""
+    left, drawn = dict(enumerate(weights)), []
+    for _ in range(count):
+        mark, total = rng.random() * sum(left.values()), 0.0
+        chosen = -1
+        for i, w in left.items():
+            total += w
+            if total >= mark:
+                chosen = i
+                break
+        drawn.append(chosen)
+        del left[chosen]
+    return sorted(drawn)
+
+
+def stratum_sizes(counts, budget):
+    """What CCS takes from each stratum: dict stratum -> size."""
+    taken, left = {}, len(counts)
+    for stratum in sorted(range(len(counts)), key=lambda s: counts[s]):
+        taken[stratum] = min(counts[stratum], budget // left)
+        budget -= taken[stratum]
+        left -= 1
+    return taken

@@ -1,0 +1,64 @@
+"""Small pools and configs on which every stage runs in seconds."""
+
+import numpy as np
+from PIL import Image
+
+from semiprune_jax.config import base_config
+
+
+def config():
+    """Shrinks the digits to seconds; the pool is ``write_npz``'s or ``write_folder``'s."""
+    c = base_config()
+    c.data.source = "arrays"
+    c.data.image_size = 8
+    c.data.flip = False
+    c.data.oracle = True
+    c.label.budget = 0.25
+    c.model.fixmatch = "wrn_10_1"
+    c.model.proxy = c.model.retrain = "resnet8"
+    c.fixmatch.steps = 12
+    c.fixmatch.batch_size = 8
+    c.fixmatch.mu = 2
+    c.fixmatch.ema_decay = 0.5
+    c.fixmatch.bn_momentum = 0.5
+    c.fixmatch.eval_every_steps = 6
+    c.proxy.epochs = 4
+    c.proxy.batch_size = 16
+    c.proxy.eval_every_epochs = 2
+    c.score.window = 3
+    c.score.last = 2
+    c.select.names = ("random", "semi_aum", "semi_dual")
+    c.select.keep = (0.5, 0.25)
+    c.select.semi_aum.cutoff = (0.1,)
+    c.select.semi_dual.horizon = 4
+    c.retrain.epochs = 2
+    c.retrain.batch_size = 16
+    c.runtime.log_every_steps = 3
+    return c
+
+
+def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
+    """Images u8[n, size, size, 3] whose class shows, and labels i32[n]."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.int32) % classes
+    images = rng.integers(0, 60, (n, size, size, 3))
+    for c in range(classes):
+        images[labels == c, c : c + 3, :, c % 3] += 150
+    return images.astype(np.uint8), labels
+
+
+def write_npz(path, n: int = 64, test: int = 24):
+    """An .npz of a pool and a test set; returns the path as text."""
+    (x, y), (xt, yt) = pool(n), pool(test, seed=1)
+    np.savez(path, x_train=x, y_train=y, x_test=xt, y_test=yt, classes=np.array(["ant", "bee", "cat"]))
+    return str(path)
+
+
+def write_folder(root, n: int = 30, size: int = 10):
+    """Class folders of PNGs."""
+    images, labels = pool(n, size=size)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = root / ("ant", "bee", "cat")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i:03d}.png")
+    return str(root)

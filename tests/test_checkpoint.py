@@ -1,0 +1,68 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiprune_jax import checkpoint
+from semiprune_jax.checkpoint import Checkpoints
+from semiprune_jax.errors import DataError
+from semiprune_jax.mesh import Layout
+
+
+def tree(value):
+    return {"w": jnp.full((3, 2), value), "step": jnp.int32(value), "record": np.full((4, 2), value, np.float32)}
+
+
+def test_the_newest_two_are_kept(tmp_path):
+    with Checkpoints(tmp_path / "c") as saved:
+        assert saved.latest() is None
+        for step in (3, 6, 9):
+            saved.save(step, tree(step))
+    assert {p.name for p in (tmp_path / "c").iterdir()} == {"6", "9"}
+    with Checkpoints(tmp_path / "c") as saved:
+        assert saved.latest() == 9
+        back = saved.restore(tree(0))
+    assert back["step"] == 9
+    np.testing.assert_array_equal(back["record"], tree(9)["record"])
+
+
+def test_a_step_may_be_saved_again(tmp_path):
+    with Checkpoints(tmp_path) as saved:
+        saved.save(3, tree(1))
+        saved.save(3, tree(2))
+        assert saved.restore(tree(0))["step"] == 2
+
+
+def test_state_comes_back_onto_the_layout(tmp_path):
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, Layout.of("jit", 1).replicate(tree(5)))
+        layout = Layout.of("jit", 4)
+        like = layout.replicate(tree(0))
+        back = saved.restore(like)
+    assert back["w"].sharding == like["w"].sharding
+    assert len(back["w"].devices()) == 4
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        (
+            {"w": jnp.zeros((3, 3)), "step": jnp.int32(0), "record": np.zeros((4, 2))},
+            r"w of shape \(3, 2\), this run has \(3, 3\)",
+        ),
+        ({"w": jnp.zeros((3, 2)), "step": jnp.int32(0)}, r"record of shape \(4, 2\), this run has None"),
+    ],
+)
+def test_another_runs_checkpoint_is_named(tmp_path, like, message):
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, tree(1))
+        with pytest.raises(DataError, match=message):
+            saved.restore(like)
+
+
+def test_one_tree(tmp_path):
+    checkpoint.save(tmp_path / "model", {"p": jnp.arange(3.0)})
+    checkpoint.save(tmp_path / "model", {"p": jnp.arange(3.0) + 1})
+    back = checkpoint.restore(tmp_path / "model", {"p": jnp.zeros(3)})
+    np.testing.assert_array_equal(back["p"], [1, 2, 3])
+    assert isinstance(back["p"], jax.Array)

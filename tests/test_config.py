@@ -1,0 +1,120 @@
+import importlib
+from pathlib import Path
+
+import pytest
+
+from semiprune_jax import config as configs
+from semiprune_jax.errors import ConfigError
+
+CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_is_valid(name):
+    module = importlib.import_module(f"configs.{name}")
+    config = module.get_config()
+    if name == "folder":
+        config.data.path = "somewhere"
+    configs.validate(config)
+    assert "python -m semiprune_jax.main" in module.__doc__
+
+
+def test_base_config_is_valid():
+    configs.validate(configs.base_config())
+
+
+def change(path, value):
+    config = configs.base_config()
+    *parts, last = path.split(".")
+    section = config
+    for part in parts:
+        section = section[part]
+    section[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", -1),
+        ("data.source", "imagenet"),
+        ("data.source", "folder"),  # without data.path
+        ("data.image_size", 0),
+        ("data.std", (1.0, 0.0, 1.0)),
+        ("data.mean", (1.0,)),
+        ("data.test_fraction", 1.0),
+        ("label.budget", 0.0),
+        ("label.rule", "best"),
+        ("model.fixmatch", "wrn_27_2"),
+        ("model.proxy", "resnet19"),
+        ("model.wide_resnet", "jax"),
+        ("fixmatch.steps", 0),
+        ("fixmatch.mu", 0),
+        ("fixmatch.threshold", 1.5),
+        ("fixmatch.ema_decay", 1.0),
+        ("proxy.epochs", 0),
+        ("retrain.learning_rate", 0.0),
+        ("retrain.batch_rule", "half"),
+        ("retrain.seeds", ()),
+        ("score.window", 201),
+        ("score.last", 201),
+        ("select.keep", (0.5, 1.5)),
+        ("select.keep", (0.0,)),
+        ("select.keep", ()),
+        ("select.names", ("semi_aun",)),
+        ("select.names", ("keep",)),
+        ("select.semi_aum.cutoff", (0.1, 0.2)),
+        ("select.semi_aum.cutoff", (0.4,)),  # with keep = 0.7
+        ("select.semi_aum.selector", "double"),
+        ("select.semi_aum.score", "entropy"),  # not recorded
+        ("select.semi_dual.horizon", 201),
+        ("select.semi_dual.horizon", 9),  # under the window
+        ("select.semi_dual.form", "both"),
+        ("select.semi_dual.c_d", 0.0),
+        ("runtime.parallel", "pjit"),
+        ("runtime.devices", -1),
+        ("runtime.compute_dtype", "float16"),
+    ],
+)
+def test_bad_values_name_their_field(path, value):
+    with pytest.raises(ConfigError) as error:
+        configs.validate(change(path, value))
+    section = path if path != "data.source" or value != "folder" else "data.path"
+    first = str(error.value).splitlines()[0]  # what follows from it may follow
+    assert first.startswith((f"config.{section}", "config.proxy.record_entropy"))
+    assert "expected" in first
+
+
+def test_all_problems_come_at_once():
+    config = change("seed", -1)
+    config.data.image_size = 0
+    config.select.names = ("nobody",)
+    with pytest.raises(ConfigError) as error:
+        configs.validate(config)
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_unused_selections_do_not_get_in_the_way():
+    config = change("proxy.epochs", 12)
+    config.select.names = ("random", "semi_aum")  # semi_dual's horizon of 30 does not fit
+    configs.validate(config)
+
+
+def test_paper_batch_size():
+    sizes = [configs.paper_batch_size(128, keep, "paper") for keep in (1.0, 0.3, 0.2, 0.1, 0.05)]
+    assert sizes == [128, 128, 64, 32, 32]
+    assert configs.paper_batch_size(128, 0.1, "fixed") == 128
+    assert configs.paper_batch_size(2, 0.1, "paper") == 1
+
+
+def test_cutoffs_by_kept_fraction():
+    spec = configs.selection(selector="double_end", cutoff=(0.1, 0.2))
+    assert configs.cutoff_at(spec, (0.5, 0.3), 0.3) == 0.2
+    assert configs.cutoff_at(configs.selection(selector="double_end", cutoff=(0.1,)), (0.5, 0.3), 0.3) == 0.1
+
+
+def test_settings_are_plain():
+    plain = configs.settings(configs.base_config().data, "path")
+    assert plain["mean"] == [0.485, 0.456, 0.406]
+    assert "path" not in plain
+    assert configs.flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}

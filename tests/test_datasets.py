@@ -1,0 +1,253 @@
+"""Sources, the label budget, and the memory pool."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiprune_jax import datasets
+from semiprune_jax.datasets.budget import draw, per_class_sizes
+from semiprune_jax.datasets.decode import decode
+from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
+from semiprune_jax.errors import DataError
+from tests import small
+
+
+def test_digits(digits):
+    assert len(digits.train.keys) == 1437
+    assert len(digits.test.keys) == 360
+    assert not set(digits.train.keys) & set(digits.test.keys)
+    assert digits.classes == tuple("0123456789")
+    share = np.bincount(digits.test.labels) / np.bincount(np.r_[digits.train.labels, digits.test.labels])
+    np.testing.assert_allclose(share, 0.2, atol=0.01)
+    images = digits.train.read_all()
+    assert images.shape == (1437, 8, 8, 3)
+    assert images.dtype == np.uint8
+    assert images.min() == 0
+    assert images.max() == 255
+    np.testing.assert_array_equal(images[..., 0], images[..., 2])
+
+
+def test_digits_split_does_not_drift(digits):
+    """Golden: the results in the README belong to this split."""
+    assert list(digits.test.keys[:5]) == GOLDEN
+
+
+GOLDEN = ["digits/0006", "digits/0020", "digits/0023", "digits/0030", "digits/0031"]
+
+
+def test_npz(tmp_path):
+    path = small.write_npz(tmp_path / "pool.npz")
+    dataset = datasets.load("arrays", path=path, image_size=8)
+    assert dataset.classes == ("ant", "bee", "cat")
+    np.testing.assert_array_equal(dataset.train.read_all(), small.pool(64)[0])
+    np.testing.assert_array_equal(dataset.train.read(np.array([5, 3])), small.pool(64)[0][[5, 3]])
+    np.testing.assert_array_equal(dataset.train.labels, small.pool(64)[1])
+    assert dataset.test is not None
+    assert len(dataset.test.keys) == 24
+    assert datasets.load("arrays", path=path, image_size=6).train.read_all().shape == (64, 6, 6, 3)
+
+
+def test_npz_may_be_grey_and_without_test(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((4, 8, 8), np.uint8), y_train=np.array([0, 1, -1, 2]))
+    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8)
+    assert dataset.test is None
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.train.read_all().shape == (4, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y_train": np.zeros(2, int)}, "no array 'x_train'"),
+        ({"x_train": np.zeros((2, 8, 8, 3)), "y_train": np.zeros(2, int)}, "expected uint8"),
+        ({"x_train": np.zeros((2, 8), np.uint8), "y_train": np.zeros(2, int)}, "expected uint8"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(3, int)}, "expected whole numbers"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(2)}, "expected whole numbers"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([0, -2])}, r"spans -2\.\.0"),
+        ({"x_train": np.array([object()]), "y_train": np.zeros(1, int)}, "without pickled objects"),
+    ],
+)
+def test_bad_npz(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        datasets.load("arrays", path=str(tmp_path / "bad.npz"), image_size=8)
+
+
+def test_npz_that_is_none(tmp_path):
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(DataError, match="cannot be read"):
+        datasets.load("arrays", path=str(tmp_path / "text.npz"), image_size=8)
+    with pytest.raises(DataError, match="is not a file"):
+        datasets.load("arrays", path=str(tmp_path / "none.npz"), image_size=8)
+
+
+def test_class_folders(tmp_path):
+    root = small.write_folder(tmp_path / "train")
+    small.write_folder(tmp_path / "test", n=9)
+    dataset = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=10)
+    assert dataset.classes == ("ant", "bee", "cat")
+    assert dataset.train.keys == sorted(dataset.train.keys)
+    assert dataset.train.keys[0] == "ant/000.png"
+    images, labels = small.pool(30, size=10)
+    order = [int(key.split("/")[1][:3]) for key in dataset.train.keys]
+    np.testing.assert_array_equal(dataset.train.read_all(), images[order])
+    np.testing.assert_array_equal(dataset.train.labels, labels[order])
+    assert dataset.test is not None
+    assert len(dataset.test.keys) == 9
+
+
+def write_csv(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def test_folder_with_csv(tmp_path):
+    root = small.write_folder(tmp_path / "pool")
+    table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nbee/001.png,\ncat/002.png,eel\n")
+    dataset = datasets.load("folder", path=root, labels_csv=table, image_size=10)
+    assert dataset.classes == ("dog", "eel")
+    labels = dict(zip(dataset.train.keys, dataset.train.labels.tolist(), strict=True))
+    assert labels["ant/000.png"] == 0
+    assert labels["cat/002.png"] == 1
+    assert sum(label >= 0 for label in labels.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na,b\n", "has the columns file, label"),
+        ("path,label\nnone.png,a\n", "line 2: 'none.png' is not an image"),
+        ("path,label\nant/000.png,a\nant/000.png,b\n", "line 3: 'ant/000.png' stands there twice"),
+        ("path,label\nant/000.png,a\n", "names 1 classes"),
+    ],
+)
+def test_bad_csv(tmp_path, text, message):
+    root = small.write_folder(tmp_path / "pool", n=3)
+    with pytest.raises(DataError, match=message):
+        datasets.load("folder", path=root, labels_csv=write_csv(tmp_path / "l.csv", text), image_size=8)
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(DataError, match="is not a folder"):
+        datasets.load("folder", path=str(tmp_path / "none"), image_size=8)
+    with pytest.raises(DataError, match="holds no images"):
+        datasets.load("folder", path=str(tmp_path), image_size=8)
+    Image.new("RGB", (4, 4)).save(tmp_path / "loose.png")
+    with pytest.raises(DataError, match="is not made of class folders"):
+        datasets.load("folder", path=str(tmp_path), image_size=8)
+    root = small.write_folder(tmp_path / "pool", n=3)
+    small.write_folder(tmp_path / "test", n=3)
+    (tmp_path / "test" / "bee").rename(tmp_path / "test" / "elk")
+    with pytest.raises(DataError, match="holds elk"):
+        datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=8)
+
+
+def test_undecodable_images_are_listed_together(tmp_path):
+    root = small.write_folder(tmp_path / "pool", n=9)
+    for name in ("ant/000.png", "bee/001.png"):
+        (tmp_path / "pool" / name).write_bytes(b"not an image")
+    dataset = datasets.load("folder", path=root, image_size=8)
+    with pytest.raises(DataError, match=r"2 of 9 images .*ant/000\.png.*bee/001\.png"):
+        dataset.train.read_all()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "I;16", "1"])
+def test_any_mode_becomes_rgb(tmp_path, mode):
+    values = np.full((6, 6), 200, np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(values.astype(np.uint16) * 256)
+    else:
+        image = Image.fromarray(np.stack([values] * 3, -1))
+        image = image.quantize(4) if mode == "P" else image.convert(mode, dither=Image.Dither.NONE)
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    image.save(path)
+    got = decode(path.read_bytes(), 6)
+    assert got.shape == (6, 6, 3)
+    np.testing.assert_allclose(got.astype(int), 255 if mode == "1" else 200, atol=8)
+
+
+def test_exif_orientation_is_applied():
+    image = Image.fromarray(np.r_[np.zeros((8, 16, 3), np.uint8), np.full((8, 16, 3), 255, np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif)
+    assert decode(buffer.getvalue(), 16)[0].mean() > 250
+
+
+def test_test_fraction_takes_labelled_examples_only(tmp_path):
+    (x, y) = small.pool(60)
+    y[30:] = -1
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, classes=np.array(["a", "b", "c"]))
+    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8, test_fraction=0.2)
+    assert dataset.test is not None
+    assert len(dataset.test.keys) == 6
+    assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2]
+    assert len(dataset.train.keys) == 54
+    assert not set(dataset.train.keys) & set(dataset.test.keys)
+    rows = [int(key.split("/")[1]) for key in dataset.test.keys]
+    np.testing.assert_array_equal(dataset.test.read_all(), x[rows])
+    with pytest.raises(DataError, match=r"test_fraction = 0\.01"):
+        datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8, test_fraction=0.01)
+
+
+LABELS = np.array([0] * 50 + [1] * 33 + [2] * 4)
+KEYS = [f"k{i}" for i in range(len(LABELS))]
+
+
+@pytest.mark.parametrize(
+    ("counts", "total", "expected"),
+    [
+        ([50, 50], 10, [5, 5]),
+        ([50, 33, 4], 9, [5, 3, 1]),  # shares 5.17, 3.41, 0.41: a class never goes without
+        ([50, 33, 17], 10, [5, 3, 2]),  # shares 5, 3.3, 1.7: the rest to the largest remainder
+        ([1000, 1], 3, [2, 1]),
+        ([3, 3], 6, [3, 3]),
+    ],
+)
+def test_per_class_sizes(counts, total, expected):
+    assert per_class_sizes(np.array(counts), total).tolist() == expected
+
+
+def test_draws():
+    ids = draw("per_class", LABELS, KEYS, 0.1, seed=0)
+    assert np.bincount(LABELS[ids]).tolist() == per_class_sizes(np.bincount(LABELS), 8).tolist()
+    assert np.all(np.diff(ids) > 0)
+    np.testing.assert_array_equal(ids, draw("per_class", LABELS, KEYS, 8, seed=0))
+    assert not np.array_equal(ids, draw("per_class", LABELS, KEYS, 8, seed=1))
+    assert len(draw("uniform", LABELS, KEYS, 0.1, seed=0)) == 8
+    given = np.where(np.arange(len(LABELS)) < 5, LABELS, -1)
+    assert draw("given", given, KEYS, 0.1, seed=0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_draw_belongs_to_the_keys_not_to_their_order(rng):
+    order = rng.permutation(len(LABELS))
+    for rule in ("per_class", "uniform"):
+        ids = {KEYS[i] for i in draw(rule, LABELS, KEYS, 0.2, 0)}
+        moved = draw(rule, LABELS[order], [KEYS[i] for i in order], 0.2, 0)
+        assert {KEYS[order[i]] for i in moved} == ids
+
+
+@pytest.mark.parametrize(
+    ("rule", "labels", "budget", "message"),
+    [
+        ("best", LABELS, 0.1, "label rule 'best'"),
+        ("uniform", np.r_[-1, LABELS[1:]], 0.1, "1 of 87 examples have no label"),
+        ("uniform", LABELS, 0.001, "gives 0 labels"),
+        ("uniform", LABELS, 88, "gives 88 labels of 87"),
+    ],
+)
+def test_bad_draws(rule, labels, budget, message):
+    with pytest.raises(ValueError, match=message):
+        draw(rule, labels, KEYS, budget, 0)
+
+
+def test_fetch_masks_padding():
+    images, labels = small.pool(5)
+    batch = fetch(MemoryPool.of(images, labels), np.array([3, 5, 0]))
+    assert batch["mask"].tolist() == [True, False, True]
+    np.testing.assert_array_equal(batch["image"][0], images[3])
+    assert batch["label"][2] == labels[0]
+    assert batch["id"].tolist() == [3, 5, 0]

@@ -1,0 +1,109 @@
+"""The house: imports go one way, heavy ones are late, and each config field is used."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
+
+# A module may import what stands before it, and its own group where that is said.
+GROUPS = [
+    {"errors"},
+    {"config", "randomness"},
+    {"scores", "selection", "losses", "dynamics", "augment", "quality"},
+    {"artifacts"},
+    {"models", "datasets", "checkpoint", "metrics", "mesh"},
+    {"state"},
+    {"steps"},
+    {"loop"},
+    {"training", "report"},
+    {"pipeline"},
+    {"main"},
+]
+SEES_CONFIG = {"training", "pipeline", "main", "artifacts"}  # artifacts: flatten, of plain values
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            yield parts[0], path, ast.parse(path.read_text())
+
+
+def imports(tree):
+    """Names of our own top-level modules that a module imports, at its top or inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semiprune_jax"):
+            inside = node.module.split(".")[1:]
+            yield from [inside[0]] if inside else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("semiprune_jax") for alias in node.names)
+
+
+def test_imports_go_one_way():
+    rank = {name: i for i, group in enumerate(GROUPS) for name in group}
+    assert set(rank) == {module for module, _, _ in modules()}
+    for module, path, tree in modules():
+        for name in imports(tree):
+            if name not in rank:
+                continue  # __version__
+            assert name == module or rank[name] < rank[module], f"{path.name} imports {name}"
+            if name == "config":
+                assert module in SEES_CONFIG, f"{path.name} sees the config"
+
+
+def third_party(tree, top_only):
+    nodes = tree.body if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_linen_and_orbax_have_one_door_each():
+    for module, path, tree in modules():
+        names = set(third_party(tree, top_only=False))
+        if module != "models":
+            assert not any(name.startswith("flax.linen") for name in names), path
+        if module != "checkpoint":
+            assert not any(name.startswith("orbax") for name in names), path
+        assert not {"pickle", "torch", "tensorflow"} & {name.split(".")[0] for name in names}, path
+
+
+def test_heavy_imports_are_late():
+    heavy = {"sklearn", "matplotlib", "scipy", "pyarrow", "tensorboardX", "jinja2", "wandb", "orbax", "simplejpeg"}
+    for _, path, tree in modules():
+        assert not heavy & {name.split(".")[0] for name in third_party(tree, top_only=True)}, path
+
+
+def test_the_command_line_loads_no_jax():
+    code = "import sys, semiprune_jax.main; print({'jax', 'flax', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "set()"
+
+
+def test_steps_read_nothing_from_the_host():
+    text = (PACKAGE / "steps.py").read_text()
+    assert not re.search(r"\.item\(|device_get|\bnp\.|print\(|time\.|float\(|jax\.jit", text)
+
+
+def test_every_config_field_is_read():
+    """A field that no module mentions is a flag nobody uses."""
+    from semiprune_jax.config import base_config, flatten
+
+    source = "\n".join(path.read_text() for _, path, _ in modules() if path.name != "config.py")
+    spec = set(base_config().select.random)
+    for field in flatten(base_config().to_dict()):
+        name = field.split(".")[-1]
+        if name in spec or field.startswith(("score.", "data.", "label.")):
+            continue  # handed on as whole sections
+        assert re.search(rf"\b{name}\b", source), field
+
+
+def test_no_hidden_defaults():
+    for _, path, _ in modules():
+        assert not re.search(r"(config|options|runtime|data)\.get\(", path.read_text()), path
+        assert path.stem not in ("utils", "misc", "common", "helpers")

@@ -1,0 +1,135 @@
+"""The loop alone, on a step that only counts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiprune_jax import loop
+from semiprune_jax.checkpoint import Checkpoints
+from semiprune_jax.errors import TrainingError
+from semiprune_jax.loop import Pace, Training
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.state import TrainState
+
+
+class Killed(Exception):
+    """Stands for SIGKILL: nothing after it runs."""
+
+
+def counting(tmp_path, *, total=20, per_epoch=5, evaluate_every=10, kill_at=None, per_dispatch=1, nan_at=None):
+    layout = Layout.of("jit", 1)
+
+    def step(state, record, batch, key):
+        loss = jnp.where(state.step == (-1 if nan_at is None else nan_at), jnp.nan, 1.0 / (1 + state.step))
+        # The state remembers everything that it was fed.
+        params = state.params * 1.0001 + batch.sum() + jax.random.uniform(jax.random.fold_in(key, state.step))
+        record = record.at[state.step % 4].add(1)
+        return state.replace(step=state.step + 1, params=params), record, {"loss": loss}
+
+    compiled = layout.compile(step, lambda pool, item: item)
+    calls = []
+
+    def dispatch(state, record, pool, feed, key):
+        if kill_at is not None and sum(calls) >= kill_at:
+            raise Killed
+        calls.append(feed.shape[0])
+        return compiled(state, record, pool, feed, key)
+
+    training = Training(
+        name="score",
+        state=TrainState(jnp.int32(0), layout.replicate(jnp.float32(0)), {}, {}, None),
+        record=layout.create_record(lambda: jnp.zeros(layout.record_rows(4))),
+        dispatch=dispatch,
+        pool=None,
+        feed=lambda at, count: np.arange(at, at + count, dtype=np.float32)[:, None],
+        key=jax.random.key(0),
+        total_steps=total,
+        steps_per_epoch=per_epoch,
+        images_per_step=1,
+        evaluate=lambda state: {"test_accuracy": float(state.step)},
+        evaluate_every=evaluate_every,
+    )
+    metrics = Metrics(tmp_path)
+    try:
+        state, record = loop.run(
+            training,
+            layout=layout,
+            metrics=metrics,
+            pace=Pace(steps_per_dispatch=per_dispatch, log_every=2, checkpoint_every=4),
+            directory=tmp_path / "checkpoints",
+        )
+    finally:
+        metrics.close()
+    return state, layout.save_record(record), metrics.lines("score"), calls
+
+
+def test_lines_and_evaluations(tmp_path):
+    state, record, lines, _ = counting(tmp_path)
+    assert state.step == 20
+    assert [line["step"] for line in lines] == list(range(2, 21, 2))
+    assert [line["test_accuracy"] for line in lines if "test_accuracy" in line] == [10, 20]
+    assert lines[0]["loss"] == pytest.approx((1 + 1 / 2) / 2)
+    assert lines[4]["epoch"] == 2
+    assert record[:4].tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 7, 11, 19])
+def test_a_killed_run_ends_in_the_same_bits(tmp_path, kill_at):
+    expected, record, lines, _ = counting(tmp_path / "whole")
+    with pytest.raises(Killed):
+        counting(tmp_path / "cut", kill_at=kill_at)
+    state, record_cut, lines_cut, calls = counting(tmp_path / "cut")
+    assert state.params == expected.params
+    np.testing.assert_array_equal(record_cut, record)
+    strip = [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+    assert [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines_cut] == strip
+    assert sum(calls) == 20 - kill_at // 4 * 4 if kill_at % 4 or kill_at == 4 else True
+    assert sum(calls) <= 20
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    counting(tmp_path)
+    _, _, lines, calls = counting(tmp_path)
+    assert not calls
+    assert len(lines) == 10
+
+
+@pytest.mark.parametrize("per_dispatch", [2, 3, 16])
+def test_dispatches_stop_at_epochs_lines_and_evaluations(tmp_path, per_dispatch):
+    expected, _, lines, _ = counting(tmp_path / "one")
+    state, _, lines_many, calls = counting(tmp_path / "many", per_dispatch=per_dispatch)
+    assert state.params == expected.params
+    assert [line["loss"] for line in lines_many] == pytest.approx([line["loss"] for line in lines])
+    at = np.cumsum([0, *calls])
+    assert set(range(0, 21, 5)) | set(range(0, 21, 2)) <= set(at.tolist())
+    if per_dispatch == 2:
+        assert 2 in calls
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(tmp_path):
+    with pytest.raises(TrainingError, match="score: the loss at step 13 is nan"):
+        counting(tmp_path, nan_at=13)
+
+
+def test_two_checkpoints_are_kept_and_forgotten_when_done(tmp_path):
+    counting(tmp_path)
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        assert saved.latest() == 20
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    loop.forget(tmp_path / "checkpoints")
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_spacing_is_chosen_once_from_the_speed(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    training = type("T", (), {"total_steps": 10_000})()
+    saver = loop._Saver(training, Pace(1, log_every=10, checkpoint_every=0), 0)
+    saved = []
+    for step in range(10, 10_001, 10):
+        clock[0] += 1.0  # 10 steps a second
+        if saver.due(step):
+            saved.append(step)
+    assert saved[:3] == [150, 300, 450]

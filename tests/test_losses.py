@@ -1,0 +1,43 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiprune_jax import losses
+from tests.oracles import pytorch
+
+
+def test_cross_entropy(rng):
+    logits, label = rng.normal(0, 5, (9, 4)).astype(np.float32), rng.integers(0, 4, 9)
+    expected = [pytorch.cross_entropy(row, y) for row, y in zip(logits.astype(float), label, strict=True)]
+    np.testing.assert_allclose(losses.cross_entropy(jnp.array(logits), jnp.array(label)), expected, rtol=1e-5)
+
+
+def test_cross_entropy_is_float32_and_spares_unknown_labels():
+    logits = jnp.array([[50.0, 0.0], [0.0, 0.0]], jnp.bfloat16)
+    got = losses.cross_entropy(logits, jnp.array([0, -1]))
+    assert got.dtype == jnp.float32
+    assert got[1] == 0
+
+
+def test_targets_are_confident_from_the_threshold_on():
+    logits = jnp.log(jnp.array([[0.95, 0.05], [0.94, 0.06], [0.2, 0.8]]))
+    pseudo = losses.fixmatch_targets(logits, 0.95 - 1e-6)
+    assert pseudo.confident.tolist() == [True, False, False]
+    assert pseudo.target.tolist() == [0, 0, 1]
+    assert losses.fixmatch_targets(jnp.zeros((1, 2)), 0.5).confident.tolist() == [True]  # at the threshold counts
+
+
+def test_no_gradient_flows_through_targets():
+    def loss(logits):
+        return jnp.sum(losses.fixmatch_targets(logits, 0.5).probabilities)
+
+    np.testing.assert_array_equal(jax.grad(loss)(jnp.array([[1.0, 2.0]])), 0)
+
+
+def test_oracle_fixmatch_loss_by_hand():
+    confident, unsure = [9.0, 0.0], [0.1, 0.0]
+    total, loss_l, loss_u = pytorch.fixmatch_loss([[0.0, 0.0]], [0], [confident, unsure], [[0.0, 0.0]] * 2, 0.95, 2.0)
+    assert loss_l == pytest.approx(np.log(2))
+    assert loss_u == pytest.approx(np.log(2) / 2)  # the mean is over the whole batch
+    assert total == pytest.approx(2 * np.log(2))

@@ -1,0 +1,100 @@
+"""The program as a person starts it: exit codes, one-line errors, a real kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from tests import small
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """
+from tests.small import config
+def get_config():
+    return config()
+"""
+
+
+def command(tmp_path, *flags):
+    path = tmp_path / "small_config.py"
+    path.write_text(CONFIG)
+    return [sys.executable, "-m", "semiprune_jax.main", f"--config={path}", f"--workdir={tmp_path / 'w'}", *flags]
+
+
+def environment():
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
+    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | cache
+
+
+def start(arguments, **options):
+    return subprocess.run(
+        arguments, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False, **options
+    )
+
+
+def test_help_is_quick_and_complete():
+    began = time.monotonic()
+    done = start([sys.executable, "-m", "semiprune_jax.main", "--help"])
+    assert done.returncode == 0
+    for word in ("run", "report", "--config", "--workdir", "--until", "overwrite"):
+        assert word in done.stdout
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--config.seeed=1"], 2, 'Did you mean "seed"'),
+        (["--config.seed=abc"], 2, "invalid literal"),
+        (["--config.select.keep=0.5,0"], 2, "config.select.keep"),
+        (["--confg=1"], 2, "Did you mean"),
+        (["prune"], 2, "unknown command 'prune'"),
+        (["--workdir="], 2, "both --config and --workdir"),
+        (["--config=none.py"], 2, "none.py"),
+        (["--config.data.path=/nowhere.npz"], 3, "is not a file"),
+        (["--config.runtime.devices=64", "--config.data.path=POOL"], 4, "runtime.devices = 64"),
+    ],
+)
+def test_errors_are_a_line_and_a_code(tmp_path, flags, code, message):
+    pool = small.write_npz(tmp_path / "pool.npz")
+    first = [] if any("data.path" in flag for flag in flags) else [f"--config.data.path={pool}"]
+    done = start(command(tmp_path, *first, *[flag.replace("POOL", pool) for flag in flags]))
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_killed_for_real_it_goes_on(tmp_path):
+    """SIGKILL in the middle of a training; the same command then ends as an undisturbed one does."""
+    pool = small.write_npz(tmp_path / "pool.npz")
+    flags = [
+        f"--config.data.path={pool}", "--until=score", "--config.fixmatch.steps=90",
+        "--config.runtime.checkpoint_every_steps=3", "--config.fixmatch.eval_every_steps=90",
+    ]  # fmt: skip
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    process = subprocess.Popen(command(tmp_path / "a", *flags), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
+    metrics = tmp_path / "a" / "w" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "a/w/pseudolabel/DONE.json").exists()
+    for place in ("a", "b"):
+        done = start(command(tmp_path / place, *flags))
+        assert done.returncode == 0, done.stderr
+    for name in ("score/scores.parquet", "score/dynamics.npz", "pseudolabel/pseudolabels.parquet"):
+        assert (tmp_path / "a/w" / name).read_bytes() == (tmp_path / "b/w" / name).read_bytes()
+    starts = json.loads((tmp_path / "a/w/manifest.json").read_text())["starts"]
+    assert len(starts) == 2

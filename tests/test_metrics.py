@@ -1,0 +1,46 @@
+import csv
+import sys
+import types
+
+from semiprune_jax.metrics import Metrics
+
+
+def test_lines_csv_and_tensorboard(tmp_path):
+    metrics = Metrics(tmp_path)
+    metrics.write("score", 10, {"loss": 0.5})
+    metrics.write("retrain/a_seed0", 5, {"loss": 0.25, "test_accuracy": 1})
+    assert [line["step"] for line in metrics.lines()] == [10, 5]
+    assert metrics.lines("score") == [{"stage": "score", "step": 10, "loss": 0.5}]
+    metrics.close()
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert rows[1] == {"stage": "retrain/a_seed0", "step": "5", "loss": "0.25", "test_accuracy": "1"}
+    assert list((tmp_path / "tb" / "score").glob("events.*"))
+    assert list((tmp_path / "tb" / "retrain" / "a_seed0").glob("events.*"))
+
+
+def test_rewind_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
+    metrics = Metrics(tmp_path)
+    for step in (1, 2, 3):
+        metrics.write("score", step, {"loss": step})
+        metrics.write("pseudolabel", step, {"loss": step})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "sco')  # killed in mid-line
+    metrics.close()
+    again = Metrics(tmp_path)
+    again.rewind("score", 2)
+    assert [line["step"] for line in again.lines("score")] == [1, 2]
+    assert [line["step"] for line in again.lines("pseudolabel")] == [1, 2, 3]
+    again.write("score", 3, {"loss": 9})
+    assert again.lines("score")[-1]["loss"] == 9
+    again.close()
+
+
+def test_wandb_gets_the_same(tmp_path, monkeypatch):
+    seen = []
+    run = types.SimpleNamespace(log=seen.append, finish=lambda: seen.append("finished"))
+    fake = types.SimpleNamespace(init=lambda **options: seen.append(options["project"]) or run)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    metrics = Metrics(tmp_path, "mine")
+    metrics.write("score", 1, {"loss": 0.5})
+    metrics.close()
+    assert seen == ["mine", {"score/loss": 0.5}, "finished"]

@@ -1,0 +1,283 @@
+"""The method end to end, in one process: every stage, its files, resuming, additions, refusals."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from semiprune_jax import artifacts, loop, pipeline
+from semiprune_jax.errors import ConfigError, DataError
+from tests import small
+
+
+def run(config, workdir, until="report"):
+    lines = []
+    artifacts.open_workdir(workdir, overwrite=False)
+    artifacts.write_manifest(workdir, config.to_json(), ["test"], oracle=config.data.oracle)
+    pipeline.run(config, workdir, until=until, log=lines.append)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One whole run; tests that change it copy what they need."""
+    root = tmp_path_factory.mktemp("run")
+    config = small.config()
+    config.data.path = small.write_npz(root / "pool.npz")
+    config.retrain.seeds = (0, 1)
+    config.retrain.full = config.retrain.labelled_only = True
+    lines = run(config, root / "work")
+    return root / "work", config, lines
+
+
+def test_every_stage_leaves_what_the_readme_says(finished):
+    work, _, _ = finished
+    files = {str(p.relative_to(work)) for p in work.rglob("*") if p.is_file() and "model/" not in str(p)}
+    for name in (
+        *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "examples.parquet", "oracle.parquet"),
+        *("label/DONE.json", "label/classes.json", "pseudolabel/pseudolabels.parquet", "pseudolabel/quality.json"),
+        *("score/dynamics.npz", "score/scores.parquet", "select/semi_aum_keep0.50/coreset.parquet"),
+        *("select/semi_dual_keep0.25/kept.txt", "select/random_keep0.50/spec.json", "retrain/full_seed0/result.json"),
+        *("retrain/semi_aum_keep0.25_seed1/result.json", "retrain/labelled_only_seed0/result.json"),
+        *("report/results.csv", "report/results.md", "report/index.html", "report/figures/scores.png"),
+    ):
+        assert name in files, name
+    assert not [name for name in files if "checkpoints" in name or name.endswith("STARTED.json") or ".tmp" in name]
+
+
+def test_examples_carry_the_budget_and_the_oracle_the_rest(finished):
+    work, _, _ = finished
+    examples = artifacts.read_table(work / "examples.parquet")
+    truth = artifacts.read_table(work / "oracle.parquet")["label"]
+    known = examples["label"] >= 0
+    assert known.sum() == 16
+    np.testing.assert_array_equal(examples["label"][known], truth[known])
+    np.testing.assert_array_equal(truth, small.pool(64)[1])
+
+
+def test_pseudo_labels_keep_what_is_known(finished):
+    work, _, _ = finished
+    examples = artifacts.read_table(work / "examples.parquet")
+    pseudo = artifacts.read_table(work / "pseudolabel" / "pseudolabels.parquet")
+    known = examples["label"] >= 0
+    np.testing.assert_array_equal(pseudo["pseudo_label"][known], examples["label"][known])
+    np.testing.assert_array_equal(pseudo["pseudo_label"][~known], pseudo["prediction"][~known])
+    assert set(pseudo["label_source"][known]) == {"budget"}
+    assert set(pseudo["label_source"][~known]) == {"fixmatch"}
+    assert np.all((pseudo["confidence"] > 0) & (pseudo["confidence"] <= 1))
+
+
+def test_coresets_are_whole_and_consistent(finished):
+    work, config, _ = finished
+    for name in config.select.names:
+        for keep in config.select.keep:
+            at = work / "select" / f"{name}_keep{keep:.2f}"
+            table = artifacts.read_table(at / "coreset.parquet")
+            assert list(table)[:7] == ["id", "key", "label", "pseudo_label", "confidence", "label_source", "score"]
+            assert {"aum", "dual", "el2n", "forgetting", "kept"} <= set(table)
+            assert table["id"].tolist() == list(range(64))
+            kept, dropped = ((at / f"{part}.txt").read_text().split() for part in ("kept", "dropped"))
+            assert table["key"][table["kept"]].tolist() == kept
+            assert sorted(kept + dropped) == sorted(table["key"])
+            assert len(kept) == int(64 * keep) == artifacts.read_json(at / "spec.json")["kept"]
+    aum = artifacts.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
+    # The hardest 10% are out: the lowest AUM kept is the seventh of the pool.
+    assert aum["score"][aum["kept"]].min() == pytest.approx(np.sort(aum["aum"])[6])
+
+
+def test_results_and_their_table(finished):
+    work, _, lines = finished
+    rows = list(csv.DictReader((work / "report" / "results.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows[:1]] == ["full"]
+    assert {(row["name"], row["n"]) for row in rows} == {
+        (name, "2") for name in ("full", "random", "semi_aum", "semi_dual", "labelled_only")
+    }
+    one = next(row for row in rows if row["name"] == "semi_dual" and row["keep"] == "0.25")
+    results = [json.loads((work / f"retrain/semi_dual_keep0.25_seed{seed}/result.json").read_text()) for seed in (0, 1)]
+    assert float(one["test_accuracy_mean"]) == pytest.approx(np.mean([r["test_accuracy"] for r in results]))
+    assert float(one["test_accuracy_std"]) == pytest.approx(np.std([r["test_accuracy"] for r in results], ddof=1))
+    assert {r["labels"] for r in results} == {"true labels"}
+    assert "semi_dual" in lines[-1]
+    assert "| semi_dual |" in (work / "report" / "results.md").read_text()
+
+
+def snapshot(work):
+    """Bytes of everything that later stages read."""
+    return {
+        str(p.relative_to(work)): p.read_bytes()
+        for pattern in ("*.parquet", "**/*.npz", "**/coreset.parquet", "**/pseudolabels.parquet")
+        for p in work.glob(pattern)
+    }
+
+
+def test_the_same_command_again_does_nothing(finished):
+    work, config, _ = finished
+    before, lines_before = snapshot(work), (work / "metrics.jsonl").read_text()
+    lines = run(config, work)
+    assert sum("done before" in line for line in lines) == 3 + 6 + 16
+    assert snapshot(work) == before
+    assert (work / "metrics.jsonl").read_text() == lines_before
+
+
+def test_a_fresh_run_gives_the_same_bits(finished, tmp_path):
+    work, config, _ = finished
+    run(config, tmp_path / "again", until="select")
+    before, again = snapshot(work), snapshot(tmp_path / "again")
+    assert before == again
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of ours may catch it."""
+
+
+@pytest.mark.parametrize("at", [1, 5, 9, 14, 20, 27])
+def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, monkeypatch, at):
+    """Killed again and again, after a multiple of ``at`` dispatches, with checkpoints at every third step."""
+    work, config, _ = finished
+    config = config.copy_and_resolve_references()
+    config.runtime.checkpoint_every_steps = 3
+    real, left, kills = loop._Meter.collect, [0], 0
+
+    def collect(self, pending):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return real(self, pending)
+
+    monkeypatch.setattr(loop._Meter, "collect", collect)
+    while True:
+        left[0] = at * (1 + kills)  # later each time, or a run killed before its first checkpoint never ends
+        try:
+            run(config, tmp_path / "cut", until="select")
+            break
+        except Killed:
+            kills += 1
+            assert kills < 40
+    assert kills >= 1
+    assert snapshot(tmp_path / "cut") == snapshot(work)
+
+
+@pytest.mark.parametrize("after", ["label", "pseudolabel", "score"])
+def test_killed_between_stages(finished, tmp_path, after):
+    work, config, _ = finished
+    run(config, tmp_path / "cut", until=after)
+    lines = run(config, tmp_path / "cut", until="select")
+    assert any("done before" in line for line in lines)
+    assert snapshot(tmp_path / "cut") == snapshot(work)
+
+
+def test_additions_are_welcome(finished, tmp_path):
+    _, config, _ = finished
+    work = shutil.copytree(finished[0], tmp_path / "work")
+    more = config.copy_and_resolve_references()
+    more.select.keep = (0.5, 0.25, 0.75)
+    more.select.names = (*config.select.names, "ccs")
+    more.select.ccs.cutoff = (0.0,)
+    more.report.examples = 3
+    lines = run(more, work, until="select")
+    assert sum("done before" in line for line in lines) == 3 + 6
+    assert (work / "select" / "ccs_keep0.75" / "kept.txt").exists()
+
+
+def test_changes_are_refused_with_the_difference(finished):
+    work, config, _ = finished
+    for path, value, message in (
+        ("fixmatch.steps", 13, "fixmatch.steps was 12, now 13"),
+        ("label.budget", 0.5, "label.budget was 0.25, now 0.5"),
+        ("proxy.learning_rate", 0.2, "proxy.learning_rate was 0.1, now 0.2"),
+        ("select.semi_aum.cutoff", (0.2,), "cutoff was 0.1, now 0.2"),
+        ("retrain.epochs", 3, "retrain.epochs was 2, now 3"),
+    ):
+        other = config.copy_and_resolve_references()
+        section = other
+        *parts, last = path.split(".")
+        for part in parts:
+            section = section[part]
+        section[last] = value
+        with pytest.raises(ConfigError, match=message):
+            run(other, work)
+
+
+def test_an_altered_artifact_is_noticed(finished, tmp_path):
+    _, config, _ = finished
+    run(config, tmp_path / "w", until="label")
+    table = artifacts.read_table(tmp_path / "w" / "examples.parquet")
+    table["label"] = np.roll(table["label"], 1)
+    artifacts.write_table(tmp_path / "w" / "examples.parquet", table)
+    with pytest.raises(DataError, match="is not what stage 'label' wrote"):
+        run(config, tmp_path / "w")
+
+
+def test_a_folder_of_pngs_with_blank_labels(tmp_path):
+    """What a data team has: no oracle, no test set but what is set apart, most labels absent."""
+    root = small.write_folder(tmp_path / "photos", n=36)
+    keys = sorted(p.relative_to(root).as_posix() for p in (tmp_path / "photos").rglob("*.png"))
+    rows = [f"{key},{key.split('/')[0] if i % 2 else ''}" for i, key in enumerate(keys)]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    config = small.config()
+    config.data.source, config.data.path, config.data.labels_csv = "folder", root, str(tmp_path / "labels.csv")
+    config.data.test_fraction, config.data.oracle, config.label.rule = 0.34, False, "given"
+    config.fixmatch.steps = 3
+    config.select.names, config.select.keep, config.retrain.epochs = ("semi_aum",), (0.5,), 1
+    lines = run(config, tmp_path / "work")
+    work = tmp_path / "work"
+    assert not (work / "oracle.parquet").exists()
+    assert artifacts.read_json(work / "manifest.json")["oracle"] is False
+    table = artifacts.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
+    assert len(table["key"]) == 30  # six of the eighteen labelled are set apart
+    assert np.sum(table["label"] >= 0) == 12
+    assert set(table["label_source"]) == {"budget", "fixmatch"}
+    result = artifacts.read_json(work / "retrain" / "semi_aum_keep0.50_seed0" / "result.json")
+    assert result["labels"] == "pseudo-labels"
+    assert 0 <= result["test_accuracy"] <= 1
+    page = (work / "report" / "index.html").read_text()
+    assert "pseudo-labels for the rest" in page
+    assert "semi_aum" in lines[-1]
+
+
+def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
+    """Without the oracle, scrambling every label outside the budget changes nothing but the pool's digest."""
+    images, labels = small.pool(64)
+    config = small.config()
+    config.data.oracle = False
+    config.label.rule = "given"
+    config.retrain.seeds = (0,)
+    outcomes = []
+    for filler in (-1, None):
+        y = labels.copy()
+        y[16:] = -1
+        if filler is None:  # the truth is in the file, but not in the budget
+            y = labels
+            config.label.rule, config.label.budget = "uniform", 16
+        np.savez(tmp_path / "p.npz", x_train=images, y_train=y, classes=np.array(["a", "b", "c"]))
+        config.data.path = str(tmp_path / "p.npz")
+        if filler is None:
+            monkeypatch.setattr(pipeline, "draw", lambda *args: np.arange(16))
+        work = tmp_path / str(filler)
+        run(config, work, until="select")
+        outcomes.append(artifacts.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
+    np.testing.assert_array_equal(*outcomes)
+
+
+def test_classes_without_a_label(tmp_path):
+    images, labels = small.pool(30)
+    np.savez(
+        tmp_path / "p.npz", x_train=images, y_train=np.where(labels == 2, -1, labels), classes=np.array(["a", "b", "c"])
+    )
+    config = small.config()
+    config.data.path, config.data.oracle, config.label.rule = str(tmp_path / "p.npz"), False, "given"
+    with pytest.raises(DataError, match=r"1 of 3 classes have no labelled example \(c\)"):
+        run(config, tmp_path / "w")
+
+
+def test_oracle_needs_every_label(tmp_path):
+    images, labels = small.pool(30)
+    labels[0] = -1
+    np.savez(tmp_path / "p.npz", x_train=images, y_train=labels)
+    config = small.config()
+    config.data.path, config.label.rule = str(tmp_path / "p.npz"), "given"
+    with pytest.raises(DataError, match=r"data\.oracle=True needs every label, but 1 are unknown"):
+        run(config, tmp_path / "w")
+    assert not (tmp_path / "w" / "oracle.parquet").exists()

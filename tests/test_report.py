@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from semiprune_jax import report
+from semiprune_jax.report import tables
+from semiprune_jax.report.contents import Contents
+
+
+def result(name, keep, seed, accuracy):
+    return {
+        "name": name, "keep": keep, "seed": seed, "examples": 10, "labels": "true labels",
+        "test_accuracy": accuracy, "best_test_accuracy": accuracy + 0.01,
+    }  # fmt: skip
+
+
+RESULTS = {
+    "a": result("random", 0.5, 0, 0.80),
+    "b": result("random", 0.5, 1, 0.84),
+    "c": result("random", 0.1, 0, 0.50),
+    "d": result("semi_aum", 0.5, 0, 0.90),
+}
+
+
+def test_summary_over_seeds():
+    rows = tables.summarise(RESULTS)
+    assert [(row["name"], row["keep"], row["n"]) for row in rows] == [
+        ("random", 0.5, 2),
+        ("random", 0.1, 1),
+        ("semi_aum", 0.5, 1),
+    ]
+    assert rows[0]["test_accuracy_mean"] == pytest.approx(0.82)
+    assert rows[0]["test_accuracy_std"] == pytest.approx(0.04 / np.sqrt(2))
+    assert rows[0]["best_test_accuracy_mean"] == pytest.approx(0.83)
+    assert rows[1]["test_accuracy_std"] is None
+
+
+def test_text_is_aligned():
+    text = tables.as_text(tables.summarise(RESULTS)).splitlines()[2:]
+    assert text == [
+        "                keep 0.50   keep 0.10",
+        "random     82.0 ± 2.8 (2)    50.0 (1)",
+        "semi_aum         90.0 (1)",
+    ]
+    assert "No network" in tables.as_text([])
+
+
+def contents(rng, classes=3, n=40, **changes):
+    score = rng.normal(size=n)
+    kept = score > np.median(score)
+    table = {"score": score, "kept": kept, "pseudo_label": np.arange(n) % classes}
+    spec = {
+        "name": "semi_aum",
+        "selector": "double_end",
+        "score": "aum",
+        "keep": 0.5,
+        "kept": 20,
+        "of": n,
+        "pruned": 0.5,
+    }
+    values = {
+        "classes": tuple(f"<class {c}>" for c in range(classes)),
+        "examples": {"label": np.where(np.arange(n) < 9, np.arange(n) % classes, -1)},
+        "pseudolabels": {"pseudo_label": np.arange(n) % classes},
+        "truth": None,
+        "scores": {},
+        "coresets": {"semi_aum_keep0.50": {"spec": spec, "table": table}},
+        "results": RESULTS,
+        "lines": [
+            {"stage": "pseudolabel", "step": s, "loss_labelled": 1 / s, "mask_rate": s / 9} for s in range(1, 9)
+        ] + [{"stage": "retrain/random_keep0.50_seed0", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
+        "quality": None,
+        "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
+        "examples_a_row": 4,
+        "config": {"data.path": "<script>alert(1)</script>"},
+    }  # fmt: skip
+    return Contents(**(values | changes))
+
+
+@pytest.mark.parametrize("classes", [3, 60])
+def test_everything_is_drawn(tmp_path, rng, classes):
+    report.write(tmp_path, contents(rng, classes=classes, n=max(40, classes)))
+    figures = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert figures == {"accuracy.png", "scores.png", "training.png", "classes.png", "examples.png"}
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data:image/png") == 5
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_nothing_to_show_yet(tmp_path, rng):
+    text = report.write(tmp_path, contents(rng, coresets={}, results={}, lines=[]))
+    assert "No network" in text
+    assert "No network has been retrained yet" in (tmp_path / "index.html").read_text()
+
+
+def test_without_a_test_set(tmp_path, rng):
+    results = {"a": {k: v for k, v in RESULTS["a"].items() if "accuracy" not in k}}
+    assert "no test set" in report.write(tmp_path, contents(rng, results=results))

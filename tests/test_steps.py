@@ -1,0 +1,262 @@
+"""The steps: losses and updates from first principles, masks, records, and equality over devices."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiprune_jax import augment, dynamics, models, state, steps
+from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, fetch_pair
+from semiprune_jax.datasets.order import EndlessFeed, EpochFeed
+from semiprune_jax.mesh import Layout
+from semiprune_jax.models import Network
+from semiprune_jax.randomness import stream_key
+from tests import small
+from tests.oracles import pytorch
+
+LAYOUTS = [("jit", 1), ("jit", 3), ("jit", 4), ("pmap", 1), ("pmap", 3), ("pmap", 4)]
+
+
+def linear(classes=3):
+    """A network of one matrix and no batch norm, so that losses can be computed by hand."""
+
+    def init(key, image_shape):
+        return {"w": jax.random.normal(key, (int(np.prod(image_shape)), classes)) / 10}, {}
+
+    def apply(params, batch_stats, x, *, train, mask=None, axis_name=None):
+        flat = x.reshape(x.shape[0], -1)
+        return flat @ params["w"], flat, batch_stats
+
+    return Network(init, apply)
+
+
+def scaled(factor):
+    """A view that multiplies, so that views can be told apart."""
+    return lambda keys, images: images.astype(jnp.float32) / 255 * factor
+
+
+def optimizer(lr=0.1, total=100, **options):
+    settings = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "decay_matrices_only": True} | options
+    return state.sgd(state.cosine_to(0.0), learning_rate=lr, total_steps=total, **settings)
+
+
+def batch_of(images, labels, ids, mask=None):
+    return {
+        "image": jnp.array(images[ids]),
+        "label": jnp.array(labels[ids]),
+        "id": jnp.array(ids),
+        "mask": jnp.ones(len(ids), bool) if mask is None else jnp.array(mask),
+    }
+
+
+def test_fixmatch_step_from_first_principles():
+    images, labels = small.pool(40)
+    network, tx = linear(), optimizer(weight_decay=0.0)
+    fresh = state.create(network, tx, jax.random.key(1), (8, 8, 3), ema=True)
+    lab, unl = np.arange(4), np.arange(4, 16)
+    batch = {"labelled": batch_of(images, labels, lab), "unlabelled": batch_of(images, np.full(40, -1), unl)}
+    threshold, weight = 0.4, 0.7
+    new, _, metrics = steps.fixmatch_step(
+        fresh, None, batch, jax.random.key(0), model=network, tx=tx, weak=scaled(1.0), strong=scaled(0.5),
+        threshold=threshold, unsupervised_weight=weight, ema_decay=0.9,
+    )  # fmt: skip
+    w = np.asarray(fresh.params["w"], np.float64)
+    flat = images.reshape(40, -1) / 255
+
+    def loss_at(w):
+        weak = flat[unl] @ np.asarray(fresh.params["w"], np.float64)  # targets do not move with the weights
+        return pytorch.fixmatch_loss(
+            (flat[lab] @ w).tolist(), labels[lab], weak.tolist(), (0.5 * flat[unl] @ w).tolist(), threshold, weight
+        )
+
+    loss, loss_l, loss_u = loss_at(w)
+    assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-5)
+    assert float(metrics["loss_labelled"]) == pytest.approx(loss_l, rel=1e-5)
+    assert float(metrics["loss_unlabelled"]) == pytest.approx(loss_u, rel=1e-5)
+    confident = [max(pytorch.softmax(row)) >= threshold for row in (flat[unl] @ w).tolist()]
+    assert 0 < sum(confident) < len(confident)
+    assert float(metrics["mask_rate"]) == pytest.approx(np.mean(confident))
+    # The first Nesterov step is w - lr * 1.9 * gradient; three entries by finite differences.
+    for index in [(0, 0), (77, 1), (191, 2)]:
+        e = np.zeros_like(w)
+        e[index] = 1e-4
+        slope = (loss_at(w + e)[0] - loss_at(w - e)[0]) / 2e-4
+        moved = float(new.params["w"][index]) - w[index]
+        assert moved == pytest.approx(-0.1 * 1.9 * slope, rel=1e-2, abs=1e-6)
+    np.testing.assert_allclose(
+        new.ema_params["w"], 0.9 * fresh.params["w"] + 0.1 * new.params["w"], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_fixmatch_never_reads_unlabelled_labels():
+    images, labels = small.pool(30)
+    pool = MemoryPool.of(images, labels)
+    batch = fetch_pair(pool, {"labelled": jnp.arange(3), "unlabelled": jnp.arange(3, 9)})
+    assert batch["unlabelled"]["label"].tolist() == [-1] * 6
+    assert batch["labelled"]["label"].tolist() == labels[:3].tolist()
+
+
+def test_weak_rows_shape_the_statistics_of_the_others():
+    """One joint forward pass: the gradient of the labelled loss sees the weak images through batch norm only."""
+    network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
+    images, labels = small.pool(40)
+    tx = optimizer()
+    fresh = state.create(network, tx, jax.random.key(0), (8, 8, 3), ema=True)
+    run = partial(
+        steps.fixmatch_step, fresh, None, key=jax.random.key(0), model=network, tx=tx, strong=scaled(1.0),
+        threshold=1.1, unsupervised_weight=1.0, ema_decay=0.9,
+    )  # fmt: skip
+    batch = {
+        "labelled": batch_of(images, labels, np.arange(4)),
+        "unlabelled": batch_of(images, labels, np.arange(4, 12)),
+    }
+    first, _, one = jax.jit(partial(run, weak=scaled(1.0)))(batch=batch)
+    batch["unlabelled"]["image"] = batch["unlabelled"]["image"] // 2
+    second, _, two = jax.jit(partial(run, weak=scaled(1.0)))(batch=batch)
+    assert one["mask_rate"] == two["mask_rate"] == 0
+    assert one["loss_labelled"] != two["loss_labelled"]
+    assert not np.allclose(first.batch_stats["bn"]["mean"], second.batch_stats["bn"]["mean"])
+
+
+def test_supervised_step_masks_padding_and_records():
+    images, labels = small.pool(20)
+    network, tx = linear(), optimizer()
+    fresh = state.create(network, tx, jax.random.key(1), (8, 8, 3), ema=False).replace(step=jnp.int32(7))
+    record = dynamics.init(20, 4, entropy=True)
+    run = partial(steps.supervised_step, model=network, tx=tx, augment=scaled(1.0), steps_per_epoch=3)
+    ids = np.array([5, 2, 9])
+    new, seen, metrics = run(fresh, record, batch_of(images, labels, ids), jax.random.key(0))
+    padded = batch_of(images, labels, np.array([5, 2, 9, 0, 0]), [True, True, True, False, False])
+    padded["id"] = jnp.array([5, 2, 9, 20, 20])
+    new_padded, seen_padded, metrics_padded = run(fresh, record, padded, jax.random.key(0))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), new, new_padded)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), (seen, metrics), (seen_padded, metrics_padded))
+    p = [pytorch.softmax(row) for row in (images.reshape(20, -1)[ids] / 255.0 @ np.asarray(fresh.params["w"])).tolist()]
+    column = np.zeros(20)
+    column[ids] = [row[y] for row, y in zip(p, labels[ids], strict=True)]
+    np.testing.assert_allclose(seen.p_label[:, 2], column, rtol=1e-4)  # step 7 of epochs of 3 is in the third
+    assert not np.any(seen.p_label[:, [0, 1, 3]])
+    losses = [-np.log(row[y]) for row, y in zip(p, labels[ids], strict=True)]
+    assert float(metrics["loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_evaluation_sums_and_predictions():
+    images, labels = small.pool(10)
+    network = linear()
+    fresh = state.create(network, optimizer(), jax.random.key(1), (8, 8, 3), ema=True)
+    averaged = fresh.replace(params=jax.tree.map(jnp.zeros_like, fresh.params))  # only the average is read
+    ids = np.arange(6)
+    batch = batch_of(images, labels, ids, [True] * 4 + [False] * 2)
+    sums = steps.evaluation_step(averaged, batch, model=network, view=scaled(1.0))
+    logits = images.reshape(10, -1)[:4] / 255.0 @ np.asarray(fresh.params["w"])
+    assert sums["count"] == 4
+    assert sums["correct"] == np.sum(logits.argmax(-1) == labels[:4])
+    found = steps.prediction_step(averaged, batch, model=network, view=scaled(1.0))
+    np.testing.assert_array_equal(found["prediction"][:4], logits.argmax(-1))
+    np.testing.assert_allclose(
+        found["confidence"][:4], [max(pytorch.softmax(row)) for row in logits.tolist()], rtol=1e-4
+    )
+
+
+RECIPE = augment.Recipe((0.3,) * 3, (0.3,) * 3, 0.125, flip=True)
+
+
+def run_fixmatch(mode, count, per_dispatch=1, total=3):
+    layout = Layout.of(mode, count)
+    images, labels = small.pool(50)
+    network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
+    tx = optimizer()
+    weak, strong = (
+        layout.per_shard(augment.views(v(RECIPE), sequential=True)) for v in (augment.weak_view, augment.strong_view)
+    )
+    step = partial(
+        steps.fixmatch_step, model=network, tx=tx, weak=weak, strong=strong, threshold=0.4, unsupervised_weight=1.0,
+        ema_decay=0.9,
+    )  # fmt: skip
+    create = layout.compile_init(lambda key: state.create(network, tx, key, (8, 8, 3), ema=True))
+    current = create(stream_key(0, "init"))
+    dispatch = layout.compile(step, fetch_pair)
+    pool = layout.replicate(MemoryPool.of(images, labels))
+    rows = layout.padded(8)
+    lab = EndlessFeed(0, "l", np.arange(10), batch_size=8, rows=rows, pad_id=50)
+    unl = EndlessFeed(0, "u", np.arange(50), batch_size=16, rows=2 * rows, pad_id=50)
+    collected = []
+    for at in range(0, total, per_dispatch):
+        feed = {"labelled": lab(at, per_dispatch), "unlabelled": unl(at, per_dispatch)}
+        current, _, metrics = dispatch(current, None, pool, layout.put_feed(feed), stream_key(0, "views"))
+        collected.append(jax.device_get(metrics))  # one at a time, as the loop does
+    return jax.device_get(current), jax.tree.map(lambda *m: np.concatenate(m), *collected)
+
+
+@pytest.fixture(scope="module")
+def fixmatch_on_one():
+    return run_fixmatch("jit", 1)
+
+
+@pytest.mark.parametrize(("mode", "count"), LAYOUTS[1:])
+def test_fixmatch_is_the_same_on_any_devices(mode, count, fixmatch_on_one):
+    one, metrics_one = fixmatch_on_one
+    many, metrics_many = run_fixmatch(mode, count)
+    assert metrics_one["mask_rate"].min() > 0
+    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-6, rtol=1e-4), many, one)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-4), metrics_many, metrics_one)
+
+
+def test_steps_per_dispatch_change_nothing(fixmatch_on_one):
+    one, metrics_one = fixmatch_on_one
+    many, metrics_many = run_fixmatch("jit", 2, per_dispatch=3)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-6, rtol=1e-4), many, one)
+    assert metrics_many["loss"].shape == (3,)
+    np.testing.assert_allclose(metrics_many["loss"], metrics_one["loss"], rtol=1e-4)
+
+
+def run_supervised(mode, count, total=4):
+    """Two epochs of 2 steps over 20 of 24 examples, recorded; also what was compiled after each step."""
+    layout = Layout.of(mode, count)
+    images, labels = small.pool(24)
+    network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
+    tx = optimizer(lr=0.05, decay_matrices_only=False)
+    view = layout.per_shard(augment.views(augment.weak_view(RECIPE), sequential=False))
+    step = partial(steps.supervised_step, model=network, tx=tx, augment=view, steps_per_epoch=2)
+    current = layout.compile_init(lambda key: state.create(network, tx, key, (8, 8, 3), ema=False))(stream_key(0, "i"))
+    record = layout.create_record(lambda: dynamics.init(layout.record_rows(24), 2))
+    dispatch = layout.compile(step, fetch)
+    pool = layout.replicate(MemoryPool.of(images, labels))
+    feed = EpochFeed(0, "o", np.arange(20), batch_size=11, rows=layout.padded(11), pad_id=24)
+    compiled, events = [], []
+
+    def listen(event, duration, **kwargs):
+        if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    for at in range(total):
+        current, record, metrics = dispatch(current, record, pool, layout.put_feed(feed(at, 1)), stream_key(0, "v"))
+        jax.block_until_ready(metrics)
+        compiled.append(len(events))
+    jax.monitoring.unregister_event_duration_listener(listen)
+    return jax.device_get(current), layout.save_record(record), compiled
+
+
+@pytest.fixture(scope="module")
+def supervised_on_one():
+    return run_supervised("jit", 1)
+
+
+@pytest.mark.parametrize(("mode", "count"), LAYOUTS[1:])
+def test_records_are_the_same_on_any_devices(mode, count, supervised_on_one):
+    one, record_one, _ = supervised_on_one
+    many, record_many, compiled = run_supervised(mode, count)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-4), many, one)
+    assert record_many.p_label.shape == record_one.p_label.shape
+    for name in ("p_label", "p_other", "el2n"):
+        np.testing.assert_allclose(getattr(record_many, name), getattr(record_one, name), atol=1e-5)
+    assert 0 < compiled[0] == compiled[-1]  # not again at the second step, nor across the epoch
+
+
+def test_every_visited_example_is_recorded_and_no_other(supervised_on_one):
+    record = supervised_on_one[1]
+    assert np.all(record.p_label[:20] > 0)
+    assert not np.any(record.p_label[20:])

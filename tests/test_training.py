@@ -1,0 +1,98 @@
+"""The proxy as a whole, on fixed pseudo-labels: the same dynamics and coresets on any devices."""
+
+import numpy as np
+import pytest
+
+from semiprune_jax import scores, selection
+from semiprune_jax.datasets.memory_pool import MemoryPool
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.training import Pools, Trainings
+from tests import small
+
+
+def trainings(tmp_path, config, mode="jit", devices=1, n=90):
+    images, labels = small.pool(n)
+    test_images, test_labels = small.pool(31, seed=1)
+    layout = Layout.of(mode, devices)
+    pools = Pools(layout.replicate(images), layout.replicate(MemoryPool.of(test_images, test_labels)))
+    return Trainings(config, 3, pools, layout, Metrics(tmp_path), tmp_path), labels
+
+
+def proxy(tmp_path, config, mode, devices):
+    made, labels = trainings(tmp_path / f"{mode}{devices}", config, mode, devices)
+    (tmp_path / f"{mode}{devices}").mkdir()
+    record = made.proxy("score", labels)
+    made.metrics.close()
+    return record
+
+
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory):
+    config = small.config()
+    config.proxy.epochs = 2
+    return proxy(tmp_path_factory.mktemp("proxy"), config, "jit", 1)
+
+
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 3), ("jit", 4), ("pmap", 3), ("pmap", 4)])
+def test_two_proxy_epochs_on_any_devices(tmp_path, tiny_config, mode, devices, on_one):
+    tiny_config.proxy.epochs = 2
+    record = proxy(tmp_path, tiny_config, mode, devices)
+    worst = 0.0
+    for name in ("p_label", "p_other", "el2n"):
+        assert record[name].shape == (90, 2)
+        worst = max(worst, float(np.abs(record[name] - on_one[name]).max()))
+    assert worst < 1e-4
+    one, many = (scores.aum(r["p_label"] - r["p_other"]).astype(float) for r in (on_one, record))
+    kept_one, kept_many = selection.double_end(one, 0.3, 0.2), selection.double_end(many, 0.3, 0.2)
+    # Only examples that lie at a cut may change sides.
+    cuts = np.sort(one)[[18, 18 + 27 - 1]]
+    for example in np.setxor1d(kept_one, kept_many):
+        assert np.abs(one[example] - cuts).min() < 2 * 2 * 1e-4  # two epochs, margins of two probabilities
+
+
+def test_repeatable_bit_for_bit(tmp_path, tiny_config, on_one):
+    tiny_config.proxy.epochs = 2
+    again = proxy(tmp_path, tiny_config, "jit", 1)
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, on_one[name])
+
+
+def test_retrainings_share_one_program(tmp_path, tiny_config):
+    """Other examples, seeds and lengths: the step is traced once for a batch shape."""
+    made, labels = trainings(tmp_path, tiny_config)
+    first = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
+    program = made._retrain_program.dispatch
+    assert program._cache_size() == 1
+    made.retrain("retrain/b_seed1", labels, np.arange(70), batch_size=16, seed=1)
+    assert program._cache_size() == 1
+    made.metrics.close()
+    assert first["best_test_accuracy"] >= first["test_accuracy"]
+    assert (tmp_path / "retrain/a_seed0/model").is_dir()
+
+
+def test_test_accuracy_is_exact(tmp_path, tiny_config):
+    """31 test examples in padded batches: the accuracy is a multiple of 1/31."""
+    made, labels = trainings(tmp_path, tiny_config, devices=4)
+    result = made.retrain("retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
+    made.metrics.close()
+    assert result["test_accuracy"] * 31 == pytest.approx(round(result["test_accuracy"] * 31), abs=1e-4)
+    last = [line for line in made.metrics.lines("retrain/a_seed0") if "test_accuracy" in line][-1]
+    assert last["epoch"] == tiny_config.retrain.epochs
+
+
+def test_without_a_test_set(tmp_path, tiny_config):
+    made, labels = trainings(tmp_path, tiny_config)
+    made = Trainings(tiny_config, 3, made.pools._replace(test=None), made.layout, made.metrics, tmp_path)
+    assert made.retrain("retrain/a_seed0", labels, np.arange(30), batch_size=16, seed=0) == {}
+    made.metrics.close()
+
+
+def test_entropy_on_request(tmp_path, tiny_config):
+    tiny_config.proxy.epochs = 1
+    tiny_config.proxy.record_entropy = True
+    made, labels = trainings(tmp_path, tiny_config)
+    record = made.proxy("score", labels)
+    made.metrics.close()
+    assert np.all(record["entropy"] > 0)
+    assert np.all(record["entropy"] <= np.log(3) + 1e-5)
