@@ -272,18 +272,15 @@ def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
     return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
 
 
+def keep_text(keep: float) -> str:
+    """A kept fraction in the name of a directory: two digits, more where they are needed to tell it apart."""
+    return f"{keep:.2f}" if abs(keep - round(keep, 2)) < 1e-9 else f"{keep:g}"
+
+
 def settings(section: Config, *without: str) -> dict[str, Any]:
     """A section as plain values, for fingerprints and manifests, less the named fields."""
     plain = {key: value for key, value in section.to_dict().items() if key not in without}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def paper_batch_size(batch_size: int, keep: float, rule: str) -> int:

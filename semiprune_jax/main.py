@@ -10,9 +10,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from semiprune_jax import artifacts
+from semiprune_jax import workdir as workdirs
 from semiprune_jax.config import STAGES, validate
-from semiprune_jax.errors import ConfigError, UserError
+from semiprune_jax.errors import ConfigError, DeviceError, UserError
 
 USAGE = """usage: python -m semiprune_jax.main [run|report] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
 
@@ -33,6 +33,9 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"semiprune: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full or failing disk
+        print(f"semiprune: {error}; make room or mend it, then run the same command again", file=sys.stderr)
+        return DeviceError.exit_code
     except KeyboardInterrupt:
         print("semiprune: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -55,8 +58,8 @@ def _command(argv: list[str]) -> int:
     if config.runtime.deterministic:  # read by the compiler when it starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     workdir = Path(_WORKDIR.value)
-    artifacts.open_workdir(workdir, overwrite=_OVERWRITE.value)
-    artifacts.write_manifest(workdir, config.to_json(), argv, oracle=config.data.oracle)
+    workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
+    workdirs.write_manifest(workdir, config.to_json(), argv, oracle=config.data.oracle)
 
     from semiprune_jax import pipeline  # JAX loads here, seconds after --help would have answered
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from semiprune_jax import artifacts, datasets, report, scores, selection
+from semiprune_jax import artifacts, coreset, datasets, report, scores
 from semiprune_jax import config as configs
-from semiprune_jax.artifacts import Stage
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
 from semiprune_jax.datasets.memory_pool import MemoryPool
@@ -22,8 +21,9 @@ from semiprune_jax.errors import ConfigError, DataError
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.quality import pseudo_label_quality
-from semiprune_jax.randomness import hash_keys, hash_uniform
+from semiprune_jax.stage import Stage
 from semiprune_jax.training import Pools, Trainings
+from semiprune_jax.workdir import Handover
 
 
 def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[str], None] = print) -> None:
@@ -37,13 +37,30 @@ def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[
         pipeline.close()
 
 
+class Outcome(NamedTuple):
+    """What a stage's work comes to."""
+
+    files: list[Path]  # that later stages depend on
+    summary: str
+
+
+class Subset(NamedTuple):
+    """Examples to retrain on."""
+
+    name: str  # of the selection, or "full", "labelled_only"
+    directory: str  # of its retrainings, less the seed
+    keep: float
+    kept: Callable[[], np.ndarray]  # bool[N]
+    digest: str
+
+
 class Pipeline:
     """The stages of one run. Each method takes the stages it reads from and returns its own, done."""
 
     def __init__(self, config: Config, workdir: Path, log: Callable[[str], None] = print):
-        self.config, self.workdir = config, workdir
-        self._log = log
+        self.config, self.workdir, self._log = config, workdir, log
         self._metrics = Metrics(workdir, config.report.wandb_project)
+        self._given = Handover(workdir, oracle=config.data.oracle)
 
     def stages(self) -> Iterator[str]:
         """The method: runs stage after stage, and yields the name of each when it is done."""
@@ -64,48 +81,35 @@ class Pipeline:
         """Ends what is open."""
         self._metrics.close()
 
+    # The stages.
+
     def label(self) -> Stage:
         """Draws the label budget, once. Writes examples.parquet, and oracle.parquet if the config asks for it."""
-        data, label = self.config.data, self.config.label
-        pool = self._dataset.train
+        pool, test = self._dataset.train, self._dataset.test
         stage = self._stage(
             "label",
             {
-                "data": configs.settings(data, "path", "test_path", "labels_csv", "mean", "std", "padding", "flip"),
-                "label": configs.settings(label),
+                # Neither paths nor how images are viewed.
+                "data": configs.settings(
+                    self.config.data, "path", "test_path", "labels_csv", "mean", "std", "padding", "flip"
+                ),
+                "label": configs.settings(self.config.label),
                 "seed": self.config.seed,
             },
-            {"pool": pool.content} | ({"test": self._dataset.test.content} if self._dataset.test else {}),
+            {"pool": pool.content, "test": test.content if test else ""},
         )
 
-        def work() -> tuple[list[Path], str]:
-            try:
-                known = draw(label.rule, pool.labels, pool.keys, label.budget, self.config.seed)
-            except ValueError as error:
-                raise DataError(str(error)) from None
-            labels = np.full(len(pool.keys), -1, np.int32)
-            labels[known] = pool.labels[known]
-            absent = [name for c, name in enumerate(self._dataset.classes) if not np.any(labels == c)]
-            if absent:
-                raise DataError(
-                    f"{len(absent)} of {len(self._dataset.classes)} classes have no labelled example "
-                    f"({', '.join(absent[:5])}); label some of each, or raise label.budget"
-                )
-            ids = np.arange(len(labels))
+        def work() -> Outcome:
+            labels = self._draw_labels()
+            ids, keys = np.arange(len(labels)), list(pool.keys)
             files = [self.workdir / "examples.parquet", stage.directory / "classes.json"]
-            artifacts.write_table(files[0], {"id": ids, "key": list(pool.keys), "label": labels})
+            artifacts.write_table(files[0], {"id": ids, "key": keys, "label": labels})
             artifacts.write_json(files[1], list(self._dataset.classes))
-            if data.oracle:
-                if np.any(pool.labels < 0):
-                    raise DataError(
-                        f"data.oracle=True needs every label, but {int(np.sum(pool.labels < 0))} are unknown; "
-                        "set it to False"
-                    )
+            if self.config.data.oracle:
                 files.append(self.workdir / "oracle.parquet")
-                artifacts.write_table(files[-1], {"id": ids, "key": list(pool.keys), "label": pool.labels})
-            test = len(self._dataset.test.keys) if self._dataset.test else 0
-            number = len(self._dataset.classes)
-            return files, f"{len(labels):,} images, {number} classes, {len(known):,} labelled; {test:,} to test"
+                artifacts.write_table(files[2], {"id": ids, "key": keys, "label": pool.labels})
+            counts = f"{len(labels):,} images, {len(self._dataset.classes)} classes, {np.sum(labels >= 0):,} labelled"
+            return Outcome(files, f"{counts}; {len(test.keys) if test else 0:,} to test")
 
         return self._do(stage, work)
 
@@ -113,43 +117,29 @@ class Pipeline:
         """FixMatch, then a label and a confidence for every example; known labels stay as they are."""
         stage = self._stage(
             "pseudolabel",
-            {
-                "fixmatch": configs.settings(self.config.fixmatch, "eval_every_steps"),
-                "model": {"fixmatch": self.config.model.fixmatch, "wide_resnet": self.config.model.wide_resnet},
-                "data": self._views,
-                "seed": self.config.seed,
-            },
+            self._network_settings("fixmatch", self.config.fixmatch, "eval_every_steps") | {"seed": self.config.seed},
             {"label": label.digest},
         )
 
-        def work() -> tuple[list[Path], str]:
-            labels = self._examples["label"]
+        def work() -> Outcome:
+            labels = self._given.examples["label"]
             found = self._trainings.fixmatch(stage.name, labels)
-            files = [stage.directory / "pseudolabels.parquet"]
-            columns = {
+            table = {
                 "id": np.arange(len(labels)),
-                "key": self._examples["key"],
+                "key": self._given.examples["key"],
                 "pseudo_label": np.where(labels >= 0, labels, found["prediction"]),
                 "label_source": np.where(labels >= 0, "budget", "fixmatch"),
-                "prediction": found["prediction"],
-                "confidence": found["confidence"],
+                **found,
             }
-            artifacts.write_table(files[0], columns)
-            summary = ""
-            if self._truth is not None:
-                quality = {
-                    part: pseudo_label_quality(found["prediction"][rows], self._truth[rows], len(self._dataset.classes))
-                    for part, rows in (("unlabelled", labels < 0), ("pool", np.full(len(labels), True)))
-                    if np.any(rows)
-                }
-                files.append(stage.directory / "quality.json")
-                artifacts.write_json(files[-1], quality)
-                for part, values in quality.items():
-                    self._metrics.write(
-                        stage.name, self.config.fixmatch.steps, {f"{part}_{key}": v for key, v in values.items()}
-                    )
-                    summary += f"{'' if summary else 'accuracy '}{100 * values['accuracy']:.1f}% on the {part}  "
-            return files, summary.strip()
+            files = [stage.directory / "pseudolabels.parquet"]
+            artifacts.write_table(files[0], table)
+            if self._given.truth is None:
+                return Outcome(files, f"mean confidence {found['confidence'].mean():.3f}")
+            quality = self._measure(found["prediction"], labels < 0)
+            files.append(stage.directory / "quality.json")
+            artifacts.write_json(files[1], quality)
+            shown = ", ".join(f"{100 * values['accuracy']:.1f}% on the {part}" for part, values in quality.items())
+            return Outcome(files, f"accuracy {shown}")
 
         return self._do(stage, work)
 
@@ -157,24 +147,20 @@ class Pipeline:
         """Trains the proxy on all pseudo-labels, recording dynamics, and scores every example."""
         stage = self._stage(
             "score",
-            {
-                "proxy": configs.settings(self.config.proxy, "eval_every_epochs"),
-                "model": {"proxy": self.config.model.proxy, "wide_resnet": self.config.model.wide_resnet},
-                "data": self._views,
-                "seed": self.config.seed,
-            },
+            self._network_settings("proxy", self.config.proxy, "eval_every_epochs") | {"seed": self.config.seed},
             {"pseudolabel": pseudolabel.digest},
         )
 
-        def work() -> tuple[list[Path], str]:
-            recorded = self._trainings.proxy(stage.name, self._pseudolabels["pseudo_label"].astype(np.int32))
+        def work() -> Outcome:
+            record = self._trainings.proxy(stage.name, self._given.pseudolabels["pseudo_label"].astype(np.int32))
             path = stage.directory / "dynamics.npz"
-            artifacts.write_npz(path, recorded)
-            return [path], f"{recorded['p_label'].shape[1]} epochs, {path.stat().st_size / 1e6:.1f} MB of dynamics"
+            artifacts.write_npz(path, record)
+            megabytes = sum(value.nbytes for value in record.values()) / 1e6
+            return Outcome([path], f"{self.config.proxy.epochs} epochs, {megabytes:.1f} MB of dynamics")
 
         self._do(stage, work)
         # A view of the dynamics, cheap and always up to date with config.score: re-scoring doesn't retrain.
-        self._write_scores(stage)
+        self._write_scores(stage.directory / "scores.parquet")
         return stage
 
     def select(self, score: Stage) -> list[Stage]:
@@ -185,188 +171,183 @@ class Pipeline:
 
     def retrain(self, coresets: list[Stage], pseudolabel: Stage) -> None:
         """Trains a fresh network on each coreset with each seed and tests it."""
-        retrain, labels = self.config.retrain, self._examples["label"]
-        runs: list[tuple[str, float, Callable[[], np.ndarray], str]] = []
-        if retrain.full:
-            runs.append(("full", 1.0, lambda: np.arange(len(labels)), pseudolabel.digest))
-        if retrain.labelled_only:
-            known = np.flatnonzero(labels >= 0)
-            # The recipe of the coreset of that size.
-            runs.append(("labelled_only", len(known) / len(labels), lambda: known, pseudolabel.digest))
+        known = self._given.examples["label"] >= 0
+        subsets: list[Subset] = []
+        if self.config.retrain.full:
+            subsets.append(Subset("full", "full", 1.0, lambda: np.ones(len(known), bool), pseudolabel.digest))
+        if self.config.retrain.labelled_only:
+            # By the recipe of a coreset of that size.
+            subsets.append(Subset("labelled_only", "labelled_only", known.mean(), lambda: known, pseudolabel.digest))
         for stage in coresets:
-            name = stage.name.removeprefix("select/")
-            runs.append((name, _spec(stage)["keep"], lambda stage=stage: _kept(stage), stage.digest))
-        if self._truth is None:
-            known_labels, source = self._pseudolabels["pseudo_label"].astype(np.int32), "pseudo-labels"
-        else:
-            known_labels, source = self._truth, "true labels"
-        for name, keep, ids, digest in runs:
-            for seed in retrain.seeds:
-                self._retrain_one(name, keep, ids, digest, seed, known_labels, source)
+            spec = artifacts.read_json(stage.directory / "spec.json")
+
+            def kept(path: Path = stage.directory / "coreset.parquet") -> np.ndarray:
+                return artifacts.read_table(path)["kept"]
+
+            subsets.append(Subset(spec["name"], stage.name.removeprefix("select/"), spec["keep"], kept, stage.digest))
+        for subset in subsets:
+            for seed in self.config.retrain.seeds:
+                self._retrain_one(subset, seed)
 
     def report(self) -> None:
         """Tables, figures and a page, from what lies in the work directory; made anew each time."""
         began = time.time()
-        contents = report.Contents(
-            classes=tuple(self._dataset.classes),
-            examples=self._examples,
-            pseudolabels=self._pseudolabels,
-            truth=self._truth,
-            scores=artifacts.read_table(self.workdir / "score" / "scores.parquet"),
-            coresets=_in_order(self.workdir / "select", self.config, _read_coreset),
-            results=_in_order(self.workdir / "retrain", self.config, lambda p: artifacts.read_json(p / "result.json")),
-            lines=self._metrics.lines(),
-            quality=_optional_json(self.workdir / "pseudolabel" / "quality.json"),
-            images=self._dataset.train.read,
-            examples_a_row=self.config.report.examples,
-            config=configs.flatten(self.config.to_dict()),
+        given, names = self._given, self.config.select.names
+        table = report.write(
+            self.workdir / "report",
+            report.Contents(
+                classes=given.classes,
+                examples=given.examples,
+                pseudolabels=given.pseudolabels,
+                truth=given.truth,
+                coresets=given.coresets(names),
+                results=given.results(names),
+                lines=self._metrics.lines(),
+                quality=given.quality,
+                images=self._dataset.train.read,
+                examples_a_row=self.config.report.examples,
+                config=self.config.to_dict(),
+            ),
         )
-        table = report.write(self.workdir / "report", contents)
-        self._say("report", f"{self.workdir / 'report' / 'index.html'}", time.time() - began)
+        self._say("report", str(self.workdir / "report" / "index.html"), time.time() - began)
         self._log("\n" + table)
 
-    # Parts of the stages.
+    # Their parts.
+
+    def _draw_labels(self) -> np.ndarray:
+        """i32[N], -1 outside the budget."""
+        pool, label, classes = self._dataset.train, self.config.label, self._dataset.classes
+        if self.config.data.oracle and np.any(pool.labels < 0):
+            raise DataError(
+                f"data.oracle=True needs every label, but {int(np.sum(pool.labels < 0))} are unknown; set it to False"
+            )
+        try:
+            known = draw(label.rule, pool.labels, pool.keys, label.budget, self.config.seed)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+        labels = np.full(len(pool.keys), -1, np.int32)
+        labels[known] = pool.labels[known]
+        absent = [name for c, name in enumerate(classes) if not np.any(labels == c)]
+        if absent:
+            raise DataError(
+                f"{len(absent)} of {len(classes)} classes have no labelled example ({', '.join(absent[:5])}); "
+                "label some of each, or raise label.budget"
+            )
+        return labels
+
+    def _measure(self, predicted: np.ndarray, unlabelled: np.ndarray) -> dict[str, dict[str, float]]:
+        """Quality of the predictions on the unlabelled part and on the whole pool; also into the metrics."""
+        truth, quality = self._given.truth, {}
+        assert truth is not None
+        for part, rows in (("unlabelled", unlabelled), ("pool", np.ones(len(truth), bool))):
+            if np.any(rows):
+                values = pseudo_label_quality(predicted[rows], truth[rows], len(self._given.classes))
+                quality[part] = values
+                named = {f"{part}_{key}": value for key, value in values.items()}
+                self._metrics.write("pseudolabel", self.config.fixmatch.steps, named)
+        return quality
+
+    def _write_scores(self, path: Path) -> None:
+        """Every score by name, over all recorded epochs."""
+        options, dynamics = configs.settings(self.config.score), self._given.dynamics
+        try:
+            columns = {
+                name: scores.compute(name, dynamics, options)
+                for name in scores.SCORES
+                if scores.recorded(name, dynamics)
+            }
+        except ValueError as error:
+            raise ConfigError(f"config.score: {error}") from None
+        keys = self._given.examples["key"]
+        artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
     def _coreset(self, name: str, keep: float, score: Stage) -> Stage:
-        spec = self.config.select[name]
-        settings = configs.settings(spec, "cutoff") | {
-            "name": name,
-            "keep": keep,
-            "cutoff": configs.cutoff_at(spec, self.config.select.keep, keep) if spec.selector in _CUTTING else 0.0,
-            "score_options": configs.settings(self.config.score),
-            "seed": self.config.seed,
-        }
-        stage = self._stage(f"select/{name}_keep{keep:.2f}", settings, {"score": score.digest})
+        options = configs.settings(self.config.select[name]) | configs.settings(self.config.score)
+        options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
+        spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
+        stage = self._stage(f"select/{name}_keep{configs.keep_text(keep)}", spec, {"score": score.digest})
 
-        def work() -> tuple[list[Path], str]:
-            dynamics, keys = self._dynamics, list(self._examples["key"])
-            options = self._score_options | {"horizon": spec.horizon or None}
+        def work() -> Outcome:
+            given, keys = self._given, list(self._given.examples["key"])
             try:
-                value = scores.compute(spec.score, dynamics, options)
-                turn = 1.0 if scores.SCORES[spec.score].high_is_hard else -1.0  # to a hardness
-                if selection.ORIENTATION.get(spec.selector) == "easiness" or spec.end == "easy":
-                    turn = -turn
-                arguments = settings | {
-                    "n": len(keys),
-                    "score": value * turn if spec.selector in selection.ORIENTATION else value,
-                    "mean_probability": scores.mean_probability(dynamics["p_label"], spec.horizon or None),
-                    "tiebreak": hash_keys(self.config.seed, "tie", keys),
-                    # Keyed by the selection, so that two of them do not draw alike.
-                    "noise": hash_uniform(self.config.seed, f"select/{name}", keys),
-                }
-                kept = selection.select(spec.selector, arguments)
+                own_score, kept = coreset.choose(spec, given.dynamics, keys)
             except ValueError as error:
                 raise ConfigError(f"select.{name} at keep = {keep:g}: {error}") from None
-            overview = artifacts.read_table(self.workdir / "score" / "scores.parquet")
-            mask = np.zeros(len(keys), bool)
-            mask[kept] = True
-            pseudo = self._pseudolabels
             columns = {
                 "id": np.arange(len(keys)),
                 "key": keys,
-                "label": self._examples["label"],
-                "pseudo_label": pseudo["pseudo_label"],
-                "confidence": pseudo["confidence"],
-                "label_source": pseudo["label_source"],
-                "score": value,  # what this selection went by; the columns after it are the overview's
-                **{key: column for key, column in overview.items() if key not in ("id", "key")},
-                "kept": mask,
+                "label": given.examples["label"],
+                **{key: given.pseudolabels[key] for key in ("pseudo_label", "confidence", "label_source")},
+                **{key: column for key, column in given.scores.items() if key not in ("id", "key")},
             }
-            at = stage.directory
-            files = [at / "coreset.parquet", at / "kept.txt", at / "dropped.txt", at / "spec.json"]
-            artifacts.write_table(files[0], columns)
-            for path, rows in ((files[1], mask), (files[2], ~mask)):
-                artifacts.write_atomically(path, "".join(f"{keys[i]}\n" for i in np.flatnonzero(rows)).encode())
-            artifacts.write_json(
-                files[3], settings | {"kept": len(kept), "of": len(keys), "pruned": round(1 - keep, 6)}
-            )
-            return files, f"kept {len(kept):,} of {len(keys):,}"
+            files = coreset.write(stage.directory, spec, columns, own_score, kept)
+            return Outcome(files, f"kept {kept.sum():,} of {len(keys):,}")
 
         return self._do(stage, work)
 
-    def _retrain_one(
-        self,
-        name: str,
-        keep: float,
-        ids: Callable[[], np.ndarray],
-        digest: str,
-        seed: int,
-        labels: np.ndarray,
-        source: str,
-    ) -> None:
-        retrain = self.config.retrain
-        batch_size = configs.paper_batch_size(retrain.batch_size, keep, retrain.batch_rule)
-        recipe = configs.settings(
-            retrain, "seeds", "full", "labelled_only", "save_model", "batch_rule", "eval_every_epochs"
-        )
+    def _retrain_one(self, subset: Subset, seed: int) -> None:
+        options, truth = self.config.retrain, self._given.truth
+        batch_size = configs.paper_batch_size(options.batch_size, subset.keep, options.batch_rule)
+        not_of_one = ("seeds", "full", "labelled_only", "save_model", "batch_rule", "batch_size", "eval_every_epochs")
+        settings = self._network_settings("retrain", options, *not_of_one)
+        source = "pseudo-labels" if truth is None else "true labels"
         stage = self._stage(
-            f"retrain/{name}_seed{seed}",
-            {
-                "retrain": recipe | {"batch_size": batch_size},
-                "model": {"retrain": self.config.model.retrain, "wide_resnet": self.config.model.wide_resnet},
-                "data": self._views,
-                "seed": seed,
-                "labels": source,
-            },
-            {"coreset": digest},
+            f"retrain/{subset.directory}_seed{seed}",
+            settings | {"batch_size": batch_size, "labels": source, "seed": seed},
+            {"subset": subset.digest},
         )
 
-        def work() -> tuple[list[Path], str]:
-            chosen = ids()
-            began = time.time()
-            tested = self._trainings.retrain(stage.name, labels, chosen, batch_size=batch_size, seed=seed)
-            steps = retrain.epochs * -(-len(chosen) // batch_size)
+        def work() -> Outcome:
+            ids = np.flatnonzero(subset.kept())
+            labels = self._given.pseudolabels["pseudo_label"].astype(np.int32) if truth is None else truth
+            tested = self._trainings.retrain(stage.name, labels, ids, batch_size=batch_size, seed=seed)
+            steps = options.epochs * -(-len(ids) // batch_size)
             result = {
-                "name": name.split("_keep", maxsplit=1)[0],
-                "keep": keep,
+                "name": subset.name,
+                "keep": float(subset.keep),
                 "seed": seed,
-                "examples": len(chosen),
+                "examples": len(ids),
                 "batch_size": batch_size,
                 "steps": steps,
                 "labels": source,
-                "seconds": round(time.time() - began, 3),
+                **tested,
             }
-            path = stage.directory / "result.json"
-            artifacts.write_json(path, result | tested)
+            artifacts.write_json(stage.directory / "result.json", result)
             accuracy = f"{100 * tested['test_accuracy']:.1f}%" if tested else "no test set"
-            return [path], f"{len(chosen):,} examples, {steps:,} steps, {accuracy}"
+            return Outcome([stage.directory / "result.json"], f"{len(ids):,} examples, {steps:,} steps, {accuracy}")
 
         self._do(stage, work)
 
-    def _write_scores(self, stage: Stage) -> None:
-        dynamics = self._dynamics
-        columns: dict[str, Any] = {"id": np.arange(len(self._examples["key"])), "key": self._examples["key"]}
-        try:
-            for name in scores.SCORES:
-                if scores.recorded(name, dynamics):
-                    columns[name] = scores.compute(name, dynamics, self._score_options)
-        except ValueError as error:
-            raise ConfigError(f"config.score: {error}") from None
-        artifacts.write_table(stage.directory / "scores.parquet", columns)
+    def _network_settings(self, name: str, options: Config, *without: str) -> dict[str, Any]:
+        """What a training depends on: its options less those named, its network, and how it sees images."""
+        data = configs.settings(self.config.data)
+        return {
+            name: configs.settings(options, *without),
+            "network": self.config.model[name],
+            "wide_resnet": self.config.model.wide_resnet,
+            "data": {key: data[key] for key in ("mean", "std", "padding", "flip")},
+        }
 
     def _stage(self, name: str, settings: dict[str, Any], inputs: dict[str, str]) -> Stage:
         return Stage(self.workdir, name, version=1, settings=settings, inputs=inputs)
 
-    def _do(self, stage: Stage, work: Callable[[], tuple[list[Path], str]]) -> Stage:
-        if stage.is_done():
-            self._say(stage.name, "done before", 0.0)
-            return stage
+    def _do(self, stage: Stage, work: Callable[[], Outcome]) -> Stage:
+        """Does the stage's work, unless it is done."""
         began = time.time()
+        if stage.is_done():
+            self._say(stage.name, "done before", time.time() - began)
+            return stage
         stage.start()
         files, summary = work()
         stage.finish(*files)
-        self._trainings_finished(stage.name)
+        Trainings.forget(self.workdir / stage.name)
         self._say(stage.name, summary, time.time() - began)
         return stage
-
-    def _trainings_finished(self, name: str) -> None:
-        if "_trainings" in self.__dict__:
-            self._trainings.finished(name)
 
     def _say(self, name: str, text: str, seconds: float) -> None:
         self._log(f"{name:<32} {text:<58} {seconds:6.1f} s")
 
-    # What stages read. Each is read once, when first needed.
+    # What is made when first needed: a run whose stages are done decodes no image and starts no device.
 
     @cached_property
     def _dataset(self) -> datasets.Dataset:
@@ -384,8 +365,7 @@ class Pipeline:
 
     @cached_property
     def _trainings(self) -> Trainings:
-        runtime = self.config.runtime
-        layout = Layout.of(runtime.parallel, runtime.devices)
+        layout = Layout.of(self.config.runtime.parallel, self.config.runtime.devices)
         train, test = self._dataset.train, self._dataset.test
         with tqdm(total=len(train.keys), desc="decoding", unit="img", leave=False, disable=None) as bar:
 
@@ -394,68 +374,5 @@ class Pipeline:
 
             image = layout.replicate(train.read_all(progress))
         test_pool = None if test is None else layout.replicate(MemoryPool.of(test.read_all(), test.labels))
-        return Trainings(
-            self.config, len(self._dataset.classes), Pools(image, test_pool), layout, self._metrics, self.workdir
-        )
-
-    @cached_property
-    def _examples(self) -> dict[str, np.ndarray]:
-        return artifacts.read_table(self.workdir / "examples.parquet")
-
-    @cached_property
-    def _truth(self) -> np.ndarray | None:
-        """i32[N], or None without the oracle."""
-        if not self.config.data.oracle:
-            return None
-        return artifacts.read_table(self.workdir / "oracle.parquet")["label"]
-
-    @cached_property
-    def _pseudolabels(self) -> dict[str, np.ndarray]:
-        return artifacts.read_table(self.workdir / "pseudolabel" / "pseudolabels.parquet")
-
-    @cached_property
-    def _dynamics(self) -> dict[str, np.ndarray]:
-        return artifacts.read_npz(self.workdir / "score" / "dynamics.npz")
-
-    @property
-    def _views(self) -> dict[str, Any]:
-        data = configs.settings(self.config.data)
-        return {key: data[key] for key in ("mean", "std", "padding", "flip")}
-
-    @property
-    def _score_options(self) -> dict[str, Any]:
-        return configs.settings(self.config.score)
-
-
-_CUTTING = ("double_end", "stratified")
-
-
-def _spec(stage: Stage) -> dict[str, Any]:
-    return artifacts.read_json(stage.directory / "spec.json")
-
-
-def _kept(stage: Stage) -> np.ndarray:
-    return np.flatnonzero(artifacts.read_table(stage.directory / "coreset.parquet")["kept"])
-
-
-def _read_coreset(directory: Path) -> dict[str, Any]:
-    return {
-        "spec": artifacts.read_json(directory / "spec.json"),
-        "table": artifacts.read_table(directory / "coreset.parquet"),
-    }
-
-
-def _optional_json(path: Path) -> Any:
-    return artifacts.read_json(path) if path.exists() else None
-
-
-def _in_order(directory: Path, config: Config, read: Callable[[Path], Any]) -> dict[str, Any]:
-    """What the finished stages below a directory hold, those the config names first and in its order."""
-    names = list(config.select.names)
-
-    def rank(path: Path) -> tuple:
-        name, _, rest = path.name.partition("_keep")
-        return (names.index(name) if name in names else -1 if name.startswith("full") else len(names), name, rest)
-
-    done = [path.parent for path in directory.glob("*/DONE.json")]
-    return {path.name: read(path) for path in sorted(done, key=rank)}
+        pools = Pools(image, test_pool)
+        return Trainings(self.config, len(self._dataset.classes), pools, layout, self._metrics, self.workdir)

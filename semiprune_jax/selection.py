@@ -155,8 +155,9 @@ SELECTORS: dict[str, Callable[..., np.ndarray]] = {
     "stratified": stratified,
 }
 
-# Which way a selector wants the score turned: an easiness (low is hard), a hardness, or as it is.
-ORIENTATION = {"top": "hardness", "double_end": "easiness", "stratified": "easiness"}
+# Which way a selector wants its score turned: "easiness" (low is hard), or so that the wanted "end" is high. Others
+# take it as it is.
+ORIENTATION = {"top": "end", "double_end": "easiness", "stratified": "easiness"}
 
 
 def select(name: str, arguments: Mapping[str, Any]) -> np.ndarray:

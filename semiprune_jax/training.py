@@ -153,9 +153,10 @@ class Trainings:
             "best_epoch": best["epoch"],
         }
 
-    def finished(self, name: str) -> None:
-        """Drops the checkpoints of a stage whose results are saved."""
-        loop.forget(self.workdir / name / "checkpoints")
+    @staticmethod
+    def forget(directory: Path) -> None:
+        """Drops the checkpoints of a finished stage."""
+        loop.forget(directory / "checkpoints")
 
     # The programs: a network and its compiled functions.
 

@@ -1,87 +1,7 @@
-import json
-import time
-
 import numpy as np
 import pytest
 
 from semiprune_jax import artifacts
-from semiprune_jax.errors import ConfigError, DataError
-
-
-def stage(root, settings=None, inputs=None, version=1):
-    return artifacts.Stage(
-        root, "some/thing", version=version, settings=settings or {"a": {"b": 1}}, inputs=inputs or {"x": "1"}
-    )
-
-
-def finished(root, **changes):
-    made = stage(root, **changes)
-    made.start()
-    path = made.directory / "out.npz"
-    artifacts.write_npz(path, {"v": np.arange(3)})
-    made.finish(path)
-    return made
-
-
-def test_a_stage_is_new_then_started_then_done(tmp_path):
-    one = stage(tmp_path)
-    assert not one.is_done()
-    one.start()
-    assert not stage(tmp_path).is_done()
-    finished(tmp_path)
-    assert stage(tmp_path).is_done()
-    assert not (tmp_path / "some/thing/STARTED.json").exists()
-    done = json.loads((tmp_path / "some/thing/DONE.json").read_text())
-    assert list(done["files"]) == ["some/thing/out.npz"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"settings": {"a": {"b": 2}}}, "a.b was 1, now 2"),
-        ({"settings": {"a": {"b": 1}, "c": 0}}, "c was 'absent', now 0"),
-        ({"inputs": {"x": "2"}}, "what it reads from 'x' changed"),
-        ({"version": 2}, "its version was 1, now 2"),
-    ],
-)
-@pytest.mark.parametrize("begun_only", [True, False])
-def test_another_fingerprint_is_refused_with_the_difference(tmp_path, change, message, begun_only):
-    stage(tmp_path).start() if begun_only else finished(tmp_path)
-    with pytest.raises(ConfigError, match=message):
-        stage(tmp_path, **change).is_done()
-
-
-def test_tuples_and_lists_are_the_same_setting(tmp_path):
-    finished(tmp_path, settings={"a": (1, 2)})
-    assert stage(tmp_path, settings={"a": [1, 2]}).is_done()
-
-
-def test_altered_and_missing_files_are_named(tmp_path):
-    path = finished(tmp_path).directory / "out.npz"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DataError, match=r"out\.npz is not what stage 'some/thing' wrote"):
-        stage(tmp_path).is_done()
-    path.unlink()
-    with pytest.raises(DataError, match=r"out\.npz, which stage 'some/thing' wrote, is gone"):
-        stage(tmp_path).is_done()
-
-
-def test_broken_json_is_named(tmp_path):
-    (finished(tmp_path).directory / "DONE.json").write_text('{"finge')
-    with pytest.raises(DataError, match=r"DONE\.json is not readable JSON"):
-        stage(tmp_path).is_done()
-
-
-def test_digest_follows_contents_not_time(tmp_path):
-    one = finished(tmp_path / "a")
-    time.sleep(0.01)
-    assert finished(tmp_path / "b").digest == one.digest
-    artifacts.write_npz(one.directory / "out.npz", {"v": np.arange(4)})
-    one.start()
-    one.finish(one.directory / "out.npz")
-    assert one.digest != finished(tmp_path / "c").digest
 
 
 def test_nothing_half_written(tmp_path, monkeypatch):
@@ -107,29 +27,3 @@ def test_tables_and_arrays_come_back(tmp_path):
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
     with pytest.raises(ValueError, match="allow_pickle"):
         artifacts.read_npz(tmp_path / "objects.npz")
-
-
-def test_foreign_directories_are_left_alone(tmp_path):
-    (tmp_path / "thesis.tex").touch()
-    for overwrite in (False, True):
-        with pytest.raises(ConfigError, match=r"holds 'thesis\.tex' and no manifest\.json"):
-            artifacts.open_workdir(tmp_path, overwrite=overwrite)
-    with pytest.raises(ConfigError, match="cannot be used"):
-        artifacts.open_workdir(tmp_path / "thesis.tex" / "run", overwrite=False)
-
-
-def test_overwrite_removes_what_is_ours(tmp_path):
-    for name in ("manifest.json", "metrics.jsonl", "notes.txt"):
-        (tmp_path / name).touch()
-    finished(tmp_path / "label")
-    artifacts.open_workdir(tmp_path, overwrite=True)
-    assert {p.name for p in tmp_path.iterdir()} == {"manifest.json", "notes.txt"}
-
-
-def test_manifest_collects_starts(tmp_path):
-    for _ in range(2):
-        artifacts.write_manifest(tmp_path, '{"seed": 1}', ["main", "--x"], oracle=True)
-    manifest = artifacts.read_json(tmp_path / "manifest.json")
-    assert manifest["oracle"] is True
-    assert len(manifest["starts"]) == 2
-    assert "jax" in manifest["starts"][0]["versions"]

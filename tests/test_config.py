@@ -117,4 +117,7 @@ def test_settings_are_plain():
     plain = configs.settings(configs.base_config().data, "path")
     assert plain["mean"] == [0.485, 0.456, 0.406]
     assert "path" not in plain
-    assert configs.flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+
+
+def test_kept_fractions_in_names():
+    assert [configs.keep_text(k) for k in (1.0, 0.3, 0.1 + 0.2, 0.125)] == ["1.00", "0.30", "0.30", "0.125"]

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from semiprune_jax import artifacts, loop, pipeline
+from semiprune_jax import workdir as workdirs
 from semiprune_jax.errors import ConfigError, DataError
 from tests import small
 
 
 def run(config, workdir, until="report"):
     lines = []
-    artifacts.open_workdir(workdir, overwrite=False)
-    artifacts.write_manifest(workdir, config.to_json(), ["test"], oracle=config.data.oracle)
+    workdirs.open_workdir(workdir, overwrite=False)
+    workdirs.write_manifest(workdir, config.to_json(), ["test"], oracle=config.data.oracle)
     pipeline.run(config, workdir, until=until, log=lines.append)
     return lines
 
@@ -75,12 +76,15 @@ def test_coresets_are_whole_and_consistent(finished):
         for keep in config.select.keep:
             at = work / "select" / f"{name}_keep{keep:.2f}"
             table = artifacts.read_table(at / "coreset.parquet")
-            assert list(table)[:7] == ["id", "key", "label", "pseudo_label", "confidence", "label_source", "score"]
+            assert list(table)[:6] == ["id", "key", "label", "pseudo_label", "confidence", "label_source"]
             assert {"aum", "dual", "el2n", "forgetting", "kept"} <= set(table)
+            assert ("score" in table) == (name != "random")
             assert table["id"].tolist() == list(range(64))
             kept, dropped = ((at / f"{part}.txt").read_text().split() for part in ("kept", "dropped"))
             assert table["key"][table["kept"]].tolist() == kept
             assert sorted(kept + dropped) == sorted(table["key"])
+            unknown = table["key"][table["kept"] & (table["label"] < 0)].tolist()
+            assert (at / "to_label.txt").read_text().split() == unknown
             assert len(kept) == int(64 * keep) == artifacts.read_json(at / "spec.json")["kept"]
     aum = artifacts.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
     # The hardest 10% are out: the lowest AUM kept is the seventh of the pool.
@@ -176,6 +180,7 @@ def test_additions_are_welcome(finished, tmp_path):
     more.select.names = (*config.select.names, "ccs")
     more.select.ccs.cutoff = (0.0,)
     more.report.examples = 3
+    more.score.first = 1  # EL2N's window: no selection here goes by it, and scoring is no training
     lines = run(more, work, until="select")
     assert sum("done before" in line for line in lines) == 3 + 6
     assert (work / "select" / "ccs_keep0.75" / "kept.txt").exists()

@@ -62,7 +62,6 @@ def contents(rng, classes=3, n=40, **changes):
         "examples": {"label": np.where(np.arange(n) < 9, np.arange(n) % classes, -1)},
         "pseudolabels": {"pseudo_label": np.arange(n) % classes},
         "truth": None,
-        "scores": {},
         "coresets": {"semi_aum_keep0.50": {"spec": spec, "table": table}},
         "results": RESULTS,
         "lines": [
@@ -71,7 +70,7 @@ def contents(rng, classes=3, n=40, **changes):
         "quality": None,
         "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
         "examples_a_row": 4,
-        "config": {"data.path": "<script>alert(1)</script>"},
+        "config": {"data": {"path": "<script>alert(1)</script>"}, "seed": 0},
     }  # fmt: skip
     return Contents(**(values | changes))
 

@@ -17,14 +17,13 @@ class Contents:
     examples: Table
     pseudolabels: Table
     truth: np.ndarray | None  # i32[N], with the oracle only
-    scores: Table
     coresets: dict[str, dict[str, Any]]  # directory name -> {"spec": ..., "table": ...}, in the order to show
     results: dict[str, dict[str, Any]]  # directory name -> result.json, in the order to show
     lines: list[dict[str, Any]]  # metrics.jsonl
     quality: dict[str, dict[str, float]] | None  # of the pseudo-labels, with the oracle only
     images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
     examples_a_row: int
-    config: dict[str, Any]  # flat
+    config: dict[str, Any]
 
     @property
     def best_labels(self) -> np.ndarray:

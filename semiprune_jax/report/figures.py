@@ -14,7 +14,7 @@ _MARKERS = "osD^vPX*"
 def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dict[str, Path]:
     """Draws every figure that has something to show: caption -> file."""
     directory.mkdir(parents=True, exist_ok=True)
-    scored = {name: c for name, c in contents.coresets.items() if c["spec"]["selector"] != "random"}
+    scored = {name: c for name, c in contents.coresets.items() if "score" in c["spec"]}
     figures = {
         "Test accuracy by fraction kept (mean and standard deviation over seeds).": ("accuracy.png", _accuracy(rows)),
         "Scores of the pool (light) and of the coreset (dark); lines are the cuts.": ("scores.png", _scores(scored)),

@@ -55,12 +55,14 @@ Retraining uses {{ "true labels" if oracle else "the labels that are known, and 
 {% for name, coreset in coresets.items() %}<tr><td>select/{{ name }}/</td>
 <td>{{ "{:,}".format(coreset.spec.kept) }}</td><td>{{ "{:,}".format(coreset.spec.of) }}</td>
 <td>{{ "%.0f"|format(100 * coreset.spec.pruned) }}%</td><td>{{ coreset.spec.selector }}</td>
-<td>{{ "" if coreset.spec.selector == "random" else coreset.spec.score }}</td></tr>
+<td>{{ coreset.spec.score|default("") }}</td></tr>
 {% endfor %}</table>
 <p>Each holds coreset.parquet (every example, with <code>kept</code>), kept.txt and dropped.txt.</p>
 
 <details><summary>Configuration</summary>
-<table class="config">{% for key, value in config.items() %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>
+<table class="config">{% for key, value in config.items() %}{% if value is mapping %}
+{% for field, held in value.items() %}<tr><td>{{ key }}.{{ field }}</td><td>{{ held }}</td></tr>
+{% endfor %}{% else %}<tr><td>{{ key }}</td><td>{{ value }}</td></tr>{% endif %}
 {% endfor %}</table></details>
 </html>
 """

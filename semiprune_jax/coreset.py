@@ -1,0 +1,85 @@
+"""From a run's dynamics to a coreset: score, orient, select; and the files that it leaves."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax import artifacts, scores, selection
+from semiprune_jax.randomness import hash_keys, hash_uniform
+
+
+def relevant(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings of a selection that its selector and its score use; what the coreset depends on.
+
+    Args:
+      spec: name, selector, score, keep, seed, and any parameters of selectors and scores by their own names.
+    """
+    used = {"name", "selector", "keep", "seed", *inspect.signature(selection.SELECTORS[spec["selector"]]).parameters}
+    if "score" in used:
+        used |= set(scores.SCORES[spec["score"]].options)
+        used |= {"horizon"} if "mean_probability" in used else set()
+        used |= {"end"} if selection.ORIENTATION.get(spec["selector"]) == "end" else set()
+    return {key: value for key, value in spec.items() if key in used}
+
+
+def choose(
+    spec: Mapping[str, Any], dynamics: Mapping[str, np.ndarray], keys: Sequence[str]
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """The selection's own score f32[N] (None where it uses none) and the kept examples bool[N].
+
+    Args:
+      spec: what ``relevant`` returned.
+      dynamics: the fields of ``Dynamics``, [N, T].
+      keys: N stable names, to which ties and draws are tied.
+
+    Raises:
+      ValueError: a parameter does not fit the record.
+    """
+    arguments = dict(spec) | {
+        "n": len(keys),
+        "tiebreak": hash_keys(spec["seed"], "tie", keys),
+        # Keyed by the selection, so that two of them do not draw alike.
+        "noise": hash_uniform(spec["seed"], f"select/{spec['name']}", keys),
+    }
+    score = None
+    if "score" in spec:
+        options = {key: value for key, value in spec.items() if key != "horizon"} | {
+            "horizon": spec.get("horizon") or None
+        }
+        score = scores.compute(spec["score"], dynamics, options)
+        arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], options["horizon"])
+        arguments["score"] = _oriented(spec, score)
+    kept = np.zeros(len(keys), bool)
+    kept[selection.select(spec["selector"], arguments)] = True
+    return score, kept
+
+
+def write(
+    directory: Path, spec: Mapping[str, Any], columns: Mapping[str, Any], score: np.ndarray | None, kept: np.ndarray
+) -> list[Path]:
+    """Writes the coreset's files and returns them.
+
+    coreset.parquet has all rows: ``columns`` (id and key among them), ``score`` (what this selection went by), and
+    ``kept``. kept.txt and dropped.txt are keys; to_label.txt those kept whose label is not known yet.
+    """
+    table = dict(columns) | ({} if score is None else {"score": score}) | {"kept": kept}
+    artifacts.write_table(directory / "coreset.parquet", table)
+    lists = {"kept.txt": kept, "dropped.txt": ~kept, "to_label.txt": kept & (columns["label"] < 0)}
+    for name, rows in lists.items():
+        text = "".join(f"{columns['key'][i]}\n" for i in np.flatnonzero(rows))
+        artifacts.write_atomically(directory / name, text.encode())
+    sizes = {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - spec["keep"], 6)}
+    artifacts.write_json(directory / "spec.json", dict(spec) | sizes)
+    return [directory / name for name in ("coreset.parquet", *lists, "spec.json")]
+
+
+def _oriented(spec: Mapping[str, Any], score: np.ndarray) -> np.ndarray:
+    """The score turned the way the selector wants it."""
+    wanted = selection.ORIENTATION.get(spec["selector"])
+    if wanted is None:
+        return score
+    hard_is_high = wanted == "end" and spec["end"] == "hard"
+    return score if scores.SCORES[spec["score"]].high_is_hard == hard_is_high else -score

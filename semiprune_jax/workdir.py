@@ -1,0 +1,133 @@
+"""The work directory of a run: making it, describing it, and reading what its stages wrote."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax import __version__
+from semiprune_jax.artifacts import read_json, read_npz, read_table, write_json
+from semiprune_jax.errors import ConfigError
+
+Table = dict[str, np.ndarray]
+
+# Everything a run may put at the top of its work directory.
+OWNED = (
+    *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "tb", "examples.parquet", "oracle.parquet"),
+    *("label", "pseudolabel", "score", "select", "retrain", "report"),
+)
+
+
+def open_workdir(path: Path, *, overwrite: bool) -> None:
+    """Makes the work directory, or checks that it is one of ours; ``overwrite`` empties it of what is ours.
+
+    Raises:
+      ConfigError: it holds something else, or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        entries = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+        if entries and "manifest.json" not in entries:
+            raise ConfigError(
+                f"--workdir={path} holds {sorted(entries)[0]!r} and no manifest.json, so it is not a work directory; "
+                "name a new or an empty one"
+            )
+        if overwrite:
+            # The manifest stays: it says that the directory is ours, and what was started in it.
+            for name in entries & set(OWNED) - {"manifest.json"}:
+                target = path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink()
+        probe = path / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--workdir={path} cannot be used: {error.strerror}; name one that can be written") from None
+
+
+def write_manifest(workdir: Path, config: str, command: list[str], *, oracle: bool) -> None:
+    """config.json (of the latest start), and manifest.json: every start, what ran and with which versions."""
+    path = workdir / "manifest.json"
+    starts = read_json(path)["starts"] if path.exists() else []
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "scikit-learn")
+    starts.append(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "command": command,
+            "python": sys.version.split()[0],
+            "versions": {name: metadata.version(name) for name in packages},
+        }
+    )
+    write_json(workdir / "config.json", json.loads(config))
+    write_json(path, {"semiprune_jax": __version__, "oracle": oracle, "starts": starts})
+
+
+class Handover:
+    """What finished stages handed on, each read once, when first needed. Rows of all tables are ids."""
+
+    def __init__(self, workdir: Path, *, oracle: bool):
+        self.workdir, self._oracle = workdir, oracle
+
+    @cached_property
+    def examples(self) -> Table:
+        """id, key, label (-1 outside the budget)."""
+        return read_table(self.workdir / "examples.parquet")
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(read_json(self.workdir / "label" / "classes.json"))
+
+    @cached_property
+    def truth(self) -> np.ndarray | None:
+        """i32[N], every true label; None without the oracle."""
+        return read_table(self.workdir / "oracle.parquet")["label"] if self._oracle else None
+
+    @cached_property
+    def pseudolabels(self) -> Table:
+        """id, key, pseudo_label, label_source, prediction, confidence."""
+        return read_table(self.workdir / "pseudolabel" / "pseudolabels.parquet")
+
+    @cached_property
+    def dynamics(self) -> dict[str, np.ndarray]:
+        """The fields of ``Dynamics``, [N, T] each."""
+        return read_npz(self.workdir / "score" / "dynamics.npz")
+
+    @cached_property
+    def scores(self) -> Table:
+        """id, key, and every score by name."""
+        return read_table(self.workdir / "score" / "scores.parquet")
+
+    @property
+    def quality(self) -> dict[str, dict[str, float]] | None:
+        """Of the pseudo-labels, by part of the pool; None without the oracle."""
+        path = self.workdir / "pseudolabel" / "quality.json"
+        return read_json(path) if path.exists() else None
+
+    def coresets(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Every finished coreset by directory name: {"spec": ..., "table": ...}; those of ``names`` first."""
+
+        def read(path: Path) -> dict[str, Any]:
+            return {"spec": read_json(path / "spec.json"), "table": read_table(path / "coreset.parquet")}
+
+        return _finished(self.workdir / "select", names, read)
+
+    def results(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Every finished retraining's result by directory name, "full" first, then those of ``names``."""
+        return _finished(self.workdir / "retrain", ("full", *names), lambda path: read_json(path / "result.json"))
+
+
+def _finished(directory: Path, names: Sequence[str], read: Callable[[Path], Any]) -> dict[str, Any]:
+    def rank(path: Path) -> tuple[int, str]:
+        name = path.name.partition("_keep")[0].partition("_seed")[0]
+        return (list(names).index(name) if name in names else len(names), path.name)
+
+    done = [path.parent for path in directory.glob("*/DONE.json")]
+    return {path.name: read(path) for path in sorted(done, key=rank)}

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from semiprune_jax import artifacts, coreset, scores
+from semiprune_jax import config as configs
+
+KEYS = [f"k{i}" for i in range(60)]
+
+
+def spec(name="mine", **changes):
+    options = configs.settings(configs.selection(selector=changes.pop("selector"))) | configs.settings(
+        configs.base_config().score
+    )
+    return coreset.relevant(options | {"name": name, "keep": 0.3, "cutoff": 0.2, "seed": 0, "window": 5} | changes)
+
+
+@pytest.fixture
+def dynamics(rng):
+    p = np.sort(rng.random((60, 12)), axis=1).astype(np.float32)
+    return {"p_label": p, "p_other": (1 - p) / 2, "correct": p > 0.4, "el2n": (1 - p).astype(np.float32)}
+
+
+def test_only_what_is_used_is_remembered():
+    assert set(spec(selector="random")) == {"name", "selector", "keep", "seed"}
+    assert set(spec(selector="double_end")) == {"name", "selector", "keep", "seed", "score", "cutoff"}
+    assert set(spec(selector="top", score="dual")) == {
+        *("name", "selector", "keep", "seed", "score", "end", "window", "horizon", "exponent")
+    }
+    assert {"c_d", "form", "concentration", "horizon"} <= set(spec(selector="beta", score="dual"))
+    assert "cutoff" not in spec(selector="beta", score="dual")
+
+
+@pytest.mark.parametrize("score", ["aum", "el2n", "forgetting", "correctness", "mean_probability"])
+def test_cutoffs_drop_the_hard_end_whatever_way_a_score_points(dynamics, score):
+    values, kept = coreset.choose(spec(selector="double_end", score=score, last=12), dynamics, KEYS)
+    assert values is not None
+    hardness = values if scores.SCORES[score].high_is_hard else -values
+    assert kept.sum() == 18
+    assert np.sum(hardness > hardness[kept].max()) <= 12  # the cutoff is 20% of 60
+    assert hardness[kept].max() <= np.sort(hardness)[::-1][11]
+
+
+def test_top_keeps_the_end_that_is_asked_for(dynamics):
+    aum = scores.aum(dynamics["p_label"] - dynamics["p_other"])
+    for end, expected in (("hard", np.argsort(aum)[:18]), ("easy", np.argsort(aum)[-18:])):
+        _, kept = coreset.choose(spec(selector="top", end=end), dynamics, KEYS)
+        assert set(np.flatnonzero(kept)) == set(expected)
+
+
+def test_selections_draw_apart_and_again_alike(dynamics):
+    one = coreset.choose(spec("one", selector="random"), dynamics, KEYS)[1]
+    np.testing.assert_array_equal(one, coreset.choose(spec("one", selector="random"), dynamics, KEYS)[1])
+    assert not np.array_equal(one, coreset.choose(spec("two", selector="random"), dynamics, KEYS)[1])
+
+
+def test_beta_looks_at_its_horizon_only(dynamics):
+    beta = spec(selector="beta", score="dual", horizon=6)
+    _, kept = coreset.choose(beta, dynamics, KEYS)
+    later = {key: value.copy() for key, value in dynamics.items()}
+    later["p_label"][:, 6:] = 0.5
+    np.testing.assert_array_equal(coreset.choose(beta, later, KEYS)[1], kept)
+    later["p_label"][:, 3:6] = 0.5
+    assert not np.array_equal(coreset.choose(beta, later, KEYS)[1], kept)
+
+
+def test_a_horizon_beyond_the_record(dynamics):
+    with pytest.raises(ValueError, match="horizon 13"):
+        coreset.choose(spec(selector="beta", score="dual", horizon=13), dynamics, KEYS)
+
+
+def test_files(tmp_path, dynamics):
+    random = spec(selector="random")
+    score, kept = coreset.choose(random, dynamics, KEYS)
+    label = np.where(np.arange(60) % 2 == 0, 1, -1)
+    files = coreset.write(tmp_path, random, {"id": np.arange(60), "key": KEYS, "label": label}, score, kept)
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in files}
+    assert (tmp_path / "kept.txt").read_text().split() == [KEYS[i] for i in np.flatnonzero(kept)]
+    assert set((tmp_path / "to_label.txt").read_text().split()) == {KEYS[i] for i in np.flatnonzero(kept) if i % 2}
+    assert artifacts.read_json(tmp_path / "spec.json") == random | {"kept": 18, "of": 60, "pruned": 0.7}

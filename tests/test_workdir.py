@@ -1,0 +1,40 @@
+import pytest
+
+from semiprune_jax import artifacts, workdir
+from semiprune_jax.errors import ConfigError
+
+
+def test_foreign_directories_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match=r"holds 'thesis\.tex' and no manifest\.json"):
+            workdir.open_workdir(tmp_path, overwrite=overwrite)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        workdir.open_workdir(tmp_path / "thesis.tex" / "run", overwrite=False)
+
+
+def test_overwrite_removes_what_is_ours(tmp_path):
+    for name in ("manifest.json", "metrics.jsonl", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "label").mkdir()
+    workdir.open_workdir(tmp_path, overwrite=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"manifest.json", "notes.txt"}
+
+
+def test_manifest_collects_starts(tmp_path):
+    for _ in range(2):
+        workdir.write_manifest(tmp_path, '{"seed": 1}', ["main", "--x"], oracle=True)
+    manifest = artifacts.read_json(tmp_path / "manifest.json")
+    assert manifest["oracle"] is True
+    assert len(manifest["starts"]) == 2
+    assert "jax" in manifest["starts"][0]["versions"]
+
+
+def test_finished_work_is_read_in_the_order_of_the_config(tmp_path):
+    for name in ("b_seed0", "a_keep0.50_seed0", "full_seed0", "z_keep0.10_seed1", "unfinished_seed0"):
+        artifacts.write_json(tmp_path / "retrain" / name / "result.json", {"name": name})
+        if name != "unfinished_seed0":
+            artifacts.write_json(tmp_path / "retrain" / name / "DONE.json", {})
+    results = workdir.Handover(tmp_path, oracle=False).results(("z", "a"))
+    assert list(results) == ["full_seed0", "z_keep0.10_seed1", "a_keep0.50_seed0", "b_seed0"]
+    assert results["b_seed0"] == {"name": "b_seed0"}
