@@ -4,6 +4,7 @@ It owns the effects; the steps it runs are pure. A run that is killed goes on fr
 the same bits, because order and draws are functions of the step.
 """
 
+import contextlib
 import math
 import shutil
 import sys
@@ -39,6 +40,7 @@ class Training:
     key: jax.Array
     total_steps: int
     steps_per_epoch: int  # no dispatch crosses a multiple of it
+    passes: tuple[str, float]  # what a line counts passes over the pool in: its name, and steps of one
     images_per_step: int
     evaluate: Callable[[TrainState], dict[str, float]] | None
     evaluate_every: int  # steps
@@ -70,30 +72,30 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
             saved = checkpoints.restore((state, layout.save_record(record)))
             state, record, step = saved[0], layout.restore_record(saved[1]), checkpoints.latest() or 0
         metrics.rewind(training.name, step)
-        meter = _Meter(training, step)
-        saver = _Saver(training, pace, step)
+        saver = _Saver(pace, step)
         pending = None
-        while step < training.total_steps:
-            count = _count(step, training, pace)
-            feed = layout.put_feed(training.feed(step, count))
-            state, record, new = training.dispatch(state, record, training.pool, feed, training.key)
-            # Waits for the dispatch before this one only: the device stays busy, and the host never runs more than
-            # one ahead, which would deadlock the collectives of virtual CPU devices.
-            meter.collect(pending)
-            pending = (step, new)
-            step += count
-            evaluates = training.evaluate and _due(step, training.evaluate_every, training.total_steps)
-            if evaluates or _due(step, pace.log_every, training.total_steps):
+        with contextlib.closing(_Meter(training, step)) as meter:
+            while step < training.total_steps:
+                count = _count(step, training, pace)
+                feed = layout.put_feed(training.feed(step, count))
+                state, record, new = training.dispatch(state, record, training.pool, feed, training.key)
+                # Waits for the dispatch before this one only: the device stays busy, and the host never runs more than
+                # one ahead, which would deadlock the collectives of virtual CPU devices.
                 meter.collect(pending)
-                pending = None
-                values = meter.line()
-                if evaluates and training.evaluate:
-                    values |= training.evaluate(state)
-                metrics.write(training.name, step, values | {"epoch": step / training.steps_per_epoch})
-                if saver.due(step):
-                    checkpoints.save(step, (state, layout.save_record(record)))
-                meter.restart()
-        meter.close()
+                pending = (step, new)
+                step += count
+                evaluates = training.evaluate and _due(step, training.evaluate_every, training.total_steps)
+                if evaluates or _due(step, pace.log_every, training.total_steps):
+                    meter.collect(pending)
+                    pending = None
+                    values = meter.line()
+                    if evaluates and training.evaluate:
+                        values |= training.evaluate(state)
+                    unit, length = training.passes
+                    metrics.write(training.name, step, values | {unit: step / length})
+                    if saver.due(step):
+                        checkpoints.save(step, (state, layout.save_record(record)))
+                    meter.restart()
     return state, record
 
 
@@ -118,9 +120,8 @@ def _count(step: int, training: Training, pace: Pace) -> int:
 class _Saver:
     """Says when to checkpoint: at multiples of a spacing that is chosen once."""
 
-    def __init__(self, training: Training, pace: Pace, step: int):
-        self._total, self._log_every = training.total_steps, pace.log_every
-        self._spacing = pace.checkpoint_every
+    def __init__(self, pace: Pace, step: int):
+        self._log_every, self._spacing = pace.log_every, pace.checkpoint_every
         self._last, self._began = step, None
 
     def due(self, step: int) -> bool:
@@ -143,10 +144,19 @@ class _Meter:
     """Metrics of the steps since the last line, images/s, and the progress bar. Compilation is not counted."""
 
     def __init__(self, training: Training, step: int):
-        self._training, self._first = training, step
+        self._training = training
         self._values: dict[str, list[np.ndarray]] = {}
-        self._steps, self._since, self._timed = 0, None, 0
-        self._bar: tqdm | None = None
+        self._since: float | None = None
+        self._timed = 0  # steps since then
+        self._bar = tqdm(
+            total=training.total_steps,
+            initial=step,
+            desc=f"{training.name} (compiling)",
+            unit="step",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
 
     def collect(self, pending: tuple[int, Any] | None) -> None:
         """Waits for a dispatch, checks and keeps its metrics."""
@@ -163,18 +173,15 @@ class _Meter:
             )
         for name, value in host.items():
             self._values.setdefault(name, []).append(value)
-        self._steps += count
         if self._since is None:
-            self._since = time.monotonic()  # what came before it was compilation
-            if self._bar is None:
-                self._bar = tqdm(
-                    total=self._training.total_steps, initial=step + count, desc=self._training.name,
-                    unit="step", leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True,
-                )  # fmt: skip
+            # The first dispatch compiled: neither the rate nor the time left may count it.
+            self._since = time.monotonic()
+            self._bar.initial = self._bar.n = step + count
+            self._bar.unpause()
+            self._bar.set_description(self._training.name)
         else:
             self._timed += count
-            if self._bar is not None:
-                self._bar.update(count)
+            self._bar.update(count)
 
     def line(self) -> dict[str, float]:
         """Means since the last line."""
@@ -183,12 +190,11 @@ class _Meter:
             values["images_per_second"] = (
                 self._timed * self._training.images_per_step / max(time.monotonic() - self._since, 1e-9)
             )
-        if self._bar is not None:
-            shown = {"loss": f"{values['loss']:.3f}"}
-            if "images_per_second" in values:
-                shown["images/s"] = f"{values['images_per_second']:,.0f}"
-            self._bar.set_postfix(shown, refresh=False)
-        self._values, self._steps = {}, 0
+        shown = {"loss": f"{values['loss']:.3f}"}
+        if "images_per_second" in values:
+            shown["images/s"] = f"{values['images_per_second']:,.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._values = {}
         return values
 
     def restart(self) -> None:
@@ -196,5 +202,4 @@ class _Meter:
         self._since, self._timed = time.monotonic(), 0
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()

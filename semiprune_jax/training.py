@@ -96,6 +96,7 @@ class Trainings:
                 key=stream_key(seed, "fixmatch/views"),
                 total_steps=options.steps,
                 steps_per_epoch=options.steps,  # endless streams have no epochs
+                passes=("pool_passes", n / (options.batch_size * options.mu)),
                 images_per_step=options.batch_size * (1 + 2 * options.mu),
                 evaluate=self._evaluation(network),
                 evaluate_every=options.eval_every_steps,
@@ -205,6 +206,7 @@ class Trainings:
                 key=stream_key(seed, f"{kind}/views"),
                 total_steps=total,
                 steps_per_epoch=feed.steps_per_epoch,
+                passes=("epoch", feed.steps_per_epoch),
                 images_per_step=batch_size,
                 evaluate=program.evaluate,
                 evaluate_every=options.eval_every_epochs * feed.steps_per_epoch,

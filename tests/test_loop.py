@@ -47,6 +47,7 @@ def counting(tmp_path, *, total=20, per_epoch=5, evaluate_every=10, kill_at=None
         key=jax.random.key(0),
         total_steps=total,
         steps_per_epoch=per_epoch,
+        passes=("epoch", per_epoch),
         images_per_step=1,
         evaluate=lambda state: {"test_accuracy": float(state.step)},
         evaluate_every=evaluate_every,
@@ -125,8 +126,7 @@ def test_two_checkpoints_are_kept_and_forgotten_when_done(tmp_path):
 def test_spacing_is_chosen_once_from_the_speed(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
-    training = type("T", (), {"total_steps": 10_000})()
-    saver = loop._Saver(training, Pace(1, log_every=10, checkpoint_every=0), 0)
+    saver = loop._Saver(Pace(1, log_every=10, checkpoint_every=0), 0)
     saved = []
     for step in range(10, 10_001, 10):
         clock[0] += 1.0  # 10 steps a second
