@@ -33,7 +33,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; DataError if the file is broken."""
+    """Reads JSON; DataError if the file is broken or missing."""
+    _expect(path)
     try:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -49,6 +50,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Reads named arrays; objects are refused."""
+    _expect(path)
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -67,8 +69,14 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
     """Reads a parquet file as numpy columns; text is an object array of str."""
     import pyarrow.parquet as pq
 
+    _expect(path)
     table = pq.read_table(path)
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def _expect(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"{path} is missing; run the stage that writes it, or restore it")
 
 
 def hash_file(path: Path) -> str:

@@ -25,7 +25,7 @@ _NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet18|resnet8")
 def base_config() -> Config:
     """All fields with their defaults. Batch sizes are global, whatever the number of devices."""
     config = _section()
-    config.seed = 0  # of everything but the retrainings, which have select.seeds and retrain.seeds
+    config.seed = 0  # of everything but the retrainings, which have retrain.seeds
 
     config.data = data = _section()
     data.source = "digits"  # digits | arrays (an .npz) | folder (of images)
@@ -56,7 +56,7 @@ def base_config() -> Config:
     fixmatch.batch_size = 64  # labelled examples of a step
     fixmatch.mu = 7  # unlabelled examples to each labelled one
     fixmatch.threshold = 0.95  # probability from which on a pseudo-label counts
-    fixmatch.unsupervised_weight = 1.0  # lambda_u; 0 trains on the labelled examples alone
+    fixmatch.unsupervised_weight = 1.0  # lambda_u; at 0 the unlabelled images leave the batch statistics too
     fixmatch.operations = 3  # RandAugment operations of a strong view
     fixmatch.learning_rate = 0.03  # peak of the 7/16 cosine
     fixmatch.momentum = 0.9
@@ -105,6 +105,8 @@ def base_config() -> Config:
     runtime.deterministic = False  # GPU: only deterministic kernels
     runtime.log_every_steps = 50
     runtime.checkpoint_every_steps = 0  # 0: chosen so that at least 15 s lie between two
+    config.lock()  # a misspelled field is an error, ...
+    config.select.unlock()  # ... but a config may add selections of its own
     return config
 
 
@@ -190,7 +192,12 @@ def validate(config: Config) -> None:
     fraction("data.test_fraction")
     check(len(data.mean) == 3, "data.mean", "3 numbers, one a channel")
     check(len(data.std) == 3 and all(s > 0 for s in data.std), "data.std", "3 positive numbers, one a channel")
-    positive("label", "budget")
+    budget = config.label.budget
+    check(
+        0 < budget < 1 or (budget > 1 and budget == int(budget)),
+        "label.budget",
+        "a fraction below 1, or a count above 1",
+    )
     one_of("label.rule", "per_class", "uniform", "given")
     for field in ("fixmatch", "proxy", "retrain"):
         good = _NETWORK.fullmatch(config.model[field]) is not None
@@ -218,13 +225,24 @@ def validate(config: Config) -> None:
     check(
         len(select.keep) > 0 and all(0 < k <= 1 for k in select.keep), "select.keep", "fractions kept, each in (0, 1]"
     )
+    for name, value in select.items():
+        fields = set(selection(selector="random"))
+        if name not in ("names", "keep") and (not isinstance(value, ConfigDict) or set(value) != fields):
+            problems.append(f"config.select.{name}: expected names, keep, or a selection(...) with its fields")
     for name in select.names:
         if name not in select or not isinstance(select[name], ConfigDict):
             known = ", ".join(key for key, value in select.items() if isinstance(value, ConfigDict))
             problems.append(f"config.select.names holds {name!r}: expected some of {known}")
             continue
         _check_selection(config, name, one_of, check)
-    check(len(config.retrain.seeds) > 0, "retrain.seeds", "at least one seed")
+    seeds = config.retrain.seeds
+    check(
+        len(seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in seeds),
+        "retrain.seeds",
+        "whole numbers, 0 or more",
+    )
+    positive("report", "examples")
+    positive("score", "exponent")
     one_of("retrain.batch_rule", "paper", "fixed")
     one_of("runtime.parallel", "jit", "pmap")
     one_of("runtime.compute_dtype", "auto", "float32", "bfloat16")
@@ -262,6 +280,7 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
             good = cutoff >= 0 and cutoff + k <= 1 + 1e-9
             check(good, f"{field}.cutoff", f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
     if spec.selector == "beta":
+        check(spec.score != "aum", f"{field}.score", "a score that is never negative, such as dual: beta weighs by it")
         check(spec.c_d > 0, f"{field}.c_d", "more than 0")
         check(spec.concentration > 0, f"{field}.concentration", "more than 0")
     check(spec.strata >= 1, f"{field}.strata", "1 or more")
@@ -270,11 +289,6 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
 def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
     """The cutoff of a selection at the kept fraction ``k`` of ``keep``."""
     return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
-
-
-def keep_text(keep: float) -> str:
-    """A kept fraction in the name of a directory: two digits, more where they are needed to tell it apart."""
-    return f"{keep:.2f}" if abs(keep - round(keep, 2)) < 1e-9 else f"{keep:g}"
 
 
 def settings(section: Config, *without: str) -> dict[str, Any]:

@@ -11,6 +11,11 @@ from semiprune_jax import artifacts, scores, selection
 from semiprune_jax.randomness import hash_keys, hash_uniform
 
 
+def keep_text(keep: float) -> str:
+    """A kept fraction in the name of a directory: two digits, more where they are needed to tell it apart."""
+    return f"{keep:.2f}" if abs(keep - round(keep, 2)) < 1e-9 else f"{keep:g}"
+
+
 def relevant(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings of a selection that its selector and its score use; what the coreset depends on.
 

@@ -5,7 +5,6 @@ the same bits, because order and draws are functions of the step.
 """
 
 import contextlib
-import math
 import shutil
 import sys
 import time
@@ -85,7 +84,9 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                 pending = (step, new)
                 step += count
                 evaluates = training.evaluate and _due(step, training.evaluate_every, training.total_steps)
-                if evaluates or _due(step, pace.log_every, training.total_steps):
+                saves = saver.due(step)
+                # A checkpoint comes with a line, so that no step's metrics fall between a kill and the resumption.
+                if saves or evaluates or _due(step, pace.log_every, training.total_steps):
                     meter.collect(pending)
                     pending = None
                     values = meter.line()
@@ -93,7 +94,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                         values |= training.evaluate(state)
                     unit, length = training.passes
                     metrics.write(training.name, step, values | {unit: step / length})
-                    if saver.due(step):
+                    if saves:
                         checkpoints.save(step, (state, layout.save_record(record)))
                     meter.restart()
     return state, record
@@ -110,7 +111,7 @@ def _due(step: int, every: int, total: int) -> bool:
 
 def _count(step: int, training: Training, pace: Pace) -> int:
     """Steps of the next dispatch: a full one, or single steps up to the next epoch, line, evaluation or end."""
-    stops = [training.steps_per_epoch, pace.log_every]
+    stops = [training.steps_per_epoch, pace.log_every, *([pace.checkpoint_every] if pace.checkpoint_every else [])]
     if training.evaluate:
         stops.append(training.evaluate_every)
     room = min([training.total_steps - step, *(every - step % every for every in stops)])
@@ -118,23 +119,21 @@ def _count(step: int, training: Training, pace: Pace) -> int:
 
 
 class _Saver:
-    """Says when to checkpoint: at multiples of a spacing that is chosen once."""
+    """Says when to checkpoint: at multiples of the given number of steps, or of one chosen once by the clock."""
 
     def __init__(self, pace: Pace, step: int):
-        self._log_every, self._spacing = pace.log_every, pace.checkpoint_every
-        self._last, self._began = step, None
+        self._every = pace.checkpoint_every
+        self._last, self._began = step, 0.0
 
     def due(self, step: int) -> bool:
-        now = time.monotonic()
-        if not self._spacing:
-            if self._began is None:  # the steps so far compiled
-                self._began = (step, now)
+        if not self._every:
+            now = time.monotonic()
+            if not self._began:  # the first dispatch compiled: count from its end
+                self._last, self._began = step, now
+            if now - self._began < CHECKPOINT_SECONDS:
                 return False
-            steps, seconds = step - self._began[0], now - self._began[1]
-            self._spacing = (
-                math.ceil(CHECKPOINT_SECONDS * steps / max(seconds, 1e-6) / self._log_every) * self._log_every
-            )
-        if step // self._spacing == self._last // self._spacing:
+            self._every = step - self._last
+        if step // self._every == self._last // self._every:
             return False
         self._last = step
         return True

@@ -3,6 +3,7 @@
 python -m semiprune_jax.main [run|report] --config=configs/digits.py --workdir=runs/digits [--config.a.b=v ...]
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -33,8 +34,10 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"semiprune: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # a full or failing disk
-        print(f"semiprune: {error}; make room or mend it, then run the same command again", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        print(f"semiprune: {error}; make room or mend the disk, then run the same command again", file=sys.stderr)
         return DeviceError.exit_code
     except KeyboardInterrupt:
         print("semiprune: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -48,8 +51,8 @@ def _command(argv: list[str]) -> int:
     try:
         verb = " ".join(flags.FLAGS(argv)[1:]) or "run"
         config = _CONFIG.value and _CONFIG.value.lock()
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        raise ConfigError(f"{' '.join(str(error).split()) or repr(error)}; see --help") from None
+    except Exception as error:  # a config is a program and may raise anything
+        raise ConfigError(f"{type(error).__name__}: {' '.join(str(error).split())}; see --help") from None
     if config is None or not _WORKDIR.value:
         raise ConfigError("both --config and --workdir are needed; see --help")
     if verb not in ("run", "report"):
@@ -59,12 +62,11 @@ def _command(argv: list[str]) -> int:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     workdir = Path(_WORKDIR.value)
     workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
-    workdirs.write_manifest(workdir, config.to_json(), argv, oracle=config.data.oracle)
 
     from semiprune_jax import pipeline  # JAX loads here, seconds after --help would have answered
 
     if verb == "report":
-        pipeline.Pipeline(config, workdir).report()
+        pipeline.remake_report(config, workdir)
     else:
         pipeline.run(config, workdir, until=_UNTIL.value)
     return 0

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -43,7 +42,10 @@ class Layout:
     @classmethod
     def of(cls, mode: str, count: int) -> "Layout":
         """The first ``count`` devices, 0 for all; DeviceError if there are fewer."""
-        devices = jax.devices()
+        try:
+            devices = jax.devices()
+        except Exception as error:  # plugins raise anything, assertions too
+            raise DeviceError(f"JAX finds no device ({' '.join(str(error).split())}); check JAX_PLATFORMS") from None
         if count > len(devices):
             raise DeviceError(
                 f"runtime.devices = {count}, but there are {len(devices)} ({devices[0].platform}); "
@@ -65,8 +67,8 @@ class Layout:
         return self.padded(_saved_rows(n))
 
     def replicate(self, tree: Any) -> Any:
-        """The tree on every device, in fresh buffers that a donating step may consume."""
-        return jax.jit(lambda t: jax.tree.map(jnp.copy, t), out_shardings=self._replicated)(tree)
+        """The tree, whole on every device."""
+        return jax.device_put(tree, self._replicated)
 
     def compile_init(self, function: Callable) -> Callable:
         """``function``, compiled, with what it makes on every device."""

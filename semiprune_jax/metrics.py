@@ -5,10 +5,12 @@ A line is one JSON object: ``stage`` (its directory), ``step``, then scalars.
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from semiprune_jax.artifacts import write_atomically
+from semiprune_jax.errors import ConfigError
 
 
 class Metrics:
@@ -22,10 +24,13 @@ class Metrics:
     def __init__(self, directory: Path, wandb_project: str = ""):
         self._path = directory / "metrics.jsonl"
         self._tensorboard_directory = directory / "tb"
-        self._tensorboard: dict[str, Any] = {}
+        self._board_of: tuple[str, Any] | None = None  # one stage's at a time: each holds a file and a thread
         self._wandb = None
         if wandb_project:
-            import wandb  # pyright: ignore[reportMissingImports]  (an extra)
+            try:
+                import wandb  # pyright: ignore[reportMissingImports]  (an extra)
+            except ImportError as error:
+                raise ConfigError(f"report.wandb_project needs the extra wandb ({error}); install it") from None
 
             self._wandb = wandb.init(project=wandb_project, dir=str(directory), resume="allow")
 
@@ -34,6 +39,8 @@ class Metrics:
         line = {"stage": stage, "step": step} | {key: _number(value) for key, value in values.items()}
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before the checkpoint that says it is written
         board = self._board(stage)
         for key, value in values.items():
             board.add_scalar(key, float(value), step)
@@ -67,17 +74,20 @@ class Metrics:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(lines)
-        for board in self._tensorboard.values():
-            board.close()
+        if self._board_of is not None:
+            self._board_of[1].close()
         if self._wandb is not None:
             self._wandb.finish()
 
     def _board(self, stage: str, purge_step: int | None = None):
-        if stage not in self._tensorboard:
+        if self._board_of is None or self._board_of[0] != stage:
             from tensorboardX import SummaryWriter
 
-            self._tensorboard[stage] = SummaryWriter(str(self._tensorboard_directory / stage), purge_step=purge_step)
-        return self._tensorboard[stage]
+            if self._board_of is not None:
+                self._board_of[1].close()
+            writer = SummaryWriter(str(self._tensorboard_directory / stage), purge_step=purge_step)
+            self._board_of = (stage, writer)
+        return self._board_of[1]
 
 
 def _number(value: Any) -> float | int:

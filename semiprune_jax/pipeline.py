@@ -3,6 +3,7 @@
 A finished stage is skipped, an unfinished one resumes. What a stage hands on lies in its directory as files.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from semiprune_jax import artifacts, coreset, datasets, report, scores
+from semiprune_jax import artifacts, coreset, datasets, report, scores, selection
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
@@ -23,7 +24,7 @@ from semiprune_jax.metrics import Metrics
 from semiprune_jax.quality import pseudo_label_quality
 from semiprune_jax.stage import Stage
 from semiprune_jax.training import Pools, Trainings
-from semiprune_jax.workdir import Handover
+from semiprune_jax.workdir import Handover, record_config, record_start
 
 
 def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[str], None] = print) -> None:
@@ -33,6 +34,15 @@ def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[
         for stage in pipeline.stages():
             if stage == until:
                 return
+    finally:
+        pipeline.close()
+
+
+def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] = print) -> None:
+    """The report alone, of a run that has come as far as scores."""
+    pipeline = Pipeline(config, workdir, log)
+    try:
+        pipeline.report()
     finally:
         pipeline.close()
 
@@ -85,19 +95,7 @@ class Pipeline:
 
     def label(self) -> Stage:
         """Draws the label budget, once. Writes examples.parquet, and oracle.parquet if the config asks for it."""
-        pool, test = self._dataset.train, self._dataset.test
-        stage = self._stage(
-            "label",
-            {
-                # Neither paths nor how images are viewed.
-                "data": configs.settings(
-                    self.config.data, "path", "test_path", "labels_csv", "mean", "std", "padding", "flip"
-                ),
-                "label": configs.settings(self.config.label),
-                "seed": self.config.seed,
-            },
-            {"pool": pool.content, "test": test.content if test else ""},
-        )
+        stage, pool, test = self._label_stage(), self._dataset.train, self._dataset.test
 
         def work() -> Outcome:
             labels = self._draw_labels()
@@ -111,7 +109,9 @@ class Pipeline:
             counts = f"{len(labels):,} images, {len(self._dataset.classes)} classes, {np.sum(labels >= 0):,} labelled"
             return Outcome(files, f"{counts}; {len(test.keys) if test else 0:,} to test")
 
-        return self._do(stage, work)
+        self._do(stage, work)
+        record_start(self.workdir, self.config.to_json(), oracle=self.config.data.oracle)
+        return stage
 
     def pseudolabel(self, label: Stage) -> Stage:
         """FixMatch, then a label and a confidence for every example; known labels stay as they are."""
@@ -177,7 +177,8 @@ class Pipeline:
             subsets.append(Subset("full", "full", 1.0, lambda: np.ones(len(known), bool), pseudolabel.digest))
         if self.config.retrain.labelled_only:
             # By the recipe of a coreset of that size.
-            subsets.append(Subset("labelled_only", "labelled_only", known.mean(), lambda: known, pseudolabel.digest))
+            share = float(f"{known.mean():.2g}")
+            subsets.append(Subset("labelled_only", "labelled_only", share, lambda: known, pseudolabel.digest))
         for stage in coresets:
             spec = artifacts.read_json(stage.directory / "spec.json")
 
@@ -192,6 +193,8 @@ class Pipeline:
     def report(self) -> None:
         """Tables, figures and a page, from what lies in the work directory; made anew each time."""
         began = time.time()
+        if not self._label_stage().is_done():
+            raise ConfigError(f"{self.workdir} holds nothing to report yet; run the stages first")
         given, names = self._given, self.config.select.names
         table = report.write(
             self.workdir / "report",
@@ -209,10 +212,26 @@ class Pipeline:
                 config=self.config.to_dict(),
             ),
         )
+        record_config(self.workdir, self.config.to_json())
         self._say("report", str(self.workdir / "report" / "index.html"), time.time() - began)
         self._log("\n" + table)
 
     # Their parts.
+
+    def _label_stage(self) -> Stage:
+        pool, test = self._dataset.train, self._dataset.test
+        return self._stage(
+            "label",
+            {
+                # Neither paths nor how images are viewed.
+                "data": configs.settings(
+                    self.config.data, "path", "test_path", "labels_csv", "mean", "std", "padding", "flip"
+                ),
+                "label": configs.settings(self.config.label),
+                "seed": self.config.seed,
+            },
+            {"pool": pool.content, "test": test.content if test else "", "classes": "\n".join(self._dataset.classes)},
+        )
 
     def _draw_labels(self) -> np.ndarray:
         """i32[N], -1 outside the budget."""
@@ -221,6 +240,11 @@ class Pipeline:
             raise DataError(
                 f"data.oracle=True needs every label, but {int(np.sum(pool.labels < 0))} are unknown; set it to False"
             )
+        for keep in self.config.select.keep:
+            try:
+                selection.coreset_size(len(pool.keys), keep)
+            except ValueError as error:
+                raise ConfigError(f"config.select.keep: {error}") from None
         try:
             known = draw(label.rule, pool.labels, pool.keys, label.budget, self.config.seed)
         except ValueError as error:
@@ -231,7 +255,7 @@ class Pipeline:
         if absent:
             raise DataError(
                 f"{len(absent)} of {len(classes)} classes have no labelled example ({', '.join(absent[:5])}); "
-                "label some of each, or raise label.budget"
+                "label some of each, raise label.budget, or draw with label.rule=per_class"
             )
         return labels
 
@@ -265,7 +289,7 @@ class Pipeline:
         options = configs.settings(self.config.select[name]) | configs.settings(self.config.score)
         options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
-        stage = self._stage(f"select/{name}_keep{configs.keep_text(keep)}", spec, {"score": score.digest})
+        stage = self._stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, {"score": score.digest})
 
         def work() -> Outcome:
             given, keys = self._given, list(self._given.examples["key"])
@@ -304,7 +328,7 @@ class Pipeline:
             steps = options.epochs * -(-len(ids) // batch_size)
             result = {
                 "name": subset.name,
-                "keep": float(subset.keep),
+                "keep": subset.keep,
                 "seed": seed,
                 "examples": len(ids),
                 "batch_size": batch_size,
@@ -335,6 +359,7 @@ class Pipeline:
         """Does the stage's work, unless it is done."""
         began = time.time()
         if stage.is_done():
+            Trainings.forget(self.workdir / stage.name)  # of a run killed between being done and tidying up
             self._say(stage.name, "done before", time.time() - began)
             return stage
         stage.start()
@@ -347,7 +372,7 @@ class Pipeline:
     def _say(self, name: str, text: str, seconds: float) -> None:
         self._log(f"{name:<32} {text:<58} {seconds:6.1f} s")
 
-    # What is made when first needed: a run whose stages are done decodes no image and starts no device.
+    # What is made when first needed: a run whose stages are done starts no device, and decodes only what it shows.
 
     @cached_property
     def _dataset(self) -> datasets.Dataset:
@@ -372,7 +397,25 @@ class Pipeline:
             def progress(count: int) -> None:
                 bar.update(count - bar.n)
 
-            image = layout.replicate(train.read_all(progress))
-        test_pool = None if test is None else layout.replicate(MemoryPool.of(test.read_all(), test.labels))
-        pools = Pools(image, test_pool)
-        return Trainings(self.config, len(self._dataset.classes), pools, layout, self._metrics, self.workdir)
+            images = train.read_all(progress)
+        test_images = None if test is None else test.read_all()
+        self._check_pixels(images, test_images)
+        test_pool = None
+        if test is not None and test_images is not None:
+            test_pool = layout.replicate(MemoryPool.of(test_images, test.labels))
+        pools = Pools(layout.replicate(images), test_pool)
+        return Trainings(self.config, len(self._given.classes), pools, layout, self._metrics, self.workdir)
+
+    def _check_pixels(self, *images: np.ndarray | None) -> None:
+        """Refuses images that are not those that earlier stages saw; a folder's digest knows their sizes only."""
+        digest = hashlib.sha256()
+        for array in images:
+            digest.update(b"none" if array is None else array.tobytes())
+        path = self.workdir / "label" / "pixels.json"
+        if not path.exists():
+            artifacts.write_json(path, digest.hexdigest())
+        elif artifacts.read_json(path) != digest.hexdigest():
+            raise DataError(
+                f"the images in {self.config.data.path or self.config.data.source} are not those that {self.workdir} "
+                "was begun with; put them back, use another --workdir, or start afresh with --overwrite"
+            )

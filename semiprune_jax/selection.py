@@ -100,12 +100,12 @@ def beta(
     if np.any(score < 0):
         raise ValueError(f"beta weighs by the score, which must not be negative; got {score.min():g}; use DUAL")
     size = coreset_size(len(score), keep)
-    mu = float(np.mean(q[_ascending(score, None)[-10:]]))
+    uniform = _noise(len(score), seed, noise)
+    mu = float(np.mean(q[_ascending(score, uniform)[-10:]]))
     a, b = beta_parameters(mu, keep, c_d, concentration, form)
     q = np.clip(q, 1e-8, 1.0 - 1e-8)
     with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
         log_weight = (a - 1.0) * np.log(q) + (b - 1.0) * np.log1p(-q) + np.log(score)
-    uniform = _noise(len(score), seed, noise)
     # Where every weight left is 0, the noise alone decides, so the size is exact whatever the scores.
     order = np.lexsort((uniform, -(log_weight - np.log(-np.log(uniform)))))
     return np.sort(order[:size])

@@ -53,6 +53,7 @@ class Stage:
                     "go back to those, use another --workdir, or start afresh with --overwrite"
                 )
             if file == "DONE.json":
+                (self.directory / "STARTED.json").unlink(missing_ok=True)  # of a run killed between the two
                 for name, digest in found["files"].items():
                     self._verify(self.root / name, digest)
             return file == "DONE.json"
@@ -64,7 +65,7 @@ class Stage:
         self._began = time.time()
 
     def finish(self, *files: Path) -> None:
-        """Marks the stage as done, with the hashes of the files it wrote."""
+        """Marks the stage as done, with the hashes of the files that later stages read."""
         write_json(
             self.directory / "DONE.json",
             {

@@ -70,7 +70,8 @@ def fixmatch_step(
     )
     mask_l = labelled["mask"].astype(jnp.float32)
     mask_u = unlabelled["mask"].astype(jnp.float32)
-    both = unlabelled["mask"].reshape(size, mu)
+    # At a weight of 0 the labelled examples stand alone: the others leave the batch statistics too.
+    both = unlabelled["mask"].reshape(size, mu) & (unsupervised_weight > 0)
     mask = jnp.concatenate([labelled["mask"][:, None], both, both], axis=1).reshape(-1)
     count_l, count_u = _total((jnp.sum(mask_l), jnp.sum(mask_u)), axis_name)
 

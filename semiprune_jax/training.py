@@ -143,9 +143,13 @@ class Trainings:
         )  # fmt: skip
         if self.config.retrain.save_model:
             checkpoint.save(self.workdir / name / "model", {"params": final.params, "batch_stats": final.batch_stats})
-        evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
-        if not evaluated:
+        evaluate = self._retrain_program.evaluate
+        if evaluate is None:
             return {}
+        evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
+        if not evaluated or evaluated[-1]["step"] != int(final.step):  # killed at the very end, and lines were lost
+            line = {"step": int(final.step), "epoch": self.config.retrain.epochs, **evaluate(final)}
+            evaluated.append(line)
         last, best = evaluated[-1], max(evaluated, key=lambda line: line["test_accuracy"])
         return {
             "test_accuracy": last["test_accuracy"],

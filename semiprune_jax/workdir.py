@@ -45,6 +45,8 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
             for name in entries & set(OWNED) - {"manifest.json"}:
                 target = path / name
                 shutil.rmtree(target) if target.is_dir() else target.unlink()
+        if not (path / "manifest.json").exists():  # first of all: it says that the directory is ours
+            write_json(path / "manifest.json", {"semiprune_jax": __version__, "starts": []})
         probe = path / f".writable.{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -52,21 +54,25 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"--workdir={path} cannot be used: {error.strerror}; name one that can be written") from None
 
 
-def write_manifest(workdir: Path, config: str, command: list[str], *, oracle: bool) -> None:
-    """config.json (of the latest start), and manifest.json: every start, what ran and with which versions."""
+def record_start(workdir: Path, config: str, *, oracle: bool) -> None:
+    """Adds a start that the work directory accepted to manifest.json: what ran and with which versions."""
     path = workdir / "manifest.json"
-    starts = read_json(path)["starts"] if path.exists() else []
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "scikit-learn")
-    starts.append(
-        {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "command": command,
-            "python": sys.version.split()[0],
-            "versions": {name: metadata.version(name) for name in packages},
-        }
-    )
-    write_json(workdir / "config.json", json.loads(config))
+    start = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "python": sys.version.split()[0],
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+    starts = [*read_json(path)["starts"], start]
     write_json(path, {"semiprune_jax": __version__, "oracle": oracle, "starts": starts})
+    if not (workdir / "config.json").exists():
+        record_config(workdir, config)
+
+
+def record_config(workdir: Path, config: str) -> None:
+    """Writes config.json: of the first start at once, after that of every run that came to its report."""
+    write_json(workdir / "config.json", json.loads(config))
 
 
 class Handover:

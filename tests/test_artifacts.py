@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from semiprune_jax import artifacts
+from semiprune_jax.errors import DataError
 
 
 def test_nothing_half_written(tmp_path, monkeypatch):
@@ -27,3 +28,9 @@ def test_tables_and_arrays_come_back(tmp_path):
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
     with pytest.raises(ValueError, match="allow_pickle"):
         artifacts.read_npz(tmp_path / "objects.npz")
+
+
+def test_missing_files_are_named(tmp_path):
+    for read in (artifacts.read_json, artifacts.read_npz, artifacts.read_table):
+        with pytest.raises(DataError, match="gone is missing; run the stage that writes it"):
+            read(tmp_path / "gone")

@@ -44,6 +44,12 @@ def change(path, value):
         ("data.mean", (1.0,)),
         ("data.test_fraction", 1.0),
         ("label.budget", 0.0),
+        ("label.budget", 1.0),  # a fraction or a count?
+        ("label.budget", 1.5),
+        ("report.examples", 0),
+        ("score.exponent", -1.0),
+        ("retrain.seeds", (0, -1)),
+        ("select.semi_dual.score", "aum"),  # beta weighs by it, and it may be negative
         ("label.rule", "best"),
         ("model.fixmatch", "wrn_27_2"),
         ("model.proxy", "resnet19"),
@@ -100,6 +106,24 @@ def test_unused_selections_do_not_get_in_the_way():
     configs.validate(config)
 
 
+def test_misspelled_fields_are_errors():
+    config = configs.base_config()
+    with pytest.raises(AttributeError, match='Did you mean "steps"'):
+        config.fixmatch.step = 7
+    with pytest.raises(AttributeError, match='Key "epoch" does not exist'):
+        config.retrain.epoch = 7
+    with pytest.raises(AttributeError, match='Did you mean "select"'):
+        config.selct = 1
+    with pytest.raises(AttributeError):
+        config.select.semi_aum.cutof = (0.1,)
+    config.select.mine = configs.selection(selector="top")  # a selection of one's own
+    config.select.names = ("mine",)
+    configs.validate(config)
+    config.select.kep = (0.1,)
+    with pytest.raises(ConfigError, match=r"config\.select\.kep: expected names, keep, or a selection"):
+        configs.validate(config)
+
+
 def test_paper_batch_size():
     sizes = [configs.paper_batch_size(128, keep, "paper") for keep in (1.0, 0.3, 0.2, 0.1, 0.05)]
     assert sizes == [128, 128, 64, 32, 32]
@@ -117,7 +141,3 @@ def test_settings_are_plain():
     plain = configs.settings(configs.base_config().data, "path")
     assert plain["mean"] == [0.485, 0.456, 0.406]
     assert "path" not in plain
-
-
-def test_kept_fractions_in_names():
-    assert [configs.keep_text(k) for k in (1.0, 0.3, 0.1 + 0.2, 0.125)] == ["1.00", "0.30", "0.30", "0.125"]

@@ -77,3 +77,7 @@ def test_files(tmp_path, dynamics):
     assert (tmp_path / "kept.txt").read_text().split() == [KEYS[i] for i in np.flatnonzero(kept)]
     assert set((tmp_path / "to_label.txt").read_text().split()) == {KEYS[i] for i in np.flatnonzero(kept) if i % 2}
     assert artifacts.read_json(tmp_path / "spec.json") == random | {"kept": 18, "of": 60, "pruned": 0.7}
+
+
+def test_kept_fractions_in_names():
+    assert [coreset.keep_text(k) for k in (1.0, 0.3, 0.1 + 0.2, 0.125)] == ["1.00", "0.30", "0.30", "0.125"]

@@ -1,6 +1,8 @@
 """Sources, the label budget, and the memory pool."""
 
 import io
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from semiprune_jax import datasets
 from semiprune_jax.datasets.budget import draw, per_class_sizes
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
-from semiprune_jax.errors import DataError
+from semiprune_jax.errors import ConfigError, DataError
 from tests import small
 
 
@@ -61,11 +63,28 @@ def test_npz_may_be_grey_and_without_test(tmp_path):
     ("arrays", "message"),
     [
         ({"y_train": np.zeros(2, int)}, "no array 'x_train'"),
-        ({"x_train": np.zeros((2, 8, 8, 3)), "y_train": np.zeros(2, int)}, "expected uint8"),
-        ({"x_train": np.zeros((2, 8), np.uint8), "y_train": np.zeros(2, int)}, "expected uint8"),
-        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(3, int)}, "expected whole numbers"),
+        ({"x_train": np.zeros((2, 8, 8, 3)), "y_train": np.arange(2)}, "expected uint8"),
+        ({"x_train": np.zeros((2, 8), np.uint8), "y_train": np.arange(2)}, "expected uint8"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.arange(3)}, "expected one label an image"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array(["a", "b"])}, "expected whole numbers"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(2, int)}, "labels of 1 classes"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([-1, -1])}, "labels of 0 classes"),
+        (
+            {
+                **{"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.arange(2)},
+                **{"x_test": np.zeros((2, 8, 8, 3), np.uint8), "y_test": np.array([0, -1])},
+            },
+            r"y_test spans -1\.\.0; expected 0\.\.1",
+        ),
+        (
+            {
+                **{"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.arange(2)},
+                **{"keys_train": np.array(["a", "b\nc"])},
+            },
+            "cannot be written on a line",
+        ),
         ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(2)}, "expected whole numbers"),
-        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([0, -2])}, r"spans -2\.\.0"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([1, -2])}, r"spans -2\.\.1"),
         ({"x_train": np.array([object()]), "y_train": np.zeros(1, int)}, "without pickled objects"),
     ],
 )
@@ -119,6 +138,7 @@ def test_folder_with_csv(tmp_path):
     [
         ("file,label\na,b\n", "has the columns file, label"),
         ("path,label\nnone.png,a\n", "line 2: 'none.png' is not an image"),
+        ("path,label\n\n\nnone.png,a\n", "line 4: 'none.png' is not an image"),
         ("path,label\nant/000.png,a\nant/000.png,b\n", "line 3: 'ant/000.png' stands there twice"),
         ("path,label\nant/000.png,a\n", "names 1 classes"),
     ],
@@ -142,6 +162,34 @@ def test_bad_folders(tmp_path):
     (tmp_path / "test" / "bee").rename(tmp_path / "test" / "elk")
     with pytest.raises(DataError, match="holds elk"):
         datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=8)
+
+
+def test_a_test_folder_inside_the_pool_would_leak(tmp_path):
+    root = small.write_folder(tmp_path / "pool", n=6)
+    small.write_folder(tmp_path / "pool" / "test", n=6)
+    for path, test_path in ((root, f"{root}/test"), (f"{root}/test", root), (root, root)):
+        with pytest.raises(DataError, match="lie in each other"):
+            datasets.load("folder", path=path, test_path=test_path, image_size=8)
+
+
+def test_names_that_are_no_text(tmp_path):
+    root = small.write_folder(tmp_path / "pool", n=6)
+    (tmp_path / "pool" / "ant" / "000.png").rename(tmp_path / "pool" / "ant" / "a\nb.png")
+    with pytest.raises(DataError, match="cannot be written on a line"):
+        datasets.load("folder", path=root, image_size=8)
+    (tmp_path / "pool" / "ant" / "a\nb.png").rename(os.fsdecode(os.fsencode(root) + b"/ant/\xff.png"))
+    with pytest.raises(DataError, match="cannot be written on a line"):
+        datasets.load("folder", path=root, image_size=8)
+
+
+def test_the_fast_decoder_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "x.jpg")
+    dataset = datasets.load("folder", path=str(tmp_path), image_size=8, decoder="fast")
+    with pytest.raises(ConfigError, match="needs the extra fast-decode"):
+        dataset.train.read_all()
 
 
 def test_undecodable_images_are_listed_together(tmp_path):
@@ -189,6 +237,9 @@ def test_test_fraction_takes_labelled_examples_only(tmp_path):
     assert not set(dataset.train.keys) & set(dataset.test.keys)
     rows = [int(key.split("/")[1]) for key in dataset.test.keys]
     np.testing.assert_array_equal(dataset.test.read_all(), x[rows])
+    np.savez(tmp_path / "b.npz", x_train=x[:6], y_train=np.array([0, 0, 0, 1, 1, 2]))
+    few = datasets.load("arrays", path=str(tmp_path / "b.npz"), image_size=8, test_fraction=0.5)
+    assert set(few.train.labels) == {0, 1, 2}  # never a class's only label
     with pytest.raises(DataError, match=r"test_fraction = 0\.01"):
         datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8, test_fraction=0.01)
 

@@ -18,7 +18,9 @@ class Killed(Exception):
     """Stands for SIGKILL: nothing after it runs."""
 
 
-def counting(tmp_path, *, total=20, per_epoch=5, evaluate_every=10, kill_at=None, per_dispatch=1, nan_at=None):
+def counting(
+    tmp_path, *, total=20, per_epoch=5, evaluate_every=10, kill_at=None, per_dispatch=1, nan_at=None, log_every=2
+):
     layout = Layout.of("jit", 1)
 
     def step(state, record, batch, key):
@@ -58,7 +60,7 @@ def counting(tmp_path, *, total=20, per_epoch=5, evaluate_every=10, kill_at=None
             training,
             layout=layout,
             metrics=metrics,
-            pace=Pace(steps_per_dispatch=per_dispatch, log_every=2, checkpoint_every=4),
+            pace=Pace(steps_per_dispatch=per_dispatch, log_every=log_every, checkpoint_every=4),
             directory=tmp_path / "checkpoints",
         )
     finally:
@@ -86,8 +88,7 @@ def test_a_killed_run_ends_in_the_same_bits(tmp_path, kill_at):
     np.testing.assert_array_equal(record_cut, record)
     strip = [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
     assert [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines_cut] == strip
-    assert sum(calls) == 20 - kill_at // 4 * 4 if kill_at % 4 or kill_at == 4 else True
-    assert sum(calls) <= 20
+    assert sum(calls) == 20 - kill_at // 4 * 4  # from the last checkpoint on
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
@@ -124,12 +125,31 @@ def test_two_checkpoints_are_kept_and_forgotten_when_done(tmp_path):
 
 
 def test_spacing_is_chosen_once_from_the_speed(monkeypatch):
-    clock = [0.0]
+    clock = [1.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
     saver = loop._Saver(Pace(1, log_every=10, checkpoint_every=0), 0)
     saved = []
-    for step in range(10, 10_001, 10):
-        clock[0] += 1.0  # 10 steps a second
+    for step in range(1, 1000):
+        clock[0] += 0.125 if step < 500 else 0.0625  # 8 steps a second, later 16
         if saver.due(step):
             saved.append(step)
-    assert saved[:3] == [150, 300, 450]
+    assert saved == [121, *range(240, 1000, 120)]  # 15 s after the first step, then at multiples
+
+
+def test_slow_steps_are_saved_as_they_come(monkeypatch):
+    clock = [1.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    saver = loop._Saver(Pace(1, log_every=50, checkpoint_every=0), 0)
+    due = []
+    for step in range(1, 12):
+        clock[0] += 8
+        due.append(saver.due(step))
+    assert due[2]
+    assert sum(due) == 5
+
+
+def test_checkpoints_do_not_wait_for_lines(tmp_path):
+    with pytest.raises(Killed):
+        counting(tmp_path, kill_at=9, log_every=50)
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        assert saved.latest() == 8

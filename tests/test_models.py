@@ -38,6 +38,20 @@ def test_shapes_and_modes(name):
     assert same_stats is stats
 
 
+@pytest.mark.parametrize("name", ["wrn_10_1", "resnet8"])
+def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
+    x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
+    outputs = {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        network = models.create(name, num_classes=5, bn_momentum=0.9, dtype=dtype)
+        params, stats = network.init(jax.random.key(0), (8, 8, 3))
+        logits, features, stats = network.apply(params, stats, x, train=True)
+        assert {leaf.dtype for leaf in jax.tree.leaves((params, stats, logits, features))} == {jnp.dtype("float32")}
+        outputs[dtype] = logits
+    difference = np.abs(outputs[jnp.float32] - outputs[jnp.bfloat16]).max()
+    assert 0 < difference < 0.1 * np.abs(outputs[jnp.float32]).max()  # it does compute in bfloat16, and nearly alike
+
+
 def test_names_are_those_of_the_config():
     for name in ("wrn_10_1", "wrn_28_2", "wrn_40_12", "resnet18", "resnet8"):
         assert config._NETWORK.fullmatch(name)

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from semiprune_jax import artifacts, loop, pipeline
 from semiprune_jax import workdir as workdirs
@@ -16,7 +17,6 @@ from tests import small
 def run(config, workdir, until="report"):
     lines = []
     workdirs.open_workdir(workdir, overwrite=False)
-    workdirs.write_manifest(workdir, config.to_json(), ["test"], oracle=config.data.oracle)
     pipeline.run(config, workdir, until=until, log=lines.append)
     return lines
 
@@ -68,6 +68,17 @@ def test_pseudo_labels_keep_what_is_known(finished):
     assert set(pseudo["label_source"][known]) == {"budget"}
     assert set(pseudo["label_source"][~known]) == {"fixmatch"}
     assert np.all((pseudo["confidence"] > 0) & (pseudo["confidence"] <= 1))
+
+
+def test_known_labels_win_over_predictions(finished, tmp_path, monkeypatch):
+    _, config, _ = finished
+    wrong = {"prediction": np.zeros(64, np.int32), "confidence": np.full(64, 0.5, np.float32)}
+    monkeypatch.setattr(pipeline.Trainings, "fixmatch", lambda self, name, labels: wrong)
+    run(config, tmp_path / "w", until="pseudolabel")
+    label = artifacts.read_table(tmp_path / "w" / "examples.parquet")["label"]
+    pseudo = artifacts.read_table(tmp_path / "w" / "pseudolabel" / "pseudolabels.parquet")["pseudo_label"]
+    np.testing.assert_array_equal(pseudo, np.where(label >= 0, label, 0))
+    assert len(set(pseudo)) == 3
 
 
 def test_coresets_are_whole_and_consistent(finished):
@@ -264,6 +275,66 @@ def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
         run(config, work, until="select")
         outcomes.append(artifacts.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
     np.testing.assert_array_equal(*outcomes)
+
+
+def test_other_images_under_the_same_names_are_refused(tmp_path):
+    """A folder's digest knows names and sizes; what was decoded is compared before anything trains on it."""
+    config = small.config()
+    config.data.source, config.data.path, config.data.image_size = "folder", str(tmp_path / "photos"), 10
+    for i in range(30):
+        folder = tmp_path / "photos" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((10, 10, 3), 8 * i, np.uint8)).save(folder / f"{i:02d}.bmp")
+    config.fixmatch.steps = 2
+    run(config, tmp_path / "w", until="pseudolabel")
+    Image.fromarray(np.full((10, 10, 3), 255, np.uint8)).save(tmp_path / "photos" / "a" / "00.bmp")
+    with pytest.raises(DataError, match=r"are not those that .* was begun with"):
+        run(config, tmp_path / "w", until="score")
+
+
+def test_other_classes_are_refused(finished, tmp_path):
+    _, config, _ = finished
+    run(config, tmp_path / "w", until="label")
+    images, labels = small.pool(64)
+    test_images, test_labels = small.pool(24, seed=1)
+    other = config.copy_and_resolve_references()
+    other.data.path = str(tmp_path / "p.npz")
+    names = np.array(["ant", "bee", "cat", "dog"])
+    np.savez(tmp_path / "p.npz", x_train=images, y_train=labels, x_test=test_images, y_test=test_labels, classes=names)
+    with pytest.raises(ConfigError, match="what it reads from 'classes' changed"):
+        run(other, tmp_path / "w", until="label")
+
+
+def test_a_refused_run_leaves_the_records_alone(finished, tmp_path):
+    work, config, _ = finished
+    work = shutil.copytree(work, tmp_path / "work")
+    before = {name: (work / name).read_bytes() for name in ("manifest.json", "config.json")}
+    other = config.copy_and_resolve_references()
+    other.data.oracle = False
+    with pytest.raises(ConfigError, match=r"data\.oracle was True, now False"):
+        run(other, work)
+    assert {name: (work / name).read_bytes() for name in before} == before
+    with pytest.raises(ConfigError, match=r"data\.oracle was True, now False"):
+        pipeline.remake_report(other, work)
+
+
+def test_the_report_alone(finished, tmp_path):
+    work, config, _ = finished
+    work = shutil.copytree(work, tmp_path / "work")
+    (work / "report" / "results.csv").unlink()
+    pipeline.remake_report(config, work, log=lambda line: None)
+    assert (work / "report" / "results.csv").exists()
+    workdirs.open_workdir(tmp_path / "new", overwrite=False)
+    with pytest.raises(ConfigError, match="holds nothing to report yet"):
+        pipeline.remake_report(config, tmp_path / "new", log=lambda line: None)
+
+
+def test_a_kept_fraction_that_keeps_none_is_told_at_once(finished, tmp_path):
+    _, config, _ = finished
+    other = config.copy_and_resolve_references()
+    other.select.keep = (0.01,)
+    with pytest.raises(ConfigError, match=r"keep = 0\.01 of 64 examples keeps none"):
+        run(other, tmp_path / "w", until="label")
 
 
 def test_classes_without_a_label(tmp_path):

@@ -72,6 +72,7 @@ def contents(rng, classes=3, n=40, **changes):
         "examples_a_row": 4,
         "config": {"data": {"path": "<script>alert(1)</script>"}, "seed": 0},
     }  # fmt: skip
+    values["classes"] = changes.pop("classes_named", values["classes"])
     return Contents(**(values | changes))
 
 
@@ -84,6 +85,13 @@ def test_everything_is_drawn(tmp_path, rng, classes):
     assert page.count("data:image/png") == 5
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_any_kept_fraction_and_class_name_can_be_shown(tmp_path, rng):
+    results = {str(k): result("random", k, 0, k) for k in (0.12, 0.125, 0.001)}
+    text = report.write(tmp_path, contents(rng, results=results, classes_named=("$a_$", "b^", "{c")))
+    for keep in ("keep 0.125", "keep 0.12 ", "keep 0.001", "12.5 (1)", "12.0 (1)", "0.1 (1)"):
+        assert keep in text
 
 
 def test_nothing_to_show_yet(tmp_path, rng):

@@ -81,3 +81,10 @@ def test_digest_follows_contents_not_time(tmp_path):
     one.start()
     one.finish(one.directory / "out.npz")
     assert one.digest != finished(tmp_path / "c").digest
+
+
+def test_what_a_kill_between_the_two_leaves_is_tidied(tmp_path):
+    one = finished(tmp_path)
+    artifacts.write_json(one.directory / "STARTED.json", {"fingerprint": one.fingerprint, "identity": {}})
+    assert one.is_done()
+    assert not (one.directory / "STARTED.json").exists()

@@ -120,6 +120,22 @@ def test_weak_rows_shape_the_statistics_of_the_others():
     assert not np.allclose(first.batch_stats["bn"]["mean"], second.batch_stats["bn"]["mean"])
 
 
+def test_at_a_weight_of_zero_the_labelled_examples_stand_alone():
+    network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
+    images, labels = small.pool(40)
+    tx = optimizer()
+    fresh = state.create(network, tx, jax.random.key(0), (8, 8, 3), ema=True)
+    outcomes = []
+    for unlabelled in (np.arange(4, 12), np.arange(20, 28)):
+        batch = {"labelled": batch_of(images, labels, np.arange(4)), "unlabelled": batch_of(images, labels, unlabelled)}
+        step = partial(
+            steps.fixmatch_step, model=network, tx=tx, weak=scaled(1.0), strong=scaled(1.0), threshold=0.1,
+            unsupervised_weight=0.0, ema_decay=0.9,
+        )  # fmt: skip
+        outcomes.append(jax.jit(step)(fresh, None, batch, jax.random.key(0))[0])
+    jax.tree.map(np.testing.assert_array_equal, *outcomes)
+
+
 def test_supervised_step_masks_padding_and_records():
     images, labels = small.pool(20)
     network, tx = linear(), optimizer()

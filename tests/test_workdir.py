@@ -14,20 +14,32 @@ def test_foreign_directories_are_left_alone(tmp_path):
 
 
 def test_overwrite_removes_what_is_ours(tmp_path):
-    for name in ("manifest.json", "metrics.jsonl", "notes.txt"):
+    workdir.open_workdir(tmp_path, overwrite=False)
+    for name in ("metrics.jsonl", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "label").mkdir()
     workdir.open_workdir(tmp_path, overwrite=True)
     assert {p.name for p in tmp_path.iterdir()} == {"manifest.json", "notes.txt"}
 
 
-def test_manifest_collects_starts(tmp_path):
-    for _ in range(2):
-        workdir.write_manifest(tmp_path, '{"seed": 1}', ["main", "--x"], oracle=True)
+def test_starts_and_configs_are_recorded(tmp_path):
+    workdir.open_workdir(tmp_path, overwrite=False)
+    for seed in (1, 2):
+        workdir.record_start(tmp_path, f'{{"seed": {seed}}}', oracle=True)
     manifest = artifacts.read_json(tmp_path / "manifest.json")
     assert manifest["oracle"] is True
     assert len(manifest["starts"]) == 2
     assert "jax" in manifest["starts"][0]["versions"]
+    assert artifacts.read_json(tmp_path / "config.json") == {"seed": 1}
+    workdir.record_config(tmp_path, '{"seed": 2}')
+    assert artifacts.read_json(tmp_path / "config.json") == {"seed": 2}
+
+
+def test_a_directory_is_ours_from_the_first_file_on(tmp_path):
+    """Killed at once after it was made, it can be opened again."""
+    workdir.open_workdir(tmp_path / "new", overwrite=False)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["manifest.json"]
+    workdir.open_workdir(tmp_path / "new", overwrite=False)
 
 
 def test_finished_work_is_read_in_the_order_of_the_config(tmp_path):

@@ -62,7 +62,8 @@ def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
             "label more, raise it, or set it to 0 for no test set"
         )
     rank = labelled[np.argsort(hash_keys(seed, "test", [pool.keys[int(i)] for i in labelled]), kind="stable")]
-    sizes = per_class_sizes(np.bincount(pool.labels[labelled]), total)
+    counts = np.bincount(pool.labels[labelled])
+    sizes = np.minimum(per_class_sizes(counts, total), np.maximum(counts - 1, 0))  # never a class's only label
     test = np.sort(np.concatenate([rank[pool.labels[rank] == c][:size] for c, size in enumerate(sizes)]))
     train = np.setdiff1d(np.arange(len(pool.keys)), test)
     return dataclasses.replace(dataset, train=_subset(pool, train), test=_subset(pool, test))

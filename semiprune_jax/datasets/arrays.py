@@ -8,7 +8,7 @@ import numpy as np
 
 from semiprune_jax.datasets.budget import draw
 from semiprune_jax.datasets.decode import resize
-from semiprune_jax.datasets.split import Dataset, Split
+from semiprune_jax.datasets.split import Dataset, Split, check_keys
 from semiprune_jax.errors import DataError
 
 DIGITS_TEST = 360
@@ -53,28 +53,39 @@ def npz(path: str, image_size: int) -> Dataset:
     for name in ("x_train", "y_train"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}, only {', '.join(sorted(arrays)) or 'nothing'}")
+    for name in ("y_train", "y_test"):
+        if name in arrays and arrays[name].dtype.kind not in "iu":
+            raise DataError(f"{path}: {name} is {arrays[name].dtype}; expected whole numbers, -1 where unknown")
     largest = max(int(arrays[name].max(initial=-1)) for name in ("y_train", "y_test") if name in arrays)
-    classes = tuple(str(c) for c in arrays.get("classes", np.arange(largest + 1)))
+    classes = _texts(arrays.get("classes", np.arange(largest + 1)))
+    if len(classes) < 2:
+        raise DataError(f"{path} has labels of {len(classes)} classes; label examples of at least two")
 
     def split(part: str) -> Split | None:
-        if f"x_{part}" not in arrays:
+        if f"x_{part}" not in arrays or (part == "test" and len(arrays["x_test"]) == 0):
             return None
         x, y = arrays[f"x_{part}"], arrays.get(f"y_{part}")
         if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
             raise DataError(f"{path}: x_{part} is {x.dtype}{list(x.shape)}; expected uint8 [N, H, W, 3] or [N, H, W]")
-        if y is None or y.shape != (len(x),) or y.dtype.kind not in "iu":
-            got = "absent" if y is None else f"{y.dtype}{list(y.shape)}"
-            raise DataError(f"{path}: y_{part} is {got}; expected whole numbers [{len(x)}], -1 where unknown")
-        if len(y) and (y.min() < -1 or y.max() >= len(classes)):
-            raise DataError(f"{path}: y_{part} spans {y.min()}..{y.max()}; expected -1..{len(classes) - 1}")
-        keys = [str(key) for key in arrays.get(f"keys_{part}", [f"{part}/{i:07d}" for i in range(len(x))])]
+        if y is None or y.shape != (len(x),):
+            got = "absent" if y is None else f"of shape {list(y.shape)}"
+            raise DataError(f"{path}: y_{part} is {got}; expected one label an image, [{len(x)}]")
+        lowest = 0 if part == "test" else -1  # a test label that is not known cannot be tested
+        if len(y) and (y.min() < lowest or y.max() >= len(classes)):
+            raise DataError(f"{path}: y_{part} spans {y.min()}..{y.max()}; expected {lowest}..{len(classes) - 1}")
+        keys = _texts(arrays.get(f"keys_{part}", np.array([f"{part}/{i:07d}" for i in range(len(x))])))
         if len(set(keys)) != len(x):
             raise DataError(f"{path}: keys_{part} names {len(set(keys))} examples; expected {len(x)}, no two alike")
-        return _split(x, y.astype(np.int32), keys, image_size)
+        check_keys(keys, path)
+        return _split(x, y.astype(np.int32), list(keys), image_size)
 
     train = split("train")
     assert train is not None
     return Dataset(classes, train, split("test"), image_size)
+
+
+def _texts(array: np.ndarray) -> tuple[str, ...]:
+    return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in array.tolist())
 
 
 def _split(images: np.ndarray, labels: np.ndarray, keys: list[str], image_size: int) -> Split:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from semiprune_jax.datasets.decode import EXTENSIONS, decode
-from semiprune_jax.datasets.split import Dataset, Split
-from semiprune_jax.errors import DataError
+from semiprune_jax.datasets.split import Dataset, Split, check_keys
+from semiprune_jax.errors import ConfigError, DataError
 
 _CHUNK = 1024  # images decoded between two progress reports
 
@@ -29,6 +29,12 @@ def scan(path: str, test_path: str, labels_csv: str, image_size: int, decoder: s
     if not root.is_dir():
         raise DataError(f"data.path = {path!r} is not a folder; name the folder that holds the images")
     files = _images(root)
+    check_keys(files, path)
+    if test_path and (
+        root.resolve() in [Path(test_path).resolve(), *Path(test_path).resolve().parents]
+        or Path(test_path).resolve() in root.resolve().parents
+    ):
+        raise DataError(f"data.test_path = {test_path!r} and data.path = {path!r} lie in each other; keep them apart")
     if not files:
         raise DataError(f"data.path = {path!r} holds no images ({', '.join(EXTENSIONS)}); name a folder that does")
     if labels_csv:
@@ -53,7 +59,10 @@ def scan(path: str, test_path: str, labels_csv: str, image_size: int, decoder: s
 def _scan_test(root: Path, classes: tuple[str, ...], image_size: int, decoder: str) -> Split:
     if not root.is_dir():
         raise DataError(f"data.test_path = '{root}' is not a folder; name the folder of the test set's class folders")
-    files = [file for file in _images(root) if "/" in file]
+    files = _images(root)
+    check_keys(files, str(root))
+    if loose := [file for file in files if "/" not in file]:
+        raise DataError(f"data.test_path = '{root}' holds {loose[0]!r} outside any class folder; sort it into one")
     found = {file.split("/")[0] for file in files}
     if not files or found - set(classes):
         unknown = ", ".join(sorted(found - set(classes))) or "no images"
@@ -76,14 +85,14 @@ def _read_labels(path: Path, files: set[str]) -> dict[str, str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or []
+            rows, columns = [(reader.line_num, row) for row in reader], reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.labels_csv = '{path}' cannot be read as UTF-8 CSV: {error}") from None
     if "path" not in columns or "label" not in columns:
         raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}; expected path,label")
     labels: dict[str, str] = {}
     seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         name = Path(row["path"] or "").as_posix()
         if name not in files:
             raise DataError(f"{path}, line {number}: {name!r} is not an image in data.path; paths are relative to it")
@@ -111,8 +120,8 @@ def _split(root: Path, files: list[str], names: list[str | None], classes, image
             file = files[ids[row]]
             try:
                 images[row] = decode((root / file).read_bytes(), image_size, decoder)
-            except ImportError:
-                raise
+            except ImportError as error:
+                raise ConfigError(f"data.decoder='fast' needs the extra fast-decode ({error}); install it") from None
             except Exception as error:  # a decoder may raise anything on a broken file
                 broken.append(f"{file} ({type(error).__name__}: {error})")
 

@@ -1,9 +1,11 @@
 """What every source hands out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from semiprune_jax.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,13 @@ class Split:
     def read_all(self, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """u8[N, S, S, 3]."""
         return self.read(np.arange(len(self.keys)), progress)
+
+
+def check_keys(keys: Iterable[str], source: str) -> None:
+    """DataError if a key would not fit on a line of a UTF-8 text file."""
+    for key in keys:
+        if not key.isprintable():  # neither control characters nor bytes that are not UTF-8
+            raise DataError(f"{source} holds the name {key!r}, which cannot be written on a line of text; rename it")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class ResNet(nn.Module):
                 if x.shape != y.shape:
                     x = norm(conv(channels, (1, 1), strides=stride, name=f"{name}_shortcut")(x), f"{name}_shortcut_bn")
                 x = nn.relu(x + norm(y, f"{name}_bn2"))
-        features = jnp.mean(x, axis=(1, 2)).astype(jnp.float32)
+        features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
 
         def bias_init(key, shape, dtype=jnp.float32):
             return _uniform_fan_in(key, (features.shape[-1], *shape), dtype)[0]

@@ -62,6 +62,8 @@ class WideResNet(nn.Module):
                 if raw.shape[-1] != channels:
                     raw = conv(channels, (1, 1), strides=stride, name=f"{name}_shortcut")(raw)
                 x = raw + y
-        features = jnp.mean(activate(x, "bn", 1e-3), axis=(1, 2)).astype(jnp.float32)
-        head = nn.Dense(self.num_classes, kernel_init=nn.initializers.xavier_normal(), name="head")
+        features = jnp.mean(activate(x, "bn", 1e-3).astype(jnp.float32), axis=(1, 2))
+        # Xavier-normal as PyTorch draws it; flax's initializer of that name truncates.
+        xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+        head = nn.Dense(self.num_classes, kernel_init=xavier, name="head")
         return head(features), features

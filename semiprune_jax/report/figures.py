@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from semiprune_jax.coreset import keep_text
 from semiprune_jax.report.contents import Contents
+from semiprune_jax.scores import SCORES
 
 DARK, LIGHT, LINE = "#1f3b57", "#c9d2db", "#b5442c"
 _MARKERS = "osD^vPX*"
@@ -89,7 +91,7 @@ def _small_multiples(coresets: dict[str, dict[str, Any]]):
         spec = coreset["spec"]
         ax = axes[names.index(spec["name"]), keeps.index(spec["keep"])]
         ax.set_visible(True)
-        ax.set_title(f"{spec['name']}, keep {spec['keep']:.2f}", fontsize=9)
+        ax.set_title(f"{spec['name']}, keep {keep_text(spec['keep'])}", fontsize=9)
         panels.append((ax, spec, coreset["table"], keeps.index(spec["keep"]) == 0))
     return figure, panels
 
@@ -175,7 +177,7 @@ def _classes(contents: Contents):
         ax.bar(np.arange(number), before[order], width=0.9, color=LIGHT, label="pool")
         ax.bar(np.arange(number), after[order], width=0.9 if number > 20 else 0.6, color=DARK, label="kept")
         if number <= 20:
-            ax.set_xticks(np.arange(number), [contents.classes[c][:10] for c in order], fontsize=7)
+            ax.set_xticks(np.arange(number), [contents.classes[c][:10].replace("$", r"\$") for c in order], fontsize=7)
             long = max(len(name) for name in contents.classes) > 2
             ax.tick_params(axis="x", rotation=60 if long else 0)
         else:
@@ -196,12 +198,12 @@ def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
     same = sorted((c for c in coresets.values() if c["spec"]["name"] == first), key=lambda c: c["spec"]["keep"])
     coreset = same[len(same) // 2]
     spec, table, count = coreset["spec"], coreset["table"], contents.examples_a_row
-    score = table["score"] if spec["score"] in _LOW_IS_HARD else -table["score"]
+    score = -table["score"] if SCORES[spec["score"]].high_is_hard else table["score"]
     order = np.argsort(score, kind="stable")
     kept = order[table["kept"][order]]
     rows = {
         "hardest of the pool": order[:count],
-        f"kept by {first} at {spec['keep']:.2f}": kept[
+        f"kept by {first} at {keep_text(spec['keep'])}": kept[
             np.linspace(0, len(kept) - 1, min(count, len(kept))).astype(int)
         ],
         "easiest of the pool": order[::-1][:count],
@@ -216,8 +218,5 @@ def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
             pseudo = contents.classes[table["pseudo_label"][row]]
             name = contents.classes[contents.best_labels[row]]
             text = name if name == pseudo else f"{name}, read as {pseudo}"
-            ax.text(0.0, 1.03, text, transform=ax.transAxes, fontsize=7, va="bottom")
+            ax.text(0.0, 1.03, text, transform=ax.transAxes, fontsize=7, va="bottom", parse_math=False)
     return figure
-
-
-_LOW_IS_HARD = ("aum", "correctness", "mean_probability")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from semiprune_jax.artifacts import write_atomically
+from semiprune_jax.coreset import keep_text
 
 COLUMNS = (
     *("name", "keep", "pruned", "examples", "labels", "n"),
@@ -60,8 +61,8 @@ CAPTION = "Test accuracy (%) after the last epoch: mean ± standard deviation (s
 
 def as_grid(rows: list[dict[str, Any]]) -> list[list[str]]:
     """A header and a line a name; a column a kept fraction, largest first."""
-    keeps = sorted({f"{row['keep']:.2f}" for row in rows}, reverse=True)
-    cells = {(row["name"], f"{row['keep']:.2f}"): _cell(row) for row in rows}
+    keeps = [keep_text(keep) for keep in sorted({row["keep"] for row in rows}, reverse=True)]
+    cells = {(row["name"], keep_text(row["keep"])): _cell(row) for row in rows}
     names = dict.fromkeys(row["name"] for row in rows)
     head = ["", *(f"keep {keep}" for keep in keeps)]
     return [head, *([name, *(cells.get((name, keep), "") for keep in keeps)] for name in names)]
