@@ -21,11 +21,11 @@ def get_config():
     config.model.proxy = "resnet8"
     config.model.retrain = "resnet8"
 
-    config.fixmatch.steps = 600
+    config.fixmatch.steps = 1000
     config.fixmatch.batch_size = 32
     config.fixmatch.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
     config.fixmatch.bn_momentum = 0.95
-    config.fixmatch.eval_every_steps = 100
+    config.fixmatch.eval_every_steps = 200
 
     config.proxy.epochs = 30
     config.proxy.eval_every_epochs = 10

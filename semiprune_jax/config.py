@@ -106,7 +106,10 @@ def base_config() -> Config:
     runtime.log_every_steps = 50
     runtime.checkpoint_every_steps = 0  # 0: chosen so that at least 15 s lie between two
     config.lock()  # a misspelled field is an error, ...
-    config.select.unlock()  # ... but a config may add selections of its own
+    config.select.unlock()  # ... but a config may add selections of its own (whose fields are locked again)
+    for value in config.select.values():
+        if isinstance(value, ConfigDict):
+            value.lock()
     return config
 
 
@@ -135,7 +138,7 @@ def selection(
       strata: stratified: how many.
       end: top: which end of the score is kept, hard | easy.
     """
-    return ConfigDict(locals())
+    return ConfigDict(locals()).lock()
 
 
 def _section() -> Config:
