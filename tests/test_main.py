@@ -62,7 +62,6 @@ def test_help_is_quick_and_complete():
         (["--config=none.py"], 2, "none.py"),
         (["--config.data.path=/nowhere.npz"], 3, "is not a file"),
         (["--config.runtime.devices=64", "--config.data.path=POOL"], 4, "runtime.devices = 64"),
-        (["--config.report.wandb_project=x"], 2, "needs the extra wandb"),
         (["report"], 2, "holds nothing to report yet"),
     ],
 )

@@ -2,6 +2,9 @@ import csv
 import sys
 import types
 
+import pytest
+
+from semiprune_jax.errors import ConfigError
 from semiprune_jax.metrics import Metrics
 
 
@@ -44,3 +47,9 @@ def test_wandb_gets_the_same(tmp_path, monkeypatch):
     metrics.write("score", 1, {"loss": 0.5})
     metrics.close()
     assert seen == ["mine", {"score/loss": 0.5}, "finished"]
+
+
+def test_wandb_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="needs the extra wandb"):
+        Metrics(tmp_path, "mine")
