@@ -32,16 +32,21 @@ def main(argv: list[str]) -> int:
     try:
         return _command(argv)
     except UserError as error:
-        print(f"semiprune: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise
-        print(f"semiprune: {error}; make room or mend the disk, then run the same command again", file=sys.stderr)
-        return DeviceError.exit_code
+        return _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("semiprune: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return _end("interrupted; the same command goes on from the last checkpoint", 130)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            return _end(f"{error}; make room or mend the disk, then run the same command again", DeviceError.exit_code)
+        if "RESOURCE_EXHAUSTED" in str(error):
+            first = str(error).splitlines()[0]
+            return _end(f"device memory: {first}; lower the batch size or data.image_size", DeviceError.exit_code)
+        raise
+
+
+def _end(message: str, code: int) -> int:
+    print(f"semiprune: {message}", file=sys.stderr)
+    return code
 
 
 def _command(argv: list[str]) -> int:

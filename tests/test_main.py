@@ -1,5 +1,6 @@
 """The program as a person starts it: exit codes, one-line errors, a real kill."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from semiprune_jax import main
 from tests import small
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +75,29 @@ def test_errors_are_a_line_and_a_code(tmp_path, flags, code, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 4),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes\nmore"), 4),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_trouble_from_outside_is_a_line_and_a_code(monkeypatch, capsys, error, code):
+    def fail(argv):
+        raise error
+
+    monkeypatch.setattr(main, "_command", fail)
+    assert main.main([]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_bug_of_ours_stays_visible(monkeypatch):
+    monkeypatch.setattr(main, "_command", lambda argv: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main.main([])
 
 
 def test_killed_for_real_it_goes_on(tmp_path):

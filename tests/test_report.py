@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from semiprune_jax import report
-from semiprune_jax.report import tables
+from semiprune_jax.report import figures, tables
 from semiprune_jax.report.contents import Contents
 
 
@@ -92,6 +92,17 @@ def test_any_kept_fraction_and_class_name_can_be_shown(tmp_path, rng):
     text = report.write(tmp_path, contents(rng, results=results, classes_named=("$a_$", "b^", "{c")))
     for keep in ("keep 0.125", "keep 0.12 ", "keep 0.001", "12.5 (1)", "12.0 (1)", "0.1 (1)"):
         assert keep in text
+
+
+def test_cuts_lie_where_the_selection_cuts():
+    score = np.arange(10.0)
+    band = np.isin(score, [3, 4, 5])
+    assert figures._cuts({"selector": "double_end", "score": "aum"}, score, band) == [3, 5]
+    assert figures._cuts({"selector": "top", "score": "aum", "end": "hard"}, score, score < 4) == [3]
+    assert figures._cuts({"selector": "top", "score": "dual", "end": "hard"}, score, score > 6) == [7]
+    assert figures._cuts({"selector": "stratified", "score": "aum", "cutoff": 0.3}, score, band) == [3]
+    assert figures._cuts({"selector": "stratified", "score": "el2n", "cutoff": 0.3}, score, band) == [6]
+    assert figures._cuts({"selector": "beta", "score": "dual"}, score, band) == []
 
 
 def test_nothing_to_show_yet(tmp_path, rng):

@@ -105,9 +105,8 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         bins = np.linspace(score.min(), score.max() + 1e-9, 41)
         ax.hist(score, bins, color=LIGHT, label="pool")
         ax.hist(score[kept], bins, color=DARK, label="kept")
-        if spec["selector"] in ("double_end", "top"):
-            for cut in (score[kept].min(), score[kept].max()):
-                ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
+        for cut in _cuts(spec, score, kept):
+            ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
         ax.set_yscale("log")
         ax.set_xlabel(_SCORE_LABELS.get(spec["score"], spec["score"]), fontsize=8)
         if first:
@@ -116,6 +115,19 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         *panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False
     )
     return figure
+
+
+def _cuts(spec: dict[str, Any], score: np.ndarray, kept: np.ndarray) -> list[float]:
+    """Where a selection cuts the score: at both ends, at one, or nowhere."""
+    high_is_hard = SCORES[spec["score"]].high_is_hard
+    if spec["selector"] == "double_end":
+        return [score[kept].min(), score[kept].max()]
+    if spec["selector"] == "top":
+        return [score[kept].min() if high_is_hard == (spec["end"] == "hard") else score[kept].max()]
+    if spec["selector"] == "stratified":
+        from_hard = np.sort(score)[::-1] if high_is_hard else np.sort(score)
+        return [from_hard[int(len(score) * spec["cutoff"] + 1e-9)]]
+    return []
 
 
 _SCORE_LABELS = {
