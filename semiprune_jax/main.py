@@ -1,7 +1,4 @@
-"""Command line: flags, configuration, exit codes; then ``pipeline.run``.
-
-python -m semiprune_jax.main [run|report] --config=configs/digits.py --workdir=runs/digits [--config.a.b=v ...]
-"""
+"""Command line: flags, configuration, exit codes; then ``pipeline.run``. See USAGE."""
 
 import errno
 import os
