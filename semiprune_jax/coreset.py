@@ -1,6 +1,5 @@
 """From a run's dynamics to a coreset: score, orient, select; and the files that it leaves."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ def relevant(spec: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       spec: name, selector, score, keep, seed, and any parameters of selectors and scores by their own names.
     """
-    used = {"name", "selector", "keep", "seed", *inspect.signature(selection.SELECTORS[spec["selector"]]).parameters}
+    used = {"name", "selector", "keep", "seed", *selection.parameters(spec["selector"])}
     if "score" in used:
         used |= set(scores.SCORES[spec["score"]].options)
         used |= {"horizon"} if "mean_probability" in used else set()
@@ -43,19 +42,19 @@ def choose(
     Raises:
       ValueError: a parameter does not fit the record.
     """
-    arguments = dict(spec) | {
-        "n": len(keys),
-        "tiebreak": hash_keys(spec["seed"], "tie", keys),
-        # Keyed by the selection, so that two of them do not draw alike.
-        "noise": hash_uniform(spec["seed"], f"select/{spec['name']}", keys),
-    }
+    taken = selection.parameters(spec["selector"])
+    arguments = dict(spec) | {"n": len(keys)}
+    # Hashing a million keys takes seconds, so only what this selector takes.
+    if "tiebreak" in taken:
+        arguments["tiebreak"] = hash_keys(spec["seed"], "tie", keys)
+    if "noise" in taken:  # keyed by the selection, so that two of them do not draw alike
+        arguments["noise"] = hash_uniform(spec["seed"], f"select/{spec['name']}", keys)
     score = None
     if "score" in spec:
-        options = {key: value for key, value in spec.items() if key != "horizon"} | {
-            "horizon": spec.get("horizon") or None
-        }
-        score = scores.compute(spec["score"], dynamics, options)
-        arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], options["horizon"])
+        horizon = spec.get("horizon") or None  # 0 in a config: all epochs
+        score = scores.compute(spec["score"], dynamics, dict(spec) | {"horizon": horizon})
+        if "mean_probability" in taken:
+            arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], horizon)
         arguments["score"] = _oriented(spec, score)
     kept = np.zeros(len(keys), bool)
     kept[selection.select(spec["selector"], arguments)] = True

@@ -287,7 +287,8 @@ class Pipeline:
 
     def _coreset(self, name: str, keep: float, score: Stage) -> Stage:
         options = configs.settings(self.config.select[name]) | configs.settings(self.config.score)
-        options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
+        if "cutoff" in selection.parameters(options["selector"]):
+            options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
         stage = self._stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, {"score": score.digest})
 

@@ -160,11 +160,15 @@ SELECTORS: dict[str, Callable[..., np.ndarray]] = {
 ORIENTATION = {"top": "end", "double_end": "easiness", "stratified": "easiness"}
 
 
+def parameters(name: str) -> frozenset[str]:
+    """Names of the arguments that the named selector takes."""
+    return frozenset(inspect.signature(SELECTORS[name]).parameters)
+
+
 def select(name: str, arguments: Mapping[str, Any]) -> np.ndarray:
     """Runs the named selector on those of ``arguments`` that it takes, matched by parameter name."""
-    function = SELECTORS[name]
-    taken = inspect.signature(function).parameters
-    return function(**{key: value for key, value in arguments.items() if key in taken})
+    taken = parameters(name)
+    return SELECTORS[name](**{key: value for key, value in arguments.items() if key in taken})
 
 
 def _checked(score: np.ndarray) -> np.ndarray:

@@ -42,22 +42,21 @@ class Stage:
           ConfigError: it was begun with other settings or inputs.
           DataError: one of its files is missing or altered.
         """
-        for file in ("DONE.json", "STARTED.json"):
-            path = self.directory / file
-            if not path.exists():
-                continue
-            found = read_json(path)
-            if found["fingerprint"] != self.fingerprint:
-                raise ConfigError(
-                    f"{self.directory} was made with other settings: {self._difference(found['identity'])}; "
-                    "go back to those, use another --workdir, or start afresh with --overwrite"
-                )
-            if file == "DONE.json":
-                (self.directory / "STARTED.json").unlink(missing_ok=True)  # of a run killed between the two
-                for name, digest in found["files"].items():
-                    self._verify(self.root / name, digest)
-            return file == "DONE.json"
-        return False
+        done, started = self.directory / "DONE.json", self.directory / "STARTED.json"
+        is_done = done.exists()
+        if not is_done and not started.exists():
+            return False
+        found = read_json(done if is_done else started)
+        if found["fingerprint"] != self.fingerprint:
+            raise ConfigError(
+                f"{self.directory} was made with other settings: {self._difference(found['identity'])}; "
+                "go back to those, use another --workdir, or start afresh with --overwrite"
+            )
+        if is_done:
+            started.unlink(missing_ok=True)  # of a run killed between the two
+            for name, digest in found["files"].items():
+                self._verify(self.root / name, digest)
+        return is_done
 
     def start(self) -> None:
         """Marks the stage as begun."""

@@ -1,5 +1,6 @@
 """The three trainings: FixMatch, the proxy, and retraining on a coreset. One loop; what differs is the step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -70,7 +71,7 @@ class Trainings:
             model=network,
             tx=tx,
             weak=self._weak,
-            strong=self._view(augment.strong_view(self._recipe)),
+            strong=self._strong,
             threshold=options.threshold,
             unsupervised_weight=options.unsupervised_weight,
             ema_decay=options.ema_decay,
@@ -103,7 +104,7 @@ class Trainings:
             )
         )
         checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
-        return self._predict(network, final, pool, n)
+        return self._predict(network, final, pool)
 
     def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Trains the proxy on the whole pool and records its dynamics.
@@ -226,21 +227,14 @@ class Trainings:
             directory=self.workdir / training.name / "checkpoints",
         )
 
-    def _evaluation(self, network: Network):
+    def _evaluation(self, network: Network) -> Callable[[TrainState], dict[str, float]] | None:
         """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
-        test = self.pools.test
-        if test is None:
+        if self.pools.test is None:
             return None
-        n = test.image.shape[0]
-        forward = self.layout.compile_forward(partial(steps.evaluation_step, model=network, view=self._still), fetch)
-        rows = self.layout.padded(min(_FORWARD_ROWS, n))
+        forward = self._forward(steps.evaluation_step, network, self.pools.test)
 
         def evaluate(current: TrainState) -> dict[str, float]:
-            # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
-            sums = [
-                jax.device_get(forward(current, test, self.layout.put_feed(feed)))
-                for feed in in_order(n, rows=rows, pad_id=n)
-            ]
+            sums = forward(current)
             total = {key: float(sum(part[key] for part in sums)) for key in sums[0]}
             return {
                 "test_accuracy": total["correct"] / total["count"],
@@ -249,14 +243,24 @@ class Trainings:
 
         return evaluate
 
-    def _predict(self, network: Network, current: TrainState, pool: MemoryPool, n: int) -> dict[str, np.ndarray]:
-        forward = self.layout.compile_forward(partial(steps.prediction_step, model=network, view=self._still), fetch)
+    def _predict(self, network: Network, current: TrainState, pool: MemoryPool) -> dict[str, np.ndarray]:
+        parts = self._forward(steps.prediction_step, network, pool)(current)
+        return {key: np.concatenate([part[key] for part in parts])[: len(pool.label)] for key in parts[0]}
+
+    def _forward(self, step: Callable, network: Network, pool: MemoryPool) -> Callable[[TrainState], list[dict]]:
+        """state -> what the step gives for each batch of the pool, in order, on the host."""
+        n = pool.image.shape[0]
+        forward = self.layout.compile_forward(partial(step, model=network, view=self._still), fetch)
         rows = self.layout.padded(min(_FORWARD_ROWS, n))
-        parts = [
-            jax.device_get(forward(current, pool, self.layout.put_feed(feed)))
-            for feed in in_order(n, rows=rows, pad_id=n)
-        ]
-        return {key: np.concatenate([part[key] for part in parts])[:n] for key in parts[0]}
+
+        def run(current: TrainState) -> list[dict]:
+            # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
+            return [
+                jax.device_get(forward(current, pool, self.layout.put_feed(feed)))
+                for feed in in_order(n, rows=rows, pad_id=n)
+            ]
+
+        return run
 
     # What all of them are made of.
 
@@ -275,8 +279,10 @@ class Trainings:
     def _still(self) -> augment.View:
         return augment.views(augment.evaluation_view(self._recipe), sequential=False)
 
-    def _view(self, view: augment.View) -> augment.View:
-        return self.layout.per_shard(augment.views(view, sequential=self.layout.platform == "cpu"))
+    @cached_property
+    def _strong(self) -> augment.View:
+        one_by_one = self.layout.platform == "cpu"
+        return self.layout.per_shard(augment.views(augment.strong_view(self._recipe), sequential=one_by_one))
 
     @cached_property
     def _pace(self) -> Pace:
