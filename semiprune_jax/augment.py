@@ -4,9 +4,12 @@ One image at a time: uint8 [H, W, 3] in, float32 [H, W, 3] normalised out, every
 ``views`` maps such a function over a batch so that each image runs its own operations only: in a sequential map
 on CPU (a ``vmap`` of ``switch`` runs all fourteen branches, fifty times slower), in one vectorised pass elsewhere.
 
-The fourteen operations are Pillow's arithmetic on uint8 RGB, with USB's ranges (methods of
-``semilearn/datasets/augmentation/randaugment.py``): three drawn with replacement, each with a fresh magnitude,
-and always Cutout after them.
+What a view draws is apart from what it does with it (``draw_strong``, ``Strong``), so that others can be given the
+same draws.
+
+The fourteen operations are Pillow's arithmetic on uint8 RGB (where that is in floats, single pixels may be one level
+off), with the ranges of USB's ``semilearn/datasets/augmentation/randaugment.py``: three drawn with replacement, each
+with a fresh magnitude, and always Cutout after them.
 """
 
 from collections.abc import Callable
@@ -38,17 +41,22 @@ def evaluation_view(recipe: Recipe) -> View:
 
 def weak_view(recipe: Recipe) -> View:
     """Reflect-pad, random crop back to size, horizontal flip with probability 1/2 if allowed, normalise."""
-    return lambda key, image: normalise(crop_flip(key, image, recipe), recipe.mean, recipe.std)
+
+    def view(key: jax.Array, image: Image) -> Image:
+        return normalise(crop_flip(image, draw_crop(key, image.shape, recipe)), recipe.mean, recipe.std)
+
+    return view
 
 
 def strong_view(recipe: Recipe) -> View:
     """An independent weak crop and flip, then RandAugment, Cutout, normalise."""
 
     def view(key: jax.Array, image: Image) -> Image:
-        crop_key, ops_key, cutout_key = jax.random.split(key, 3)
-        image = crop_flip(crop_key, image, recipe)
-        image = random_operations(ops_key, image, recipe.operations)
-        return normalise(random_cutout(cutout_key, image), recipe.mean, recipe.std)
+        drawn = draw_strong(key, image.shape, recipe)
+        image = crop_flip(image, drawn.crop)
+        for i in range(recipe.operations):
+            image = apply_operation(drawn.operation[i], image, drawn.magnitude[i])
+        return normalise(cutout(image, *drawn.cutout), recipe.mean, recipe.std)
 
     return view
 
@@ -68,27 +76,50 @@ def normalise(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) -> 
     return (image.astype(jnp.float32) / 255.0 - shift) / scale
 
 
-def crop_flip(key: jax.Array, image: Image, recipe: Recipe) -> Image:
-    """Random crop of the reflected-padded image and random flip, as one gather per axis."""
-    height, width = image.shape[:2]
-    pad_y, pad_x = int(height * recipe.padding), int(width * recipe.padding)
+class Crop(NamedTuple):
+    """What a crop draws."""
+
+    offset: jax.Array  # i32[2], row and column of the image's corner from that of the crop, in -padding .. padding
+    flip: jax.Array  # bool[]
+
+
+class Strong(NamedTuple):
+    """What a strong view draws."""
+
+    crop: Crop
+    operation: jax.Array  # i32[count], with replacement
+    magnitude: jax.Array  # f32[count] in [0, 1), a fresh one each
+    cutout: jax.Array  # f32[3]: side as a fraction of the width, in [0, 1/2), and the centre (x, y) in pixels
+
+
+def draw_crop(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Crop:
+    """Uniform over the windows of the padded image; left and right exchanged half the time, if they may be."""
+    pad = jnp.array([int(side * recipe.padding) for side in shape[:2]])
     offset_key, flip_key = jax.random.split(key)
-    offset = jax.random.randint(offset_key, (2,), 0, jnp.array([2 * pad_y + 1, 2 * pad_x + 1]))
-    rows = _reflect(jnp.arange(height) + offset[0] - pad_y, height)
-    columns = _reflect(jnp.arange(width) + offset[1] - pad_x, width)
-    if recipe.flip:
-        columns = jnp.where(jax.random.bernoulli(flip_key), columns[::-1], columns)
+    offset = jax.random.randint(offset_key, (2,), 0, 2 * pad + 1) - pad
+    return Crop(offset, jax.random.bernoulli(flip_key) & recipe.flip)
+
+
+def draw_strong(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Strong:
+    """A crop, ``recipe.operations`` operations and a cutout."""
+    crop_key, operations_key, cutout_key = jax.random.split(key, 3)
+    which_key, magnitude_key = jax.random.split(operations_key)
+    count, unit = recipe.operations, jax.random.uniform(cutout_key, (3,))
+    return Strong(
+        draw_crop(crop_key, shape, recipe),
+        jax.random.randint(which_key, (count,), 0, len(OPERATIONS)),
+        jax.random.uniform(magnitude_key, (count,)),
+        unit * jnp.array([0.5, shape[1], shape[0]]),
+    )
+
+
+def crop_flip(image: Image, drawn: Crop) -> Image:
+    """The drawn window of the reflected-padded image, one gather for both axes."""
+    height, width = image.shape[:2]
+    rows = _reflect(jnp.arange(height) + drawn.offset[0], height)
+    columns = _reflect(jnp.arange(width) + drawn.offset[1], width)
+    columns = jnp.where(drawn.flip, columns[::-1], columns)
     return image[rows[:, None], columns[None, :]]
-
-
-def random_operations(key: jax.Array, image: Image, count: int) -> Image:
-    """``count`` operations drawn with replacement, each with its own magnitude."""
-    which_key, magnitude_key = jax.random.split(key)
-    which = jax.random.randint(which_key, (count,), 0, len(OPERATIONS))
-    magnitude = jax.random.uniform(magnitude_key, (count,))
-    for i in range(count):
-        image = apply_operation(which[i], image, magnitude[i])
-    return image
 
 
 def apply_operation(which: jax.Array, image: Image, magnitude: jax.Array) -> Image:
@@ -99,12 +130,6 @@ def apply_operation(which: jax.Array, image: Image, magnitude: jax.Array) -> Ima
         return lambda image, m: operation.function(image, low + m * (high - low)).astype(jnp.uint8)
 
     return jax.lax.switch(which, [branch(op) for op in OPERATIONS.values()], image, magnitude)
-
-
-def random_cutout(key: jax.Array, image: Image) -> Image:
-    """Cutout with a side uniform in 0 .. half the width and a centre uniform over the image."""
-    side, x, y = jax.random.uniform(key, (3,))
-    return cutout(image, side * 0.5, x * image.shape[1], y * image.shape[0])
 
 
 def cutout(image: Image, fraction: jax.Array, x: jax.Array, y: jax.Array) -> Image:

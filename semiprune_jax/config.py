@@ -19,7 +19,7 @@ STAGES = ("label", "pseudolabel", "score", "select", "retrain", "report")  # in 
 
 
 # What models.create knows; written again here, so that a typo is told before JAX has loaded.
-_NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet18|resnet8")
+_NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet(8|18_cifar|18|34|50)")
 
 
 def base_config() -> Config:
@@ -46,9 +46,10 @@ def base_config() -> Config:
     label.rule = "per_class"  # per_class | uniform | given (all that the source has)
 
     config.model = model = _section()
-    model.fixmatch = "wrn_28_2"  # wrn_<depth>_<width> | resnet18 | resnet8
-    model.proxy = "resnet18"
-    model.retrain = "resnet18"
+    # wrn_<depth>_<width> | resnet8 | resnet18_cifar | resnet18, resnet34 or resnet50 (torchvision's layout)
+    model.fixmatch = "wrn_28_2"
+    model.proxy = "resnet18_cifar"
+    model.retrain = "resnet18_cifar"
     model.wide_resnet = "usb"  # usb: conv1 of stages 2 and 3 reads the raw input | tf: the activated one
 
     config.fixmatch = fixmatch = _section()
@@ -204,7 +205,8 @@ def validate(config: Config) -> None:
     one_of("label.rule", "per_class", "uniform", "given")
     for field in ("fixmatch", "proxy", "retrain"):
         good = _NETWORK.fullmatch(config.model[field]) is not None
-        check(good, f"model.{field}", "wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | resnet18 | resnet8")
+        known = "wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | resnet8 | resnet18_cifar | resnet18 | 34 | 50"
+        check(good, f"model.{field}", known)
     one_of("model.wide_resnet", "usb", "tf")
 
     positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")

@@ -10,10 +10,16 @@ import jax.numpy as jnp
 from semiprune_jax.models.resnet import ResNet
 from semiprune_jax.models.wide_resnet import WideResNet
 
-# name -> (stage sizes, channels)
+_DEEP = {"resnet18": ((2, 2, 2, 2), False), "resnet34": ((3, 4, 6, 3), False), "resnet50": ((3, 4, 6, 3), True)}
+
+# name -> fields of ResNet. The plain names are torchvision's layout, for images of 64 pixels and more.
 RESNETS = {
-    "resnet18": ((2, 2, 2, 2), 64),
-    "resnet8": ((1, 1, 1), 16),  # He et al.'s 6n + 2 layout for small images, n = 1
+    "resnet8": {"stage_sizes": (1, 1, 1), "channels": 16},  # He et al.'s 6n + 2 layout for small images, n = 1
+    "resnet18_cifar": {"stage_sizes": (2, 2, 2, 2), "channels": 64},  # the paper's for CIFAR
+    **{
+        name: {"stage_sizes": sizes, "channels": 64, "bottleneck": bottleneck, "stem": "torchvision"}
+        for name, (sizes, bottleneck) in _DEEP.items()
+    },
 }
 
 
@@ -34,8 +40,7 @@ def create(
     if wide := _wide(name):
         module = WideResNet(num_classes, *wide, variant=variant, bn_momentum=bn_momentum, dtype=dtype)
     else:
-        stage_sizes, channels = RESNETS[name]
-        module = ResNet(num_classes, stage_sizes, channels, bn_momentum=bn_momentum, dtype=dtype)
+        module = ResNet(num_classes, **RESNETS[name], bn_momentum=bn_momentum, dtype=dtype)
 
     def init(key: jax.Array, image_shape: tuple[int, int, int]):
         variables = module.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=True)

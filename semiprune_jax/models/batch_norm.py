@@ -30,7 +30,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
         if train:
-            mean, var, count = _moments(x.astype(jnp.float32), mask, axis_name)
+            mean, var, count = _moments(x.astype(jnp.promote_types(x.dtype, jnp.float32)), mask, axis_name)
             if not self.is_initializing():
                 unbiased = var * count / jnp.maximum(count - 1.0, 1.0)
                 running_mean.value = self.momentum * running_mean.value + (1.0 - self.momentum) * mean
@@ -39,7 +39,7 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         offset = bias - mean * factor
-        # One multiply-add in the compute type; the statistics stay in float32.
+        # One multiply-add in the compute type; the statistics are never in less than float32.
         return x * factor.astype(x.dtype)[None, None, None] + offset.astype(x.dtype)[None, None, None]
 
 

@@ -1,13 +1,15 @@
-"""ResNets of basic blocks with the small-image stem (ELFS and SemiPrune, ``model_generator/resnet.py``)."""
+"""ResNets, with the stem for CIFAR (ELFS and SemiPrune, ``model_generator/resnet.py``) or torchvision's."""
 
 import math
-from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from semiprune_jax.models.batch_norm import BatchNorm
+
+# Normal with variance 2 / fan_out: torchvision's. The CIFAR networks have no initialisation of their own.
+_he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def _uniform_fan_in(key, shape, dtype=jnp.float32):
@@ -17,11 +19,14 @@ def _uniform_fan_in(key, shape, dtype=jnp.float32):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem without pooling, then stages of basic blocks; channels double and maps halve between stages.
+    """A stem, then stages of residual blocks; channels double and maps halve between stages.
 
     Attributes:
-      stage_sizes: blocks of each stage; (2, 2, 2, 2) with 64 channels is ResNet-18.
-      channels: of the stem and the first stage.
+      stage_sizes: blocks of each stage; (2, 2, 2, 2) of basic blocks with 64 channels is ResNet-18.
+      channels: of the stem, and of the first stage (a quarter of its output, where blocks are bottlenecks).
+      stem: "cifar", a 3x3 convolution; "torchvision", 7x7 at stride 2 and a 3x3 max pool at stride 2.
+      bottleneck: blocks of 1x1, 3x3 (which takes the stride, as torchvision's "v1.5") and 1x1 convolutions to four
+        times the channels, instead of two 3x3.
       bn_momentum: see ``BatchNorm``; PyTorch's default is 0.9.
       dtype: compute type; parameters and statistics are float32.
     """
@@ -29,34 +34,56 @@ class ResNet(nn.Module):
     num_classes: int
     stage_sizes: tuple[int, ...]
     channels: int
+    stem: str = "cifar"
+    bottleneck: bool = False
     bn_momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None):
-        """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, channels * 2^(stages - 1)])."""
-        conv = partial(nn.Conv, use_bias=False, kernel_init=_uniform_fan_in, dtype=self.dtype)
+        """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, D]), D the channels of the last stage's output."""
+        kernel_init = _he_fan_out if self.stem == "torchvision" else _uniform_fan_in
+
+        def conv(x, channels: int, size: int, name: str, stride: int = 1):
+            module = nn.Conv(
+                channels, (size, size), stride, size // 2, use_bias=False, kernel_init=kernel_init, dtype=self.dtype,
+                name=name,
+            )  # fmt: skip
+            return module(x)
 
         def norm(x, name: str):
             return BatchNorm(self.bn_momentum, name=name)(x, train=train, mask=mask, axis_name=axis_name)
 
-        x = conv(self.channels, (3, 3), padding=1, name="stem")(x.astype(self.dtype))
-        x = nn.relu(norm(x, "stem_bn"))
+        def basic(x, channels: int, stride: int, name: str):
+            y = conv(x, channels, 3, f"{name}_conv1", stride)
+            y = conv(nn.relu(norm(y, f"{name}_bn1")), channels, 3, f"{name}_conv2")
+            return norm(y, f"{name}_bn2")
+
+        def bottleneck(x, channels: int, stride: int, name: str):
+            y = conv(x, channels, 1, f"{name}_conv1")
+            y = conv(nn.relu(norm(y, f"{name}_bn1")), channels, 3, f"{name}_conv2", stride)
+            y = conv(nn.relu(norm(y, f"{name}_bn2")), 4 * channels, 1, f"{name}_conv3")
+            return norm(y, f"{name}_bn3")
+
+        x = x.astype(self.dtype)
+        if self.stem == "torchvision":
+            x = nn.relu(norm(conv(x, self.channels, 7, "stem", 2), "stem_bn"))
+            x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+        else:
+            x = nn.relu(norm(conv(x, self.channels, 3, "stem"), "stem_bn"))
+        residual = bottleneck if self.bottleneck else basic
         for stage, blocks in enumerate(self.stage_sizes):
-            channels = self.channels * 2**stage
             for block in range(blocks):
                 name = f"stage{stage}_block{block}"
                 stride = 2 if stage > 0 and block == 0 else 1
-                y = conv(channels, (3, 3), strides=stride, padding=1, name=f"{name}_conv1")(x)
-                y = conv(channels, (3, 3), padding=1, name=f"{name}_conv2")(nn.relu(norm(y, f"{name}_bn1")))
+                y = residual(x, self.channels * 2**stage, stride, name)
                 if x.shape != y.shape:
-                    x = norm(conv(channels, (1, 1), strides=stride, name=f"{name}_shortcut")(x), f"{name}_shortcut_bn")
-                x = nn.relu(x + norm(y, f"{name}_bn2"))
-        features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+                    x = norm(conv(x, y.shape[-1], 1, f"{name}_shortcut", stride), f"{name}_shortcut_bn")
+                x = nn.relu(x + y)
+        features = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
         def bias_init(key, shape, dtype=jnp.float32):
             return _uniform_fan_in(key, (features.shape[-1], *shape), dtype)[0]
 
-        return nn.Dense(self.num_classes, kernel_init=_uniform_fan_in, bias_init=bias_init, name="head")(
-            features
-        ), features
+        head = nn.Dense(self.num_classes, kernel_init=_uniform_fan_in, bias_init=bias_init, name="head")
+        return head(features), features

@@ -62,7 +62,7 @@ class WideResNet(nn.Module):
                 if raw.shape[-1] != channels:
                     raw = conv(channels, (1, 1), strides=stride, name=f"{name}_shortcut")(raw)
                 x = raw + y
-        features = jnp.mean(activate(x, "bn", 1e-3).astype(jnp.float32), axis=(1, 2))
+        features = jnp.mean(activate(x, "bn", 1e-3), axis=(1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32))
         # Xavier-normal as PyTorch draws it; flax's initializer of that name truncates.
         xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
         head = nn.Dense(self.num_classes, kernel_init=xavier, name="head")
