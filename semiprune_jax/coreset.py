@@ -1,6 +1,6 @@
 """From a run's dynamics to a coreset: score, orient, select; and the files that it leaves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,15 @@ def write(
     sizes = {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - spec["keep"], 6)}
     artifacts.write_json(directory / "spec.json", dict(spec) | sizes)
     return [directory / name for name in ("coreset.parquet", *lists, "spec.json")]
+
+
+def alike(directories: Iterable[Path]) -> list[list[str]]:
+    """Names of the coresets that keep the same images, in groups of two and more; whole pools are no surprise."""
+    groups: dict[str, list[str]] = {}
+    for directory in directories:
+        if (directory / "dropped.txt").stat().st_size:
+            groups.setdefault(artifacts.hash_file(directory / "kept.txt"), []).append(directory.name)
+    return [sorted(names) for names in groups.values() if len(names) > 1]
 
 
 def _oriented(spec: Mapping[str, Any], score: np.ndarray) -> np.ndarray:

@@ -43,6 +43,8 @@ class Training:
     images_per_step: int
     evaluate: Callable[[TrainState], dict[str, float]] | None
     evaluate_every: int  # steps
+    # What is wrong with the steps since the last line, given the step and their mean metrics; None where nothing is.
+    guard: Callable[[int, dict[str, Any]], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
       The final state and record, on the devices.
 
     Raises:
-      TrainingError: a loss is not finite; says at which step.
+      TrainingError: a loss is not finite, or the guard stops the training; says at which step.
     """
     state, record = training.state, training.record
     with Checkpoints(directory) as checkpoints:
@@ -89,7 +91,10 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                 if saves or evaluates or _due(step, pace.log_every, training.total_steps):
                     meter.collect(pending)
                     pending = None
-                    values = meter.line()
+                    means = meter.line()
+                    if training.guard and (trouble := training.guard(step, means)):
+                        raise TrainingError(f"{training.name}: at step {step} of {training.total_steps}, {trouble}")
+                    values = {name: value for name, value in means.items() if np.ndim(value) == 0}
                     if evaluates and training.evaluate:
                         values |= training.evaluate(state)
                     unit, length = training.passes
@@ -182,9 +187,11 @@ class _Meter:
             self._timed += count
             self._bar.update(count)
 
-    def line(self) -> dict[str, float]:
-        """Means since the last line."""
-        values = {name: float(np.mean(np.concatenate(value))) for name, value in self._values.items()}
+    def line(self) -> dict[str, Any]:
+        """Means since the last line: a number a metric, or an array where the metric is one."""
+        values: dict[str, Any] = {
+            name: np.concatenate(value).mean(axis=0, dtype=np.float64) for name, value in self._values.items()
+        }
         if self._timed and self._since is not None:
             values["images_per_second"] = (
                 self._timed * self._training.images_per_step / max(time.monotonic() - self._since, 1e-9)

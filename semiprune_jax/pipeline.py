@@ -4,6 +4,7 @@ A finished stage is skipped, an unfinished one resumes. What a stage hands on li
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from semiprune_jax import artifacts, coreset, datasets, report, scores, selection
+from semiprune_jax import artifacts, coreset, datasets, guards, report, scores, selection
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
@@ -76,6 +77,7 @@ class Pipeline:
         """The method: runs stage after stage, and yields the name of each when it is done."""
         label = self.label()
         yield "label"
+        self._warn()
         pseudolabel = self.pseudolabel(label)
         yield "pseudolabel"
         score = self.score(pseudolabel)
@@ -165,9 +167,12 @@ class Pipeline:
 
     def select(self, score: Stage) -> list[Stage]:
         """Every named selection at every kept fraction: a coreset each."""
-        return [
+        coresets = [
             self._coreset(name, keep, score) for name in self.config.select.names for keep in self.config.select.keep
         ]
+        for names in coreset.alike([stage.directory for stage in coresets]):
+            self._log(f"note: {' and '.join(names)} keep the same images")
+        return coresets
 
     def retrain(self, coresets: list[Stage], pseudolabel: Stage) -> None:
         """Trains a fresh network on each coreset with each seed and tests it."""
@@ -207,6 +212,7 @@ class Pipeline:
                 results=given.results(names),
                 lines=self._metrics.lines(),
                 quality=given.quality,
+                alike=coreset.alike(path.parent for path in self.workdir.glob("select/*/kept.txt")),
                 images=self._dataset.train.read,
                 examples_a_row=self.config.report.examples,
                 config=self.config.to_dict(),
@@ -217,6 +223,27 @@ class Pipeline:
         self._log("\n" + table)
 
     # Their parts.
+
+    def _warn(self) -> None:
+        """Says at the start what would only show at the end: averages too slow for the run."""
+        config, n = self.config, len(self._given.examples["label"])
+        steps = {"pseudolabel": config.fixmatch.steps}
+        averages = [
+            ("pseudolabel", "fixmatch.ema_decay", config.fixmatch.ema_decay, "weights"),
+            ("pseudolabel", "fixmatch.bn_momentum", config.fixmatch.bn_momentum, "batch statistics"),
+            ("score", "proxy.bn_momentum", config.proxy.bn_momentum, "batch statistics"),
+            ("retrain", "retrain.bn_momentum", config.retrain.bn_momentum, "batch statistics"),
+        ]
+        steps["score"] = config.proxy.epochs * math.ceil(n / config.proxy.batch_size)
+        steps["retrain"] = min(
+            config.retrain.epochs * math.ceil(selection.coreset_size(n, keep) / self._retrain_batch(keep))
+            for keep in config.select.keep
+        )
+        for stage, field, kept, of in averages:
+            if not any(self.workdir.glob(f"{stage}/**/DONE.json")) and (
+                warning := guards.slow_average(field, kept, steps[stage], of)
+            ):
+                self._log(f"warning: {warning}")
 
     def _label_stage(self) -> Stage:
         pool, test = self._dataset.train, self._dataset.test
@@ -312,7 +339,7 @@ class Pipeline:
 
     def _retrain_one(self, subset: Subset, seed: int) -> None:
         options, truth = self.config.retrain, self._given.truth
-        batch_size = configs.paper_batch_size(options.batch_size, subset.keep, options.batch_rule)
+        batch_size = self._retrain_batch(subset.keep)
         not_of_one = ("seeds", "full", "labelled_only", "save_model", "batch_rule", "batch_size", "eval_every_epochs")
         settings = self._network_settings("retrain", options, *not_of_one)
         source = "pseudo-labels" if truth is None else "true labels"
@@ -342,6 +369,9 @@ class Pipeline:
             return Outcome([stage.directory / "result.json"], f"{len(ids):,} examples, {steps:,} steps, {accuracy}")
 
         self._do(stage, work)
+
+    def _retrain_batch(self, keep: float) -> int:
+        return configs.paper_batch_size(self.config.retrain.batch_size, keep, self.config.retrain.batch_rule)
 
     def _network_settings(self, name: str, options: Config, *without: str) -> dict[str, Any]:
         """What a training depends on: its options less those named, its network, and how it sees images."""
@@ -405,7 +435,7 @@ class Pipeline:
         if test is not None and test_images is not None:
             test_pool = layout.replicate(MemoryPool.of(test_images, test.labels))
         pools = Pools(layout.replicate(images), test_pool)
-        return Trainings(self.config, len(self._given.classes), pools, layout, self._metrics, self.workdir)
+        return Trainings(self.config, self._given.classes, pools, layout, self._metrics, self.workdir)
 
     def _check_pixels(self, *images: np.ndarray | None) -> None:
         """Refuses images that are not those that earlier stages saw; a folder's digest knows their sizes only."""

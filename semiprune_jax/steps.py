@@ -49,7 +49,8 @@ def fixmatch_step(
 
     Returns:
       State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (share of confident weak views),
-      class_entropy (of the batch's pseudo-labels; 1: all classes alike, 0: a single one).
+      class_share f32[C] (of the classes among the weak views' predictions), class_entropy (of these shares; 1: all
+      classes alike, 0: a single one).
     """
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
     size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
@@ -97,7 +98,7 @@ def fixmatch_step(
         "class_share": jnp.sum(mask_u[:, None] * classes, axis=0) / count_u,
     }
     grads, metrics = _total((grads, shares), axis_name)
-    share = metrics.pop("class_share")
+    share = metrics["class_share"]
     metrics["class_entropy"] = -jnp.sum(share * jnp.log(share + 1e-10)) / jnp.log(share.shape[0])
     return advance(state, tx, grads, batch_stats, ema_decay), record, metrics
 

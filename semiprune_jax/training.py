@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax import augment, checkpoint, dynamics, loop, models, state, steps
+from semiprune_jax import augment, checkpoint, dynamics, guards, loop, models, state, steps
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, fetch_pair
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, in_order
@@ -39,7 +39,7 @@ class Trainings:
     """
 
     config: Config
-    num_classes: int
+    classes: tuple[str, ...]
     pools: Pools
     layout: Layout
     metrics: Metrics
@@ -101,6 +101,7 @@ class Trainings:
                 images_per_step=options.batch_size * (1 + 2 * options.mu),
                 evaluate=self._evaluation(network),
                 evaluate_every=options.eval_every_steps,
+                guard=self._guard(labels),
             )
         )
         checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
@@ -158,6 +159,22 @@ class Trainings:
             "best_test_accuracy": best["test_accuracy"],
             "best_epoch": best["epoch"],
         }
+
+    def _guard(self, labels: np.ndarray) -> Callable[[int, dict[str, Any]], str | None]:
+        """Watches FixMatch for collapse, once it has had time to learn."""
+        options = self.config.fixmatch
+        label_share = np.bincount(labels[labels >= 0], minlength=len(self.classes)) / np.sum(labels >= 0)
+        uses_unlabelled = options.unsupervised_weight > 0
+
+        def guard(step: int, means: dict[str, Any]) -> str | None:
+            if step < guards.BEGINS * options.steps:
+                return None
+            mask_rate = means["mask_rate"] if uses_unlabelled else 1.0
+            return guards.collapse(
+                mask_rate, means["class_share"], label_share, self.classes, threshold=options.threshold
+            )
+
+        return guard
 
     @staticmethod
     def forget(directory: Path) -> None:
@@ -296,7 +313,7 @@ class Trainings:
         if dtype == "auto":
             dtype = "float32" if self.layout.platform == "cpu" else "bfloat16"
         return models.create(
-            name, num_classes=self.num_classes, bn_momentum=bn_momentum, variant=self.config.model.wide_resnet,
+            name, num_classes=len(self.classes), bn_momentum=bn_momentum, variant=self.config.model.wide_resnet,
             dtype=jnp.dtype(dtype),
         )  # fmt: skip
 

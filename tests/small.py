@@ -19,6 +19,7 @@ def config():
     c.fixmatch.steps = 12
     c.fixmatch.batch_size = 8
     c.fixmatch.mu = 2
+    c.fixmatch.threshold = 0.4  # of three classes: steps as few as these make no network sure
     c.fixmatch.ema_decay = 0.5
     c.fixmatch.bn_momentum = 0.5
     c.fixmatch.eval_every_steps = 6

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 GROUPS = [
     {"errors"},
     {"config", "randomness"},
-    {"scores", "selection", "losses", "dynamics", "augment", "quality"},
+    {"scores", "selection", "losses", "dynamics", "augment", "quality", "guards"},
     {"artifacts"},
     {"coreset", "stage", "workdir"},
     {"models", "datasets", "checkpoint", "metrics", "mesh"},

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from semiprune_jax import artifacts, loop, pipeline
+from semiprune_jax import config as configs
 from semiprune_jax import workdir as workdirs
-from semiprune_jax.errors import ConfigError, DataError
+from semiprune_jax.errors import ConfigError, DataError, TrainingError
 from tests import small
 
 
@@ -195,6 +196,57 @@ def test_additions_are_welcome(finished, tmp_path):
     lines = run(more, work, until="select")
     assert sum("done before" in line for line in lines) == 3 + 6
     assert (work / "select" / "ccs_keep0.75" / "kept.txt").exists()
+
+
+def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path):
+    _, config, _ = finished
+    work = shutil.copytree(finished[0], tmp_path / "work")
+    more = config.copy_and_resolve_references()
+    more.select.names, more.select.keep = ("semi_aum", "again", "hardest"), (0.5, 1.0)
+    more.select.semi_aum.cutoff = (0.1, 0.0)
+    more.select.again = configs.selection(selector="double_end", score="aum", cutoff=(0.1, 0.0))
+    more.retrain.seeds = (0,)
+    lines = run(more, work, until="select")
+    notes = [line for line in lines if line.startswith("note")]
+    assert notes == ["note: again_keep0.50 and semi_aum_keep0.50 keep the same images"]  # whole pools are no surprise
+    pipeline.remake_report(more, work, log=lines.append)
+    assert "again_keep0.50 and semi_aum_keep0.50 keep the same images." in (work / "report" / "index.html").read_text()
+
+
+def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path):
+    _, config, _ = finished
+    config = config.copy_and_resolve_references()
+    config.fixmatch.ema_decay = 0.999
+    lines = run(config, tmp_path / "w", until="label")
+    assert len(lines) == 1  # not before anything trains
+    lines = run(config, tmp_path / "w", until="pseudolabel")
+    warnings = [line for line in lines if line.startswith("warning")]
+    assert warnings[0].startswith("warning: fixmatch.ema_decay = 0.999 still holds 99% of the first weights after 12")
+    assert any("retrain.bn_momentum = 0.9 still holds 81%" in line for line in warnings)  # 16 images, 2 epochs
+    again = run(config, tmp_path / "w", until="pseudolabel")
+    assert not any("fixmatch" in line for line in again if line.startswith("warning"))  # too late for that
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"threshold": 1.0}, "at step 6 of 12, 0% of the unlabelled images are predicted with a probability of 1 or"),
+        ({"learning_rate": 1e30}, r"the loss at step \d+ is (nan|inf)"),
+        (None, "at step 6 of 12, 100.0% of the unlabelled images are taken for '2' .of the labels 31.2%.: training"),
+    ],
+)
+def test_a_training_that_goes_wrong_ends(finished, tmp_path, change, message):
+    _, config, _ = finished
+    config = config.copy_and_resolve_references()
+    if change is None:  # images that are all alike are all of one class
+        images, labels = small.pool(64)
+        config.data.path = str(tmp_path / "same.npz")
+        np.savez(config.data.path, x_train=np.full_like(images, 7), y_train=labels)
+    else:
+        config.fixmatch.update(change)
+    with pytest.raises(TrainingError, match=message):
+        run(config, tmp_path / "w")
+    assert not (tmp_path / "w" / "pseudolabel" / "DONE.json").exists()
 
 
 def test_changes_are_refused_with_the_difference(finished):

@@ -68,6 +68,7 @@ def contents(rng, classes=3, n=40, **changes):
             {"stage": "pseudolabel", "step": s, "loss_labelled": 1 / s, "mask_rate": s / 9} for s in range(1, 9)
         ] + [{"stage": "retrain/random_keep0.50_seed0", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
         "quality": None,
+        "alike": [["a_keep0.50", "b_keep0.50"]],
         "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
         "examples_a_row": 4,
         "config": {"data": {"path": "<script>alert(1)</script>"}, "seed": 0},

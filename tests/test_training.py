@@ -21,7 +21,7 @@ def trainings(tmp_path, config, mode="jit", devices=1, n=90):
     test_images, test_labels = small.pool(31, seed=1)
     layout = Layout.of(mode, devices)
     pools = Pools(layout.replicate(images), layout.replicate(MemoryPool.of(test_images, test_labels)))
-    return Trainings(config, 3, pools, layout, Metrics(tmp_path), tmp_path), labels
+    return Trainings(config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path), labels
 
 
 def proxy(tmp_path, config, mode, devices):
@@ -108,7 +108,7 @@ def test_a_result_does_not_rest_on_lines_that_were_lost(tmp_path, tiny_config):
 
 def test_without_a_test_set(tmp_path, tiny_config):
     made, labels = trainings(tmp_path, tiny_config)
-    made = Trainings(tiny_config, 3, made.pools._replace(test=None), made.layout, made.metrics, tmp_path)
+    made = Trainings(tiny_config, made.classes, made.pools._replace(test=None), made.layout, made.metrics, tmp_path)
     assert made.retrain("retrain/a_seed0", labels, np.arange(30), batch_size=16, seed=0) == {}
     made.metrics.close()
 
@@ -133,7 +133,7 @@ def test_whole_runs_on_other_devices_select_nearly_alike(tmp_path, digits, capsy
         pools = Pools(layout.replicate(digits.train.read_all()), None)
         work = tmp_path / str(devices)
         work.mkdir()
-        made = Trainings(config, 10, pools, layout, Metrics(work), work)
+        made = Trainings(config, tuple("0123456789"), pools, layout, Metrics(work), work)
         records[devices] = made.proxy("score", digits.train.labels)
         made.metrics.close()
     one = records[1]

@@ -68,7 +68,7 @@ class ResNet(nn.Module):
         x = x.astype(self.dtype)
         if self.stem == "torchvision":
             x = nn.relu(norm(conv(x, self.channels, 7, "stem", 2), "stem_bn"))
-            x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+            x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])  # pyright: ignore[reportArgumentType]  (its hint is str)
         else:
             x = nn.relu(norm(conv(x, self.channels, 3, "stem"), "stem_bn"))
         residual = bottleneck if self.bottleneck else basic

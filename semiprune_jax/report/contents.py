@@ -21,6 +21,7 @@ class Contents:
     results: dict[str, dict[str, Any]]  # directory name -> result.json, in the order to show
     lines: list[dict[str, Any]]  # metrics.jsonl
     quality: dict[str, dict[str, float]] | None  # of the pseudo-labels, with the oracle only
+    alike: list[list[str]]  # coresets that keep the same images
     images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
     examples_a_row: int
     config: dict[str, Any]

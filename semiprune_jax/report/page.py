@@ -57,7 +57,8 @@ Retraining uses {{ "true labels" if oracle else "the labels that are known, and 
 <td>{{ "%.0f"|format(100 * coreset.spec.pruned) }}%</td><td>{{ coreset.spec.selector }}</td>
 <td>{{ coreset.spec.score|default("") }}</td></tr>
 {% endfor %}</table>
-<p>Each holds coreset.parquet (every example, with <code>kept</code>), kept.txt and dropped.txt.</p>
+{% for names in alike %}<p>{{ names|join(" and ") }} keep the same images.</p>
+{% endfor %}<p>Each holds coreset.parquet (every example, with <code>kept</code>), kept.txt and dropped.txt.</p>
 
 <details><summary>Configuration</summary>
 <table class="config">{% for key, value in config.items() %}{% if value is mapping %}
@@ -83,6 +84,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         quality=contents.quality,
         figures={caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()},
         coresets=contents.coresets,
+        alike=contents.alike,
         config=contents.config,
     )
     write_atomically(path, html.encode())
