@@ -34,7 +34,8 @@ def collapse(
     if mask_rate < _LOWEST_MASK_RATE:
         return (
             f"{100 * mask_rate:.2g}% of the unlabelled images are predicted with a probability of {threshold:g} or "
-            f"more, so they teach nothing; lower fixmatch.threshold, raise fixmatch.steps, or label more images, {_AGAIN}"
+            "more, so they teach nothing; lower fixmatch.threshold, raise fixmatch.steps, or label more images, "
+            f"{_AGAIN}"
         )
     return None
 
