@@ -32,13 +32,16 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON; DataError if the file is broken or missing."""
+def read_json(path: Path, *fields: str) -> Any:
+    """Reads JSON, an object with these fields if any are given; DataError if the file is broken or missing."""
     _expect(path)
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not readable JSON ({error}); restore it, or start again with --overwrite") from None
+        raise _broken(path, error) from None
+    if fields and not (isinstance(value, dict) and value.keys() >= set(fields)):
+        raise _broken(path, f"expected an object with {', '.join(fields)}")
+    return value
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -51,8 +54,11 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Reads named arrays; objects are refused."""
     _expect(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # numpy and zlib raise a type for each way a file can be broken
+        raise _broken(path, error) from None
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
@@ -70,13 +76,21 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
     import pyarrow.parquet as pq
 
     _expect(path)
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except Exception as error:  # arrow's own, and OSError
+        raise _broken(path, error) from None
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
 def _expect(path: Path) -> None:
     if not path.exists():
         raise DataError(f"{path} is missing; run the stage that writes it, or restore it")
+
+
+def _broken(path: Path, reason: object) -> DataError:
+    text = " ".join(str(reason).split())
+    return DataError(f"{path} cannot be read ({text}); restore it, or start afresh with --overwrite")
 
 
 def hash_file(path: Path) -> str:

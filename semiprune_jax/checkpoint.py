@@ -1,11 +1,19 @@
-"""Checkpoints over Orbax (v1 API). The only module that imports orbax."""
+"""Checkpoints over Orbax (v1 API). The only module that imports orbax.
 
+Orbax restores an altered data file without a word (measured: one flipped byte, wrong parameters), so that the hashes of
+a checkpoint's files lie in it, and are compared before anything is read.
+"""
+
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from semiprune_jax.artifacts import hash_file, read_json, write_json
 from semiprune_jax.errors import DataError
+
+_HASHES = "hashes.json"  # of the other files of a checkpoint; written last
 
 
 def _v1() -> Any:  # its annotations ask for etils' paths and refuse its own policies
@@ -15,11 +23,15 @@ def _v1() -> Any:  # its annotations ask for etils' paths and refuse its own pol
 
 
 class Checkpoints:
-    """The checkpoints of one training in one directory, numbered by step, the newest two kept."""
+    """The checkpoints of one training in one directory, numbered by step, the newest two kept.
+
+    Opening drops those at the newer end that are not whole; ``damaged`` says, a line each, which ones and why.
+    """
 
     def __init__(self, directory: Path):
         ocp = _v1()
         self.directory = Path(directory).absolute()
+        self.damaged = _drop_damaged(self.directory)
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
             # When to save is the loop's decision.
@@ -37,6 +49,8 @@ class Checkpoints:
     def save(self, step: int, tree: Any) -> None:
         """Saves a tree of arrays as the checkpoint of ``step``; on the disk when this returns."""
         self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
+        path = self.directory / str(step)
+        write_json(path / _HASHES, _hash_files(path))
 
     def latest(self) -> int | None:
         """The newest step saved."""
@@ -64,6 +78,33 @@ def save(path: Path, tree: Any) -> None:
 def restore(path: Path, like: Any) -> Any:
     """A tree saved by ``save``, in the structure of ``like``."""
     return _v1().load(Path(path).absolute(), _abstract(like))
+
+
+def _drop_damaged(directory: Path) -> list[str]:
+    """Removes checkpoints from the newest on until one is whole; returns what was wrong with them."""
+    damaged = []
+    steps = sorted((int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit()), reverse=True)
+    for step in steps:
+        path = directory / str(step)
+        if (path / _HASHES).exists():
+            try:
+                saved = read_json(path / _HASHES, "tree/_METADATA")
+                found = _hash_files(path)
+                different = sorted(name for name in saved.keys() | found.keys() if saved.get(name) != found.get(name))
+            except DataError:
+                different = [_HASHES]
+            if not different:
+                break
+            damaged.append(f"{path} is damaged ({different[0]} is not what was saved)")
+        # Without hashes: it was being written when the run ended.
+        shutil.rmtree(path)
+    return damaged
+
+
+def _hash_files(directory: Path) -> dict[str, str]:
+    """sha256 of every file but the hashes, by its path below the directory."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != _HASHES)
+    return {path.relative_to(directory).as_posix(): hash_file(path) for path in files}
 
 
 def _abstract(tree: Any) -> Any:

@@ -32,6 +32,9 @@ def base_config() -> Config:
     data.path = ""  # arrays: the .npz file. folder: class folders, or images together with data.labels_csv
     data.test_path = ""  # folder: class folders of the test set; empty: no test set, unless test_fraction
     data.labels_csv = ""  # folder: columns path,label (label may be blank); empty: class folders
+    # folder: the classes, in order; any other name is an error. Empty: those of the folders or in the table, sorted.
+    data.classes = ()
+    data.skip_bad = False  # folder: leave out images that cannot be decoded, and list them in label/skipped.json
     data.test_fraction = 0.0  # part of the labelled examples set apart for testing where there is no test set
     data.image_size = 32  # pixels; images of other sizes are resized to a square (bilinear)
     data.decoder = "pillow"  # pillow | fast (simplejpeg for JPEG, extra fast-decode; may differ by a grey level)
@@ -161,9 +164,47 @@ def _supervised_recipe() -> Config:
     return recipe
 
 
+# What absl, ml_collections and Python say of a config that cannot be read, and how it reads in one line.
+_EXPLAINED = {
+    r'Did you mean "(\w+)" instead of "(\w+)"': r"the config has no field '\2'; did you mean '\1'?",
+    r"""^["']+(\w+)["']+$""": r"the config has no field '\1'",
+    r'Key "(\w+)" does not exist': r"the config has no field '\1'",
+    r"field '(\w+)' \(reference\)\. (.*) is of original type <class '(\w+)'>.* to type <class '(\w+)'>": (
+        r"config field '\1' = \2 is of type \3; expected \4"
+    ),
+    r"flag (--[^=]+=.*): \('Non-boolean.*": r"\1: expected True or False",
+    r"flag (--[^=]+=.*): invalid literal for int.*": r"\1: expected a whole number",
+    r"flag (--[^=]+=.*): could not convert string to float.*": r"\1: expected a number",
+    r"Attempted \[[\w ]+\]: (.*?) \[Errno \d+\] (.*?)(: '.*'|$)": r"--config=\1: \2",
+    r"Path to config file is an empty string": "--config is empty; name a file",
+    r"module '\w+' has no attribute 'get_config'": "the file that --config names has no get_config()",
+}
+
+
+def explain(error: Exception) -> str:
+    """One line for what went wrong while flags and config were read."""
+    text = " ".join(str(error).replace("\\n", " ").split())
+    for pattern, plain in _EXPLAINED.items():
+        if match := re.search(pattern, text):
+            return match.expand(plain)
+    # ml_collections puts a traceback into its message.
+    text = str(error).strip().splitlines()[-1] if "Traceback" in text else text
+    return text if "flag" in text else f"{type(error).__name__}: {text}"
+
+
+def split_texts(config: Config) -> None:
+    """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names."""
+    for section, name in (("data", "classes"), ("select", "names")):
+        value = config[section][name]
+        if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
+            config[section][name] = tuple(part.strip() for part in value[0].split(","))
+
+
 def validate(config: Config) -> None:
-    """Raises one ConfigError that lists everything wrong with the values."""
-    problems: list[str] = []
+    """Raises one ConfigError that lists everything wrong with the values: of their types first, if any is wrong."""
+    problems = _wrong_types(config)
+    if problems:
+        raise ConfigError("\n".join(problems))
 
     def check(good: bool, field: str, expected: str) -> None:
         if not good:
@@ -191,6 +232,9 @@ def validate(config: Config) -> None:
     one_of("data.decoder", "pillow", "fast")
     if data.source != "digits":
         check(bool(data.path), "data.path", f"where the data lies, for data.source = {data.source!r}")
+    apart = len(set(data.classes)) == len(data.classes) != 1
+    check(apart, "data.classes", "two names or more, no two alike, or none")
+    check(data.source == "folder" or not data.classes, "data.classes", "none, but for data.source = 'folder'")
     positive("data", "image_size")
     fraction("data.padding")
     fraction("data.test_fraction")
@@ -258,6 +302,45 @@ def validate(config: Config) -> None:
         raise ConfigError("\n".join(problems))
 
 
+# One, and several in a tuple.
+_KINDS = {
+    str: ("text", "names"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a finite number", "finite numbers"),
+    bool: ("True or False", ""),
+}
+_ELEMENTS = {"classes": str, "names": str, "seeds": int}  # of tuples; numbers otherwise
+
+
+def _wrong_types(config: Config) -> list[str]:
+    """One line a field whose value has another type than its default. ml_collections lets None and any tuple pass."""
+    base, problems = base_config(), []
+
+    def is_a(value: Any, kind: type) -> bool:
+        if kind is float:
+            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+    def walk(section: Config, default: Config, prefix: str) -> None:
+        for name, value in section.items():
+            # A selection of one's own has the fields of any other.
+            expected = default.get(name, default.get("random"))
+            if isinstance(expected, ConfigDict):
+                if isinstance(value, ConfigDict) and (not prefix or set(value) == set(expected)):
+                    walk(value, expected, f"{prefix}{name}.")  # else validate says what a selection is
+            elif isinstance(expected, tuple):
+                kind = _ELEMENTS.get(name, float)
+                if not (isinstance(value, tuple | list) and all(is_a(element, kind) for element in value)):
+                    problems.append(f"config.{prefix}{name} = {value!r}: expected {_KINDS[kind][1]}")
+            else:
+                kind = float if prefix + name == "label.budget" else type(expected)
+                if not is_a(value, kind):
+                    problems.append(f"config.{prefix}{name} = {value!r}: expected {_KINDS[kind][0]}")
+
+    walk(config, base, "")
+    return problems
+
+
 def _check_selection(config: Config, name: str, one_of, check) -> None:
     spec, field, keep = config.select[name], f"select.{name}", config.select.keep
     one_of(f"{field}.selector", "random", "top", "double_end", "beta", "stratified")
@@ -282,7 +365,7 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
         check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
         for k in keep if fits else ():
             cutoff = cutoff_at(spec, keep, k)
-            good = cutoff >= 0 and cutoff + k <= 1 + 1e-9
+            good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is told already
             check(good, f"{field}.cutoff", f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
     if spec.selector == "beta":
         check(spec.score != "aum", f"{field}.score", "a score that is never negative, such as dual: beta weighs by it")

@@ -51,9 +51,7 @@ def slow_average(field: str, kept: float, steps: int, of: str) -> str | None:
     held = kept**steps
     if held <= _REMEMBERED:
         return None
-    # A memory of a twentieth of the run: by its end e^-20 of the start is left.
-    better = max(0.0, 1 - 20 / steps)
-    return (
-        f"{field} = {kept:g} still holds {100 * held:.0f}% of the first {of} after {steps:,} steps; "
-        f"train longer, or lower it to {better:.3g}"
-    )
+    # A memory of a twentieth of the run: by its end e^-20 of the start is left. Of a handful of steps, no such thing.
+    advice = f", or lower it to {1 - 20 / steps:.3g}" if steps >= 40 else ""
+    holds = f"{field} = {kept:g} still holds {100 * held:.0f}% of the first {of} after {steps:,} steps"
+    return f"{holds}; train longer{advice}"

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from semiprune_jax import workdir as workdirs
-from semiprune_jax.config import STAGES, validate
+from semiprune_jax.config import STAGES, explain, split_texts, validate
 from semiprune_jax.errors import ConfigError, DeviceError, UserError
 
 USAGE = """usage: python -m semiprune_jax.main [run|report] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
@@ -54,11 +54,12 @@ def _command(argv: list[str]) -> int:
         verb = " ".join(flags.FLAGS(argv)[1:]) or "run"
         config = _CONFIG.value and _CONFIG.value.lock()
     except Exception as error:  # a config is a program and may raise anything
-        raise ConfigError(f"{type(error).__name__}: {' '.join(str(error).split())}; see --help") from None
+        raise ConfigError(f"{explain(error)}; see --help") from None
     if config is None or not _WORKDIR.value:
         raise ConfigError("both --config and --workdir are needed; see --help")
     if verb not in ("run", "report"):
         raise ConfigError(f"unknown command {verb!r}; expected run or report; see --help")
+    split_texts(config)
     validate(config)
     if config.runtime.deterministic:  # read by the compiler when it starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"

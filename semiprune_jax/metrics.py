@@ -52,11 +52,13 @@ class Metrics:
         if not self._path.exists():
             return []
         lines = []
-        for text in self._path.read_text().splitlines():
+        for text in self._path.read_text(errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except json.JSONDecodeError:
                 continue  # the half line of a run that was killed while writing it
+            if isinstance(line, dict) and line.keys() >= {"stage", "step"}:
+                lines.append(line)
         return [line for line in lines if stage is None or line["stage"] == stage]
 
     def rewind(self, stage: str, step: int) -> None:

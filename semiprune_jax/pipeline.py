@@ -23,7 +23,7 @@ from semiprune_jax.errors import ConfigError, DataError
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.quality import pseudo_label_quality
-from semiprune_jax.stage import Stage
+from semiprune_jax.stage import Stage, verify
 from semiprune_jax.training import Pools, Trainings
 from semiprune_jax.workdir import Handover, record_config, record_start
 
@@ -41,6 +41,7 @@ def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[
 
 def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] = print) -> None:
     """The report alone, of a run that has come as far as scores."""
+    verify(workdir)
     pipeline = Pipeline(config, workdir, log)
     try:
         pipeline.report()
@@ -109,7 +110,12 @@ class Pipeline:
                 files.append(self.workdir / "oracle.parquet")
                 artifacts.write_table(files[2], {"id": ids, "key": keys, "label": pool.labels})
             counts = f"{len(labels):,} images, {len(self._dataset.classes)} classes, {np.sum(labels >= 0):,} labelled"
-            return Outcome(files, f"{counts}; {len(test.keys) if test else 0:,} to test")
+            counts += f"; {len(test.keys) if test else 0:,} to test"
+            if self.config.data.skip_bad:
+                files.append(stage.directory / "skipped.json")
+                artifacts.write_json(files[-1], [entry._asdict() for entry in self._dataset.skipped])
+                counts += f"; {len(self._dataset.skipped):,} skipped"
+            return Outcome(files, counts)
 
         self._do(stage, work)
         record_start(self.workdir, self.config.to_json(), oracle=self.config.data.oracle)
@@ -407,7 +413,10 @@ class Pipeline:
 
     @cached_property
     def _dataset(self) -> datasets.Dataset:
-        data = self.config.data
+        data, found = self.config.data, self.workdir / "label" / "skipped.json"
+        skipped = None
+        if data.skip_bad and found.exists():
+            skipped = [datasets.Skipped(**entry) for entry in artifacts.read_json(found)]
         return datasets.load(
             data.source,
             path=data.path,
@@ -416,6 +425,9 @@ class Pipeline:
             test_fraction=data.test_fraction,
             image_size=data.image_size,
             decoder=data.decoder,
+            classes=tuple(data.classes),
+            skip_bad=data.skip_bad,
+            skipped=skipped,
             seed=self.config.seed,
         )
 

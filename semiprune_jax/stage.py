@@ -33,7 +33,7 @@ class Stage:
         self._identity = json.loads(
             json.dumps({"version": version, "settings": _flatten(settings), "inputs": dict(inputs)})
         )
-        self.fingerprint = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
+        self.fingerprint = _fingerprint(self._identity)
 
     def is_done(self) -> bool:
         """Whether the stage has finished; checks that its files are what it wrote.
@@ -46,7 +46,10 @@ class Stage:
         is_done = done.exists()
         if not is_done and not started.exists():
             return False
-        found = read_json(done if is_done else started)
+        path = done if is_done else started
+        found = read_json(path, "fingerprint", "identity", *(["files"] if is_done else []))
+        if found["fingerprint"] != _fingerprint(found["identity"]):
+            raise DataError(f"{path} is not what was written (its hash differs); restore it, or use --overwrite")
         if found["fingerprint"] != self.fingerprint:
             raise ConfigError(
                 f"{self.directory} was made with other settings: {self._difference(found['identity'])}; "
@@ -54,8 +57,7 @@ class Stage:
             )
         if is_done:
             started.unlink(missing_ok=True)  # of a run killed between the two
-            for name, digest in found["files"].items():
-                self._verify(self.root / name, digest)
+            _verify(self.root, self.name, found["files"])
         return is_done
 
     def start(self) -> None:
@@ -79,7 +81,7 @@ class Stage:
     @property
     def digest(self) -> str:
         """What later stages depend on: the contents of the files of a finished stage."""
-        files = read_json(self.directory / "DONE.json")["files"]
+        files = read_json(self.directory / "DONE.json", "files")["files"]
         return hashlib.sha256(json.dumps([self.fingerprint, files], sort_keys=True).encode()).hexdigest()
 
     def _difference(self, before: dict[str, Any]) -> str:
@@ -98,12 +100,25 @@ class Stage:
             changes.append(f"its version was {before['version']}, now {now['version']}")
         return "; ".join(changes)
 
-    def _verify(self, path: Path, digest: str) -> None:
+
+def _fingerprint(identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def verify(root: Path) -> None:
+    """Raises DataError if a file that a finished stage of the work directory wrote is missing or altered."""
+    for done in sorted(root.glob("**/DONE.json")):
+        _verify(root, done.parent.relative_to(root).as_posix(), read_json(done, "files")["files"])
+
+
+def _verify(root: Path, name: str, files: Mapping[str, str]) -> None:
+    for file, digest in files.items():
+        path = root / file
         if not path.exists():
-            raise DataError(f"{path}, which stage {self.name!r} wrote, is gone; restore it, or use --overwrite")
+            raise DataError(f"{path}, which stage {name!r} wrote, is gone; restore it, or use --overwrite")
         if hash_file(path) != digest:
             raise DataError(
-                f"{path} is not what stage {self.name!r} wrote (its hash differs); restore it, or use --overwrite"
+                f"{path} is not what stage {name!r} wrote (its hash differs); restore it, or use --overwrite"
             )
 
 

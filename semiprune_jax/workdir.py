@@ -64,7 +64,7 @@ def record_start(workdir: Path, config: str, *, oracle: bool) -> None:
         "python": sys.version.split()[0],
         "versions": {name: metadata.version(name) for name in packages},
     }
-    starts = [*read_json(path)["starts"], start]
+    starts = [*read_json(path, "starts")["starts"], start]
     write_json(path, {"semiprune_jax": __version__, "oracle": oracle, "starts": starts})
     if not (workdir / "config.json").exists():
         record_config(workdir, config)

@@ -1,8 +1,6 @@
 """Four virtual CPU devices, strict shapes, and small pools that the tests share."""
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import jax
@@ -10,13 +8,14 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests.small import COMPILED
+
 # Before any device is used; cannot be changed later.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compilation is most of the suite's time, and workers compile the same programs.
-jax.config.update("jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), f"semiprune-tests-{os.getuid()}"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+for option, value in COMPILED.items():
+    jax.config.update(option, value)
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # configs/, which is not part of the package
 

@@ -1,9 +1,18 @@
 """Small pools and configs on which every stage runs in seconds."""
 
+import os
+import tempfile
+
 import numpy as np
 from PIL import Image
 
 from semiprune_jax.config import base_config
+
+# Compilation is most of the suite's time, and its processes compile the same programs.
+COMPILED = {
+    "jax_compilation_cache_dir": os.path.join(tempfile.gettempdir(), f"semiprune-tests-{os.getuid()}"),
+    "jax_persistent_cache_min_compile_time_secs": 0.5,
+}
 
 
 def config():

@@ -26,7 +26,7 @@ def test_tables_and_arrays_come_back(tmp_path):
     assert back["key"].tolist() == columns["key"]
     assert back["kept"].dtype == bool
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(DataError, match="allow_pickle"):
         artifacts.read_npz(tmp_path / "objects.npz")
 
 

@@ -87,7 +87,7 @@ def test_npz_may_be_grey_and_without_test(tmp_path):
         ),
         ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(2)}, "expected whole numbers"),
         ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([1, -2])}, r"spans -2\.\.1"),
-        ({"x_train": np.array([object()]), "y_train": np.zeros(1, int)}, "without pickled objects"),
+        ({"x_train": np.array([object()]), "y_train": np.zeros(1, int)}, "Python objects, or no .npz at all"),
     ],
 )
 def test_bad_npz(tmp_path, arrays, message):
@@ -162,7 +162,7 @@ def test_bad_folders(tmp_path):
     root = small.write_folder(tmp_path / "pool", n=3)
     small.write_folder(tmp_path / "test", n=3)
     (tmp_path / "test" / "bee").rename(tmp_path / "test" / "elk")
-    with pytest.raises(DataError, match="holds elk"):
+    with pytest.raises(DataError, match="holds the folder 'elk', which is no class"):
         datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=8)
 
 

@@ -35,11 +35,13 @@ def test_no_view_is_confident():
         assert advice in trouble
 
 
-@pytest.mark.parametrize(("kept", "steps", "held", "better"), [(0.999, 1000, "37%", "0.98"), (0.9, 10, "35%", "to 0")])
+@pytest.mark.parametrize(
+    ("kept", "steps", "held", "better"), [(0.999, 1000, "37%", "or lower it to 0.98"), (0.9, 10, "35%", "train longer")]
+)
 def test_an_average_that_never_forgets(kept, steps, held, better):
     warning = guards.slow_average("fixmatch.ema_decay", kept, steps, "weights")
     assert warning.startswith(f"fixmatch.ema_decay = {kept} still holds {held} of the first weights")
-    assert warning.endswith(better) or better in warning
+    assert warning.endswith(better)
 
 
 @pytest.mark.parametrize(("kept", "steps"), [(0.999, 4_700), (0.98, 1000), (0.0, 1), (0.5, 12)])

@@ -69,7 +69,7 @@ def test_altered_and_missing_files_are_named(tmp_path):
 
 def test_broken_json_is_named(tmp_path):
     (finished(tmp_path).directory / "DONE.json").write_text('{"finge')
-    with pytest.raises(DataError, match=r"DONE\.json is not readable JSON"):
+    with pytest.raises(DataError, match=r"DONE\.json cannot be read"):
         stage(tmp_path).is_done()
 
 

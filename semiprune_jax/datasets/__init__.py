@@ -2,17 +2,17 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from semiprune_jax.datasets import arrays, folder
 from semiprune_jax.datasets.budget import per_class_sizes
-from semiprune_jax.datasets.split import Dataset, Split
+from semiprune_jax.datasets.split import Dataset, Skipped, Split
 from semiprune_jax.errors import DataError
 from semiprune_jax.randomness import hash_keys
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Skipped", "Split", "load"]
 
 
 def load(
@@ -24,6 +24,9 @@ def load(
     test_fraction: float = 0.0,
     image_size: int,
     decoder: str = "pillow",
+    classes: tuple[str, ...] = (),
+    skip_bad: bool = False,
+    skipped: Iterable[Skipped] | None = None,
     seed: int = 0,
 ) -> Dataset:
     """The named source: "digits", "arrays" (an .npz file) or "folder". Reads no pixels of a folder yet.
@@ -33,6 +36,9 @@ def load(
       test_fraction: part of the labelled examples that becomes the test set where the source has none.
       image_size: pixels; other sizes are resized to a square.
       decoder: "pillow" or "fast"; folders only.
+      classes: the names there may be, in order; folders only. Empty: those that occur.
+      skip_bad: leave out images that cannot be decoded; to find them, every image is decoded once.
+      skipped: what an earlier call left out, to be left out again; None: to be found.
       seed: of the test draw.
 
     Raises:
@@ -43,7 +49,9 @@ def load(
     elif source == "arrays":
         dataset = arrays.npz(path, image_size)
     else:
-        dataset = folder.scan(path, test_path, labels_csv, image_size, decoder)
+        dataset = folder.scan(path, test_path, labels_csv, image_size, decoder, classes)
+    if skip_bad:
+        dataset = _skip(dataset, _broken(dataset) if skipped is None else tuple(skipped))
     if len(dataset.train.keys) == 0:
         raise DataError(f"no images in {path}; name a folder or file that holds some")
     if dataset.test is None and test_fraction > 0:
@@ -67,6 +75,30 @@ def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     test = np.sort(np.concatenate([rank[pool.labels[rank] == c][:size] for c, size in enumerate(sizes)]))
     train = np.setdiff1d(np.arange(len(pool.keys)), test)
     return dataclasses.replace(dataset, train=_subset(pool, train), test=_subset(pool, test))
+
+
+def _broken(dataset: Dataset) -> tuple[Skipped, ...]:
+    parts = {"train": dataset.train, "test": dataset.test}
+    return tuple(
+        Skipped(part, split.keys[row], reason)
+        for part, split in parts.items()
+        if split and split.find_broken
+        for row, reason in split.find_broken().items()
+    )
+
+
+def _skip(dataset: Dataset, skipped: tuple[Skipped, ...]) -> Dataset:
+    def rest(split: Split | None, part: str) -> Split | None:
+        names = {entry.key for entry in skipped if entry.part == part}
+        if split is None or not names:
+            return split
+        rows = np.flatnonzero([key not in names for key in split.keys])
+        # The digest stays that of all files: which of them are broken, only their contents say.
+        return dataclasses.replace(_subset(split, rows), content=split.content)
+
+    train = rest(dataset.train, "train")
+    assert train is not None
+    return dataclasses.replace(dataset, train=train, test=rest(dataset.test, "test"), skipped=skipped)
 
 
 def _subset(split: Split, rows: np.ndarray) -> Split:

@@ -49,7 +49,8 @@ def npz(path: str, image_size: int) -> Dataset:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
     except Exception as error:  # numpy raises a different type for each way a file can be broken
-        raise DataError(f"{path} cannot be read as .npz without pickled objects: {error}") from None
+        reason = "Python objects, or no .npz at all" if "pickle" in str(error) else error
+        raise DataError(f"{path} cannot be read as an .npz of plain arrays: {reason}") from None
     for name in ("x_train", "y_train"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}, only {', '.join(sorted(arrays)) or 'nothing'}")

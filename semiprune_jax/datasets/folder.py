@@ -1,13 +1,17 @@
 """Folders of images: class folders, or any folders together with a CSV of paths and labels."""
 
 import csv
+import difflib
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from PIL import UnidentifiedImageError
+from tqdm import tqdm
 
 from semiprune_jax.datasets.decode import EXTENSIONS, decode
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
@@ -16,14 +20,17 @@ from semiprune_jax.errors import ConfigError, DataError
 _CHUNK = 1024  # images decoded between two progress reports
 
 
-def scan(path: str, test_path: str, labels_csv: str, image_size: int, decoder: str) -> Dataset:
+def scan(
+    path: str, test_path: str, labels_csv: str, image_size: int, decoder: str, classes: tuple[str, ...] = ()
+) -> Dataset:
     """Lists the images and their labels; reads no pixels.
 
     Args:
       path: with ``labels_csv``, any folder of images; without, a folder of class folders.
       test_path: class folders of the test set, with the same classes; or empty.
       labels_csv: a table with the columns ``path`` (relative to ``path``) and ``label``; a blank label is unknown, and
-        so is an image that the table does not name. The classes are the labels that occur, sorted.
+        so is an image that the table does not name.
+      classes: their names, in order; labels and folders of other names are errors. Empty: those that occur, sorted.
     """
     root = Path(path)
     if not root.is_dir():
@@ -38,19 +45,22 @@ def scan(path: str, test_path: str, labels_csv: str, image_size: int, decoder: s
     if not files:
         raise DataError(f"data.path = {path!r} holds no images ({', '.join(EXTENSIONS)}); name a folder that does")
     if labels_csv:
-        names = _read_labels(Path(labels_csv), set(files))
-        classes = tuple(sorted(set(names.values())))
+        names = _read_labels(Path(labels_csv), set(files), classes)
+        classes = classes or tuple(sorted(set(names.values())))
         if len(classes) < 2:
             raise DataError(f"{labels_csv} names {len(classes)} classes; label examples of at least two")
         train = _split(root, files, [names.get(file) for file in files], classes, image_size, decoder)
     else:
-        classes = tuple(sorted({file.split("/")[0] for file in files if "/" in file}))
+        found = sorted({file.split("/")[0] for file in files if "/" in file})
         loose = [file for file in files if "/" not in file]
-        if loose or len(classes) < 2:
+        if loose or len(found) < 2:
             raise DataError(
-                f"data.path = {path!r} is not made of class folders ({len(classes)} folders with images, "
+                f"data.path = {path!r} is not made of class folders ({len(found)} folders with images, "
                 f"{len(loose)} images outside any); sort the images into one folder a class, or set data.labels_csv"
             )
+        for name in found if classes else ():
+            _check_class(name, classes, f"data.path = {path!r} holds the folder")
+        classes = classes or tuple(found)
         train = _split(root, files, [file.split("/")[0] for file in files], classes, image_size, decoder)
     test = _scan_test(Path(test_path), classes, image_size, decoder) if test_path else None
     return Dataset(classes, train, test, image_size)
@@ -63,10 +73,10 @@ def _scan_test(root: Path, classes: tuple[str, ...], image_size: int, decoder: s
     check_keys(files, str(root))
     if loose := [file for file in files if "/" not in file]:
         raise DataError(f"data.test_path = '{root}' holds {loose[0]!r} outside any class folder; sort it into one")
-    found = {file.split("/")[0] for file in files}
-    if not files or found - set(classes):
-        unknown = ", ".join(sorted(found - set(classes))) or "no images"
-        raise DataError(f"data.test_path = '{root}' holds {unknown}; expected folders named as the classes are")
+    if not files:
+        raise DataError(f"data.test_path = '{root}' holds no images; expected folders named as the classes are")
+    for name in sorted({file.split("/")[0] for file in files}):
+        _check_class(name, classes, f"data.test_path = '{root}' holds the folder")
     return _split(root, files, [file.split("/")[0] for file in files], classes, image_size, decoder)
 
 
@@ -80,16 +90,34 @@ def _images(root: Path) -> list[str]:
     return sorted(found)
 
 
-def _read_labels(path: Path, files: set[str]) -> dict[str, str]:
+def _check_class(name: str, classes: tuple[str, ...], where: str) -> None:
+    if name not in classes:
+        known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+        close = difflib.get_close_matches(name, classes, 1)
+        hint = f"did you mean {close[0]!r}?" if close else "rename it"
+        raise DataError(f"{where} {name!r}, which is no class; expected {known}; {hint}")
+
+
+def _read_labels(path: Path, files: set[str], classes: tuple[str, ...]) -> dict[str, str]:
     """path -> label of the table's labelled rows."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, columns = [(reader.line_num, row) for row in reader], reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data.labels_csv = '{path}' cannot be read as UTF-8 CSV: {error}") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"data.labels_csv = '{path}' cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}, is not UTF-8 ({error.reason}); save the table as UTF-8") from None
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows, columns = [(reader.line_num, row) for row in reader], reader.fieldnames or []
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); save the table as CSV with commas") from None
     if "path" not in columns or "label" not in columns:
-        raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}; expected path,label")
+        separators = [name for name in (";", "\t", "|") if len(columns) == 1 and name in columns[0]]
+        hint = f", separated by commas, not by {separators[0]!r}" if separators else ""
+        raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}; expected path,label{hint}")
     labels: dict[str, str] = {}
     seen: set[str] = set()
     for number, row in rows:
@@ -100,6 +128,8 @@ def _read_labels(path: Path, files: set[str]) -> dict[str, str]:
             raise DataError(f"{path}, line {number}: {name!r} stands there twice; keep one line an image")
         seen.add(name)
         if label := (row["label"] or "").strip():
+            if classes:
+                _check_class(label, classes, f"{path}, line {number}, has the label")
             labels[name] = label
     return labels
 
@@ -112,29 +142,40 @@ def _split(root: Path, files: list[str], names: list[str | None], classes, image
         # Sizes, not contents: hashing every file of a large pool would take longer than many a run.
         digest.update(f"{file}\0{(root / file).stat().st_size}\n".encode())
 
-    def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
-        images = np.empty((len(ids), image_size, image_size, 3), np.uint8)
-        broken: list[str] = []
+    def visit(ids: np.ndarray, keep: Callable[[int, np.ndarray], None], progress) -> dict[int, str]:
+        """Decodes images in threads and hands each to ``keep``; id -> why not, of those that cannot be."""
+        broken: dict[int, str] = {}
 
         def one(row: int) -> None:
-            file = files[ids[row]]
             try:
-                images[row] = decode((root / file).read_bytes(), image_size, decoder)
+                keep(row, decode((root / files[ids[row]]).read_bytes(), image_size, decoder))
             except ImportError as error:
                 raise ConfigError(f"data.decoder='fast' needs the extra fast-decode ({error}); install it") from None
             except Exception as error:  # a decoder may raise anything on a broken file
-                broken.append(f"{file} ({type(error).__name__}: {error})")
+                # Pillow shows the buffer it was given, which differs from run to run.
+                text = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+                broken[int(ids[row])] = text or type(error).__name__
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for first in range(0, len(ids), _CHUNK):
                 list(threads.map(one, range(first, min(first + _CHUNK, len(ids)))))
                 if progress:
                     progress(min(first + _CHUNK, len(ids)))
-        if broken:
-            some = "; ".join(sorted(broken)[:10]) + ("; ..." if len(broken) > 10 else "")
+        return dict(sorted(broken.items()))
+
+    def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
+        images = np.empty((len(ids), image_size, image_size, 3), np.uint8)
+        if broken := visit(ids, images.__setitem__, progress):
+            some = "; ".join(f"{files[i]} ({why})" for i, why in list(broken.items())[:10])
             raise DataError(
-                f"{len(broken)} of {len(ids)} images in {root} cannot be decoded: {some}; repair or remove them"
+                f"{len(broken)} of {len(ids)} images in {root} cannot be decoded: {some}"
+                f"{'; ...' if len(broken) > 10 else ''}; repair or remove them, or leave them out: "
+                "--config.data.skip_bad=True, with --overwrite"
             )
         return images
 
-    return Split(files, labels, digest.hexdigest(), read)
+    def find_broken() -> dict[int, str]:
+        with tqdm(total=len(files), desc="checking", unit="img", leave=False, disable=None) as bar:
+            return visit(np.arange(len(files)), lambda row, image: None, lambda count: bar.update(count - bar.n))
+
+    return Split(files, labels, digest.hexdigest(), read, find_broken)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,8 @@ class Split:
     content: str  # digest by which a changed split is noticed
     # (ids i64[n], called with the number of images read so far) -> u8[n, S, S, 3]
     read: Callable[..., np.ndarray]
+    # () -> id -> why it cannot be decoded; None: all can
+    find_broken: Callable[[], dict[int, str]] | None = None
 
     def read_all(self, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """u8[N, S, S, 3]."""
@@ -38,3 +41,12 @@ class Dataset:
     train: Split
     test: Split | None
     image_size: int
+    skipped: tuple["Skipped", ...] = ()  # what data.skip_bad left out of train and test
+
+
+class Skipped(NamedTuple):
+    """An image that cannot be decoded."""
+
+    part: str  # train | test
+    key: str
+    reason: str

@@ -1,0 +1,378 @@
+"""What users and disks do to the program, and what it says: ``python -m tests.bad_inputs`` writes the table of
+tests/README.md; tests/test_bad_inputs.py holds every case to its exit code and its words.
+
+Each case runs the real command line in a process of its own, forked from one that has imported everything, in a
+directory that holds a pool as .npz and as class folders, a table of labels, and a finished run.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+
+from semiprune_jax import loop, main, pipeline, training  # noqa: F401  (before the forks)
+from tests import small
+
+README = Path(__file__).parent / "README.md"
+CONFIG = "from tests.small import config\n\ndef get_config():\n    c = config()\n    c.data.path = 'pool.npz'\n    return c\n"
+DONE = ["--workdir=done"]  # a run that is done up to its coresets
+FOLDER = ["--config.data.source=folder", "--config.data.path=photos", "--config.data.image_size=10"]
+TABLE = [*FOLDER, "--config.data.oracle=False", "--config.label.rule=given", "--config.data.labels_csv=labels.csv"]
+LABEL = ["--until=label"]
+
+
+class Case(NamedTuple):
+    """One thing that goes wrong."""
+
+    what: str
+    flags: list[str]
+    code: int
+    says: str  # a regular expression, found in what is printed
+    prepare: Callable[[], object] = lambda: None  # run in the case's directory
+    lines: int = 1  # all problems of a config are told at once
+
+
+def write(path: str, text: str | bytes) -> Callable[[], object]:
+    return lambda: Path(path).write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def append(path: str, data: bytes) -> Callable[[], object]:
+    return lambda: Path(path).write_bytes(Path(path).read_bytes() + data)
+
+
+def table(text: str | bytes) -> Callable[[], object]:
+    return write("labels.csv", text)
+
+
+def npz(**arrays) -> Callable[[], object]:
+    whole = {"x_train": small.pool(12)[0], "y_train": small.pool(12)[1]}
+    kept = {name: array for name, array in (whole | arrays).items() if array is not None}
+    return lambda: np.savez("pool.npz", **kept)
+
+
+def truncate(pattern: str) -> Callable[[], object]:
+    def prepare():
+        for path in Path().glob(pattern):
+            os.truncate(path, path.stat().st_size // 2)
+
+    return prepare
+
+
+def flip(pattern: str) -> Callable[[], object]:
+    """One byte in the middle."""
+
+    def prepare():
+        for path in Path().glob(pattern):
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 0xFF
+            path.write_bytes(data)
+
+    return prepare
+
+
+def remove(path: str) -> Callable[[], object]:
+    return lambda: Path(path).unlink()
+
+
+def broken_images() -> None:
+    whole = Path("photos/ant/000.png").read_bytes()
+    Path("photos/ant/000.png").write_bytes(whole[: len(whole) // 2])
+    Path("photos/bee/001.png").write_text("not an image")
+    Path("photos/cat/002.png").write_bytes(b"")
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(bomb, "PNG")
+    Path("photos/ant/003.png").write_bytes(bomb.getvalue())
+
+
+def killed() -> None:
+    """A run that ended inside FixMatch, at its tenth step, with checkpoints at steps 6 and 9."""
+    real, left = loop._Meter.collect, [13]
+
+    def collect(self, pending):
+        left[0] -= 1
+        if left[0] < 0:
+            raise SystemExit(0)
+        return real(self, pending)
+
+    loop._Meter.collect = collect
+    run(["--config.runtime.checkpoint_every_steps=3"])
+
+
+def killed_and(damage: Callable[[], object]) -> Callable[[], object]:
+    def prepare():
+        fork(killed)
+        damage()
+
+    return prepare
+
+
+RESUMED = ["--until=pseudolabel", "--config.runtime.checkpoint_every_steps=3"]
+
+CASES = [
+    # Usage and config.
+    Case("no config", ["--config="], 2, "--config is empty; name a file"),
+    Case("a config that is not there", ["--config=none.py"], 2, "--config=none.py: No such file or directory;"),
+    Case("a config that is no Python", ["--config=labels.csv"], 2, "labels.csv"),
+    Case("a config without get_config", ["--config=empty.py"], 2, r"has no get_config\(\)", write("empty.py", "x = 1\n")),
+    Case("no work directory", ["--workdir="], 2, "both --config and --workdir are needed"),
+    Case("an unknown command", ["prune"], 2, "unknown command 'prune'; expected run or report"),
+    Case("an unknown flag", ["--workdri=x"], 2, "Did you mean: workdir"),
+    Case("an unknown stage", ["--until=training"], 2, "value should be one of"),
+    Case("an unknown field", ["--config.fixmatch.step=7"], 2, "no field 'step'; did you mean 'steps'"),
+    Case("an unknown section", ["--config.fixmach.steps=7"], 2, "no field 'fixmach'; did you mean 'fixmatch'"),
+    Case("an unknown field in a file", ["--config=c.py"], 2, "no field 'step'; did you mean 'steps'", write("c.py", f"{CONFIG.replace('return', 'c.fixmatch.step = 7; return')}")),
+    Case("text for a number", ["--config.fixmatch.steps=many"], 2, "--config.fixmatch.steps=many: expected a whole number"),
+    Case("text for a fraction", ["--config.fixmatch.momentum=much"], 2, "--config.fixmatch.momentum=much: expected a number"),
+    Case("a field unlike any", ["--config.zzz=1"], 2, "the config has no field 'zzz'"),
+    Case("a field unlike any, in a file", ["--config=c.py"], 2, "no field 'zzz'", write("c.py", CONFIG.replace("return", "c.zzz = 1; return"))),
+    Case("text for a flag", ["--config.data.flip=perhaps"], 2, "--config.data.flip=perhaps: expected True or False"),
+    Case("text for fractions", ["--config.select.keep=half"], 2, "config.select.keep = .*half.*: expected finite numbers"),
+    Case("text for a number in a file", ["--config=c.py"], 2, "config field 'seed' = 1 is of type str; expected int", write("c.py", f"{CONFIG.replace('return', 'c.seed = str(1); return')}")),
+    Case("two wrong values", ["--config.seed=-1", "--config.data.image_size=0"], 2, r"config.seed = -1.*\n.*config.data.image_size = 0", lines=2),
+    Case("keep of 0", ["--config.select.keep=0.5,0"], 2, r"config.select.keep = \(0.5, 0.*expected fractions kept, each in \(0, 1\]"),
+    Case("keep above 1", ["--config.select.keep=30,"], 2, r"expected fractions kept, each in \(0, 1\]"),
+    Case("a number that is none", ["--config.fixmatch.learning_rate=nan"], 2, "expected a finite number"),
+    Case("an infinite budget", ["--config.label.budget=inf"], 2, "config.label.budget = inf: expected a finite number"),
+    Case("nothing for a number, in a file", ["--config=c.py"], 2, "config.proxy.epochs = None: expected a whole number", write("c.py", CONFIG.replace("return", "c.proxy.epochs = None; return"))),
+    Case("cutoff + keep above 1", ["--config.select.semi_aum.cutoff=0.6,"], 2, r"expected 0 .. 0.5 at keep = 0.5"),
+    Case("a horizon past the epochs", ["--config.select.semi_dual.horizon=5"], 2, r"expected 0 \(all\) .. proxy.epochs = 4"),
+    Case("a window past the epochs", ["--config.score.window=5"], 2, r"expected 1 .. proxy.epochs = 4", lines=2),
+    Case("an unknown selection", ["--config.select.names=semi_aun"], 2, "holds 'semi_aun': expected some of"),
+    Case("Beta sampling by AUM", ["--config.select.semi_dual.score=aum"], 2, "never negative"),
+    Case("an unknown network", ["--config.model.proxy=resnet19"], 2, "config.model.proxy = 'resnet19': expected wrn_"),
+    Case("a budget of 1", ["--config.label.budget=1"], 2, "a fraction below 1, or a count above 1"),
+    Case("more pruned than there is", ["--config.select.keep=0.001"], 2, "keeps none"),
+    # The work directory.
+    Case("a work directory of another config", [*DONE, "--config.fixmatch.steps=13"], 2, "fixmatch.steps was 12, now 13; go back to those"),
+    Case("a work directory that is something else", ["--workdir=photos"], 2, "no manifest.json, so it is not a work directory"),
+    Case("the same with --overwrite", ["--workdir=photos", "--overwrite"], 2, "so it is not a work directory"),
+    Case("a work directory that is a file", ["--workdir=labels.csv"], 2, "cannot be used: (File exists|Not a directory)"),
+    Case("a work directory that cannot be written", ["--workdir=/proc/nowhere"], 2, "cannot be used"),
+    Case("a report of nothing", ["report"], 2, "holds nothing to report yet"),
+    Case("manifest.json cut in half", DONE, 3, "manifest.json cannot be read", truncate("done/manifest.json")),
+    Case("manifest.json that is a list", DONE, 3, "expected an object with starts", write("done/manifest.json", "[]")),
+    # Arrays.
+    Case("no .npz", ["--config.data.path=none.npz"], 3, "is not a file"),
+    Case("an .npz that is text", [], 3, "an .npz of plain arrays: Python objects, or no .npz at all", write("pool.npz", "hello")),
+    Case("an .npz cut in half", [], 3, "an .npz of plain arrays: File is not a zip file", truncate("pool.npz")),
+    Case("an .npz of pickled objects", [], 3, "Python objects, or no .npz at all", npz(x_train=np.array([{}], object))),
+    Case("an .npz without labels", [], 3, "no array 'y_train', only x_train", npz(y_train=None)),
+    Case("images that are floats", [], 3, r"x_train is float64\[12, 8, 8, 3\]; expected uint8", npz(x_train=np.zeros((12, 8, 8, 3)))),
+    Case("images of two channels", [], 3, r"uint8\[12, 8, 8, 2\]; expected uint8", npz(x_train=np.zeros((12, 8, 8, 2), np.uint8))),
+    Case("more labels than images", [], 3, r"y_train is of shape \[13\]; expected one label an image, \[12\]", npz(y_train=np.arange(13) % 3)),
+    Case("labels that are floats", [], 3, "expected whole numbers, -1 where unknown", npz(y_train=np.zeros(12))),
+    Case("labels past the classes", [], 3, r"spans 0\.\.2; expected -1\.\.1", npz(classes=np.array(["a", "b"]))),
+    Case("labels of one class", [], 3, "labels of 1 classes", npz(y_train=np.zeros(12, int))),
+    Case("two keys alike", [], 3, "no two alike", npz(keys_train=np.array(["a"] * 12))),
+    Case("unknown labels with an oracle", [], 3, "data.oracle=True needs every label", npz(y_train=np.r_[-1, np.arange(11) % 3])),
+    Case("fewer labels than classes", ["--config.label.budget=2", "--config.label.rule=uniform"], 3, "of 3 classes have no labelled example"),
+    Case("more labels than images to label", ["--config.label.budget=500"], 3, "gives 500 labels of 64"),
+    # Folders and tables.
+    Case("no folder", [*FOLDER, "--config.data.path=none"], 3, "is not a folder"),
+    Case("an empty folder", [*FOLDER, "--config.data.path=empty"], 3, "holds no images", lambda: Path("empty").mkdir()),
+    Case("no class folders", [*FOLDER, "--config.data.path=photos/ant"], 3, "is not made of class folders"),
+    Case("images outside the class folders", FOLDER, 3, "1 images outside any", lambda: shutil.copy("photos/ant/000.png", "photos/x.png")),
+    Case("a class folder misnamed", [*FOLDER, "--config.data.classes=ant,bee,cats"], 3, "'cat', which is no class; .*did you mean 'cats'"),
+    Case("a class without an image", [*FOLDER, "--config.data.classes=ant,bee,cat,dog"], 3, r"have no labelled example \(dog\)"),
+    Case("a test set of other classes", [*FOLDER, "--config.data.test_path=test"], 3, "holds the folder 'ants', which is no class; .*did you mean 'ant'", lambda: shutil.copytree("photos/ant", "test/ants")),
+    Case("a test set inside the pool", [*FOLDER, "--config.data.test_path=photos/ant"], 3, "lie in each other"),
+    Case("no table", [*TABLE, "--config.data.labels_csv=none.csv"], 3, "cannot be read: No such file"),
+    Case("an empty table", TABLE, 3, "has the columns none; expected path,label", table("")),
+    Case("a table with other columns", TABLE, 3, "has the columns file, class; expected path,label", table("file,class\n")),
+    Case("a table with semicolons", TABLE, 3, "separated by commas, not by ';'", table("path;label\nant/000.png;ant\n")),
+    Case("a table with tabs", TABLE, 3, r"separated by commas, not by '\\t'", table("path\tlabel\nant/000.png\tant\n")),
+    Case("a table in Latin-1", TABLE, 3, "line 3, is not UTF-8", table("path,label\nant/000.png,ant\nbee/001.png,für\n".encode("latin-1"))),
+    Case("a table in UTF-16", TABLE, 3, "line 1, is not UTF-8", table("path,label\nant/000.png,ant\n".encode("utf-16"))),
+    Case("a table with an open quote", TABLE, 3, "cannot be read as CSV", table('path,label\nant/000.png,"ant\n')),
+    Case("a path that is not in the folder", TABLE, 3, "line 2: 'ant/0.png' is not an image", table("path,label\nant/0.png,ant\n")),
+    Case("a path out of the folder", TABLE, 3, r"'../done/x.png' is not an image", table("path,label\n../done/x.png,ant\n")),
+    Case("a path that stands twice", TABLE, 3, "line 3: 'ant/000.png' stands there twice", table("path,label\nant/000.png,ant\nant/000.png,bee\n")),
+    Case("an unknown class in a table", [*TABLE, "--config.data.classes=ant,bee"], 3, "line 3, has the label 'bees', which is no class; .*did you mean 'bee'", table("path,label\nant/000.png,ant\nbee/001.png,bees\n")),
+    Case("a class without a label", [*TABLE, "--config.data.classes=ant,bee,cat"], 3, r"have no labelled example \(cat\)", table("path,label\nant/000.png,ant\nbee/001.png,bee\n")),
+    Case("a table of one class", TABLE, 3, "names 1 classes", table("path,label\nant/000.png,ant\n")),
+    Case("a test fraction of nothing", [*TABLE, "--config.data.test_fraction=0.01"], 3, "data.test_fraction = 0.01 of 10 labelled examples is none"),
+    # Images.
+    Case("images that cannot be decoded", FOLDER, 3, r"4 of 30 images in photos cannot be decoded: .*ant/000.png \(.*truncated.*bee/001.png \(not an image\).*data.skip_bad=True", broken_images),
+    Case("the same, skipped", [*FOLDER, *LABEL, "--config.data.skip_bad=True"], 0, "26 images, 3 classes, .*; 4 skipped", broken_images),
+    # What stages handed on.
+    Case("examples.parquet cut in half", DONE, 3, "examples.parquet is not what stage 'label' wrote", truncate("done/examples.parquet")),
+    Case("examples.parquet gone", DONE, 3, "examples.parquet, which stage 'label' wrote, is gone", remove("done/examples.parquet")),
+    Case("a byte of the pseudo-labels flipped", DONE, 3, "pseudolabels.parquet is not what stage 'pseudolabel' wrote", flip("done/pseudolabel/*.parquet")),
+    Case("dynamics.npz cut in half", DONE, 3, "dynamics.npz is not what stage 'score' wrote", truncate("done/score/dynamics.npz")),
+    Case("a coreset altered", DONE, 3, "kept.txt is not what stage 'select/semi_aum_keep0.50' wrote", flip("done/select/semi_aum_keep0.50/kept.txt")),
+    Case("a coreset altered before a report", [*DONE, "report"], 3, "coreset.parquet is not what stage", flip("done/select/semi_aum_keep0.50/coreset.parquet")),
+    Case("DONE.json cut in half", DONE, 3, "DONE.json cannot be read", truncate("done/score/DONE.json")),
+    Case("DONE.json altered", DONE, 3, "DONE.json is not what was written", lambda: Path("done/score/DONE.json").write_text(Path("done/score/DONE.json").read_text().replace('"version": 1', '"version": 7'))),
+    Case("half a line of metrics", [*DONE, "--until=select"], 0, "done before", append("done/metrics.jsonl", b'\xff\n[1]\n{"stage": "sc')),
+    Case("the newest checkpoint cut in half", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", killed_and(truncate("w/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*"))),
+    Case("a byte of the newest checkpoint flipped", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", killed_and(flip("w/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*"))),
+    Case("both checkpoints damaged", RESUMED, 0, "checkpoints/6 is damaged.*the training begins again", killed_and(flip("w/pseudolabel/checkpoints/*/tree/_METADATA"))),
+    Case("other images under the same names", [*FOLDER, "--workdir=folder"], 3, "are not those that folder was begun with", lambda: same_size("photos/ant/000.png")),
+    # Devices and training.
+    Case("more devices than there are", ["--config.runtime.devices=64"], 4, r"runtime.devices = 64, but there are \d"),
+    Case("no device of the kind asked for", [], 4, "JAX finds no device", lambda: jax.config.update("jax_platforms", "tpu")),
+    Case("a learning rate that explodes", ["--config.fixmatch.learning_rate=1e30"], 6, "the loss at step 1 is nan; lower the learning rate"),
+    Case("no prediction is ever confident", ["--config.fixmatch.threshold=1.0"], 6, "at step 6 of 12, 0% of the unlabelled images"),
+    Case("images that are all alike", [], 6, "at step 6 of 12, 100.0% of the unlabelled images are taken for", npz(x_train=np.full((12, 8, 8, 3), 7, np.uint8))),
+]  # fmt: skip
+
+
+def same_size(path: str) -> None:
+    """Another image in a file of as many bytes, in a folder whose run has drawn its labels."""
+    fork(lambda: run([*FOLDER, "--workdir=folder", "--until=pseudolabel"]))
+    size = Path(path).stat().st_size
+    Image.new("RGB", (10, 10), (9, 9, 9)).save(path)
+    Path(path).write_bytes(Path(path).read_bytes().ljust(size, b"\0"))
+
+
+def run(flags: list[str]) -> int:
+    """The command line, in this process."""
+    given = {flag.partition("=")[0] for flag in flags}
+    defaults = [flag for flag in ("--config=config.py", "--workdir=w") if flag.partition("=")[0] not in given]
+    sys.argv = ["main", *defaults, *flags]  # read by config_flags for what overrides the file
+    return main.main(sys.argv)
+
+
+class Outcome(NamedTuple):
+    """What a case came to."""
+
+    case: Case
+    code: int
+    stdout: str
+    stderr: str
+    trouble: str  # what is wrong with how it ended; empty where nothing is
+
+    @property
+    def printed(self) -> str:
+        """What a person would look at: the error, or the line that says how it was dealt with."""
+        lines = (self.stderr + self.stdout).splitlines()
+        return self.stderr if self.code else next((line for line in lines if re.search(self.case.says, line)), "")
+
+
+def outcomes() -> Iterator[Outcome]:
+    """Runs every case, two at a time."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name).resolve()
+        os.waitpid(start(root / "template", make_template), 0)
+        running: dict[int, tuple[Case, Path]] = {}
+        for number, case in enumerate(CASES):
+            if len(running) == 2:
+                yield ended(running)
+            place = root / f"{number:02d}"
+            shutil.copytree(root / "template", place)
+            running[start(place, lambda case=case: act(case))] = (case, place)
+        while running:
+            yield ended(running)
+
+
+def make_template() -> int:
+    """A pool, a folder, a table, and a run up to its coresets."""
+    Path("config.py").write_text(CONFIG)
+    small.write_npz(Path("pool.npz"))
+    small.write_folder(Path("photos"))
+    names = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
+    rows = [f"{name},{name.partition('/')[0] if i % 3 == 0 else ''}" for i, name in enumerate(names)]
+    Path("labels.csv").write_text("\n".join(["path,label", *rows, ""]))
+    return run([*DONE, "--until=select"])
+
+
+def act(case: Case) -> int:
+    """Prepares in silence, then runs the command line."""
+    case.prepare()
+    for stream, path in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
+        stream.flush()
+        os.dup2(os.open(f"printed.{path}", os.O_WRONLY | os.O_CREAT), stream.fileno())
+    Path("done.before").write_text("\n".join(finished(Path())))
+    return run(case.flags)
+
+
+def start(place: Path, work: Callable[[], object]) -> int:
+    """Forks a process for ``work`` in a directory; returns its id. What it prints goes to the file "preparing"."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if pid := os.fork():
+        return pid
+    code: object = 1
+    try:
+        place.mkdir(exist_ok=True)
+        os.chdir(place)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open("preparing", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+        code = work()
+    except SystemExit as exit_:
+        code = exit_.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)
+
+
+def fork(work: Callable[[], object]) -> None:
+    """Runs ``work`` in a child, here, and waits for it."""
+    os.waitpid(start(Path(), work), 0)
+
+
+def finished(place: Path) -> list[str]:
+    return sorted(str(path.relative_to(place)) for path in place.rglob("DONE.json"))
+
+
+def ended(running: dict[int, tuple[Case, Path]]) -> Outcome:
+    """Waits for one of the processes and looks at what it left."""
+    pid, status = os.waitpid(-1, 0)
+    case, place = running.pop(pid)
+    code = os.waitstatus_to_exitcode(status)
+    if not (place / "printed.stderr").exists():
+        return Outcome(case, code, "", (place / "preparing").read_text(), "it could not be prepared")
+    stdout, stderr = ((place / f"printed.{name}").read_text().replace(f"{place}/", "") for name in ("stdout", "stderr"))
+    half = [str(path) for path in place.rglob("*.tmp")]
+    before = (place / "done.before").read_text().splitlines()
+    troubles = {
+        f"exit code {code}, not {case.code}": code != case.code,
+        "a traceback": "Traceback" in stderr,
+        f"{case.says!r} is not said": not re.search(case.says, stderr + stdout, re.DOTALL if code == 0 else 0),
+        f"{len(stderr.splitlines())} lines": code != 0 and len(stderr.splitlines()) != case.lines,
+        f"half-written: {half}": bool(half),
+        "a stage is done that failed": case.code == 6
+        and any("pseudolabel" in path for path in set(finished(place)) - set(before)),
+    }
+    shutil.rmtree(place)
+    return Outcome(case, code, stdout, stderr, "; ".join(text for text, is_so in troubles.items() if is_so))
+
+
+def as_table(found: list[Outcome]) -> str:
+    """Markdown, a row a case."""
+
+    def cell(text: str) -> str:
+        text = " ".join(text.removeprefix("semiprune: ").split()).replace("|", "\\|")
+        return text if len(text) <= 400 else text[:397] + "..."
+
+    rows = [f"| {o.case.what} | {o.code} | {cell(o.printed)} |" for o in found]
+    return "\n".join(["| what | exit | what it printed |", "| --- | ---: | --- |", *rows])
+
+
+if __name__ == "__main__":
+    for option, value in {"jax_platforms": "cpu", **small.COMPILED}.items():
+        jax.config.update(option, value)
+    results = sorted(outcomes(), key=lambda o: CASES.index(o.case))
+    if "--json" in sys.argv:
+        print(json.dumps([{"what": o.case.what, "trouble": o.trouble, "printed": o.stderr} for o in results]))
+    else:
+        begin, end = "<!-- bad inputs -->", "<!-- end -->"
+        before, _, rest = README.read_text().partition(begin)
+        README.write_text(f"{before}{begin}\n{as_table(results)}\n{end}{rest.partition(end)[2]}")
+        for o in results:
+            if o.trouble:
+                print(f"{o.case.what}: {o.trouble}\n{o.stderr}\n{o.stdout}", file=sys.stderr)
+    sys.exit(any(o.trouble for o in results))
