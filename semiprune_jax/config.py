@@ -195,7 +195,7 @@ def explain(error: Exception) -> str:
 def split_texts(config: Config) -> None:
     """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names."""
     for section, name in (("data", "classes"), ("select", "names")):
-        value = config[section][name]
+        value = config[section] and config[section][name]
         if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
             config[section][name] = tuple(part.strip() for part in value[0].split(","))
 
@@ -259,8 +259,11 @@ def validate(config: Config) -> None:
     fraction("fixmatch.threshold", below_one=False)
     for field in ("fixmatch.momentum", "fixmatch.ema_decay", "fixmatch.bn_momentum"):
         fraction(field)
+    for section in ("fixmatch", "proxy", "retrain"):
+        check(config[section].weight_decay >= 0, f"{section}.weight_decay", "0 or more")
     for section in ("proxy", "retrain"):
         positive(section, "epochs", "batch_size", "learning_rate", "eval_every_epochs")
+        check(config[section].final_learning_rate >= 0, f"{section}.final_learning_rate", "0 or more")
         fraction(f"{section}.momentum")
         fraction(f"{section}.bn_momentum")
     epochs = config.proxy.epochs
@@ -327,7 +330,9 @@ def _wrong_types(config: Config) -> list[str]:
             expected = default.get(name, default.get("random"))
             if isinstance(expected, ConfigDict):
                 if isinstance(value, ConfigDict) and (not prefix or set(value) == set(expected)):
-                    walk(value, expected, f"{prefix}{name}.")  # else validate says what a selection is
+                    walk(value, expected, f"{prefix}{name}.")
+                elif not prefix:  # validate says what a selection is
+                    problems.append(f"config.{name} = {value!r}: expected a section")
             elif isinstance(expected, tuple):
                 kind = _ELEMENTS.get(name, float)
                 if not (isinstance(value, tuple | list) and all(is_a(element, kind) for element in value)):

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,49 @@ def test_state_comes_back_onto_the_layout(tmp_path):
         back = saved.restore(like)
     assert back["w"].sharding == like["w"].sharding
     assert len(back["w"].devices()) == 4
+
+
+def files(root):
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "empty"])
+def test_whatever_file_of_it_is_damaged_the_one_before_is_used(tmp_path, how):
+    """Each file of the newest checkpoint in its turn."""
+    with Checkpoints(tmp_path / "c") as saved:
+        for step in (3, 6):
+            saved.save(step, tree(step))
+    count = len(files(tmp_path / "c" / "6"))
+    assert count > 8
+    for number in range(count):
+        copy = tmp_path / f"{how}{number}"
+        shutil.copytree(tmp_path / "c", copy)
+        victim = files(copy / "6")[number]
+        data = bytearray(victim.read_bytes())
+        if how == "gone":
+            victim.unlink()
+        else:
+            data[len(data) // 2] ^= 0xFF
+            victim.write_bytes({"cut": data[: len(data) // 2], "flipped": data, "empty": b""}[how])
+        with Checkpoints(copy) as saved:
+            assert saved.latest() == 3, victim
+            assert saved.restore(tree(0))["step"] == 3
+            saved.save(6, tree(7))  # and life goes on
+            assert saved.restore(tree(0))["step"] == 7
+        if victim.name != "hashes.json" or how != "gone":
+            assert len(saved.damaged) == 1
+            assert victim.name in saved.damaged[0]
+
+
+def test_with_every_checkpoint_damaged_there_is_none(tmp_path):
+    with Checkpoints(tmp_path) as saved:
+        for step in (3, 6):
+            saved.save(step, tree(step))
+    for path in tmp_path.glob("*/tree/_METADATA"):
+        path.write_text("{}")
+    with Checkpoints(tmp_path) as saved:
+        assert saved.latest() is None
+        assert len(saved.damaged) == 2
 
 
 @pytest.mark.parametrize(

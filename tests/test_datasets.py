@@ -1,6 +1,5 @@
 """Sources, the label budget, and the memory pool."""
 
-import io
 import os
 import sys
 import tarfile
@@ -12,7 +11,6 @@ from PIL import Image
 
 from semiprune_jax import datasets
 from semiprune_jax.datasets.budget import draw, per_class_sizes
-from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
 from semiprune_jax.errors import ConfigError, DataError
 from tests import small
@@ -203,28 +201,41 @@ def test_undecodable_images_are_listed_together(tmp_path):
         dataset.train.read_all()
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "I;16", "1"])
-def test_any_mode_becomes_rgb(tmp_path, mode):
-    values = np.full((6, 6), 200, np.uint8)
-    if mode == "I;16":
-        image = Image.fromarray(values.astype(np.uint16) * 256)
-    else:
-        image = Image.fromarray(np.stack([values] * 3, -1))
-        image = image.quantize(4) if mode == "P" else image.convert(mode, dither=Image.Dither.NONE)
-    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
-    image.save(path)
-    got = decode(path.read_bytes(), 6)
-    assert got.shape == (6, 6, 3)
-    np.testing.assert_allclose(got.astype(int), 255 if mode == "1" else 200, atol=8)
+def test_broken_images_may_be_skipped(tmp_path):
+    """They leave no row; what is skipped once is skipped again without looking, and the digest does not move."""
+    root = small.write_folder(tmp_path / "pool", n=9)
+    small.write_folder(tmp_path / "test", n=6)
+    whole = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=10, skip_bad=True)
+    assert whole.skipped == ()
+    size = (tmp_path / "pool/ant/000.png").stat().st_size
+    for path in ("pool/ant/000.png", "test/cat/005.png"):
+        (tmp_path / path).write_bytes(b"x" * size)
+    rest = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=10, skip_bad=True)
+    assert rest.skipped == (("train", "ant/000.png", "not an image"), ("test", "cat/005.png", "not an image"))
+    assert rest.train.content == whole.train.content
+    assert rest.train.keys == whole.train.keys[1:]
+    np.testing.assert_array_equal(rest.train.labels, whole.train.labels[1:])
+    images, _ = small.pool(9, size=10)
+    np.testing.assert_array_equal(rest.train.read_all(), images[[3, 6, 1, 4, 7, 2, 5, 8]])
+    assert rest.test is not None
+    assert len(rest.test.keys) == 5
+    (tmp_path / "pool/ant/000.png").unlink()
+    small.write_folder(tmp_path / "pool", n=9)  # whole again
+    again = datasets.load(
+        "folder", path=root, test_path=str(tmp_path / "test"), image_size=10, skip_bad=True, skipped=rest.skipped
+    )
+    assert again.train.keys == rest.train.keys
 
 
-def test_exif_orientation_is_applied():
-    image = Image.fromarray(np.r_[np.zeros((8, 16, 3), np.uint8), np.full((8, 16, 3), 255, np.uint8)])
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", exif=exif)
-    assert decode(buffer.getvalue(), 16)[0].mean() > 250
+def test_classes_may_be_named(tmp_path):
+    """In the given order, and one without an image keeps its place."""
+    root = small.write_folder(tmp_path / "pool", n=6)
+    dataset = datasets.load("folder", path=root, image_size=8, classes=("dog", "cat", "bee", "ant"))
+    assert dataset.classes == ("dog", "cat", "bee", "ant")
+    assert dict(zip(dataset.train.keys, dataset.train.labels.tolist(), strict=True))["ant/000.png"] == 3
+    table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,bee\n")
+    dataset = datasets.load("folder", path=root, labels_csv=table, image_size=8, classes=("cat", "bee"))
+    assert dataset.train.labels.max() == 1
 
 
 def test_test_fraction_takes_labelled_examples_only(tmp_path):
