@@ -32,6 +32,7 @@ def get_config():
 
     config.select.keep = (0.5, 0.3, 0.1)
     config.select.semi_aum.cutoff = (0.0, 0.1, 0.4)
+    config.select.ccs.cutoff = (0.0, 0.1, 0.3)
     config.select.semi_dual.horizon = 30
     config.select.semi_dual.c_d = 4.0
 

@@ -22,4 +22,5 @@ def get_config():
     config.data.test_fraction = 0.2  # of the labelled images: what the retrained networks are tested on
     config.select.keep = (0.3, 0.1)
     config.select.semi_aum.cutoff = (0.1, 0.4)
+    config.select.ccs.cutoff = (0.1, 0.3)
     return config

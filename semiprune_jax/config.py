@@ -380,7 +380,11 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
 
 
 def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
-    """The cutoff of a selection at the kept fraction ``k`` of ``keep``."""
+    """The cutoff of a selection at the kept fraction ``k`` of ``keep``.
+
+    >>> cutoff_at(selection(selector="double_end", cutoff=(0.1, 0.4)), keep=(0.3, 0.1), k=0.1)
+    0.4
+    """
     return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
 
 
@@ -391,7 +395,11 @@ def settings(section: Config, *without: str) -> dict[str, Any]:
 
 
 def paper_batch_size(batch_size: int, keep: float, rule: str) -> int:
-    """The retraining batch at a kept fraction: halved at 80% pruned, quartered at 90% (SemiPrune table 8)."""
+    """The retraining batch at a kept fraction: halved at 80% pruned, quartered at 90% (SemiPrune table 8).
+
+    >>> [paper_batch_size(128, keep, "paper") for keep in (0.3, 0.2, 0.1)]
+    [128, 64, 32]
+    """
     if rule == "fixed" or keep > 0.2 + 1e-9:
         return batch_size
     return max(1, math.floor(batch_size / (4 if keep <= 0.1 + 1e-9 else 2)))

@@ -11,7 +11,11 @@ from semiprune_jax.randomness import hash_keys, hash_uniform
 
 
 def keep_text(keep: float) -> str:
-    """A kept fraction in the name of a directory: two digits, more where they are needed to tell it apart."""
+    """A kept fraction in the name of a directory: two digits, more where they are needed to tell it apart.
+
+    >>> keep_text(0.3), keep_text(0.125)
+    ('0.30', '0.125')
+    """
     return f"{keep:.2f}" if abs(keep - round(keep, 2)) < 1e-9 else f"{keep:g}"
 
 

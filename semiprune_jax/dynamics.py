@@ -36,6 +36,10 @@ def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
 
     Probabilities are float32 softmax. Ties count as correct only when the label comes first, as argmax does.
     EL2N is sqrt(sum_c p_c^2 - 2 p_y + 1), clamped at 0 before the root (Paul et al., arXiv:2107.07075).
+
+    >>> seen = observe(jnp.log(jnp.array([[0.7, 0.2, 0.1]])), jnp.array([1]))
+    >>> seen["p_other"], seen["correct"]
+    (Array([0.7], dtype=float32), Array([False], dtype=bool))
     """
     p = jax.nn.softmax(logits.astype(jnp.float32))
     is_label = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
@@ -58,6 +62,11 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
         padding and other shards' examples leave no trace.
       column: i32 scalar, the epoch.
       seen: what ``observe`` returned. Fields the record does not keep are ignored.
+
+    >>> seen = observe(jnp.zeros((2, 4)), jnp.array([0, 1]))
+    >>> record = update(init(3, epochs=1), rows=jnp.array([2, 0]), column=0, seen=seen)
+    >>> record.p_label[:, 0]
+    Array([0.25, 0.  , 0.25], dtype=float32)
     """
 
     def write(array: jax.Array, values: jax.Array) -> jax.Array:

@@ -47,6 +47,9 @@ def slow_average(field: str, kept: float, steps: int, of: str) -> str | None:
       field: the config field that holds ``kept``.
       kept: share of the average that one step keeps.
       of: what is averaged.
+
+    >>> slow_average("ema_decay", 0.999, 1000, "weights")
+    'ema_decay = 0.999 still holds 37% of the first weights after 1,000 steps; train longer, or lower it to 0.98'
     """
     held = kept**steps
     if held <= _REMEMBERED:

@@ -163,7 +163,7 @@ class _Meter:
             unit="step",
             leave=False,
             disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
+            ncols=shutil.get_terminal_size().columns,  # 80 where a terminal claims to have none
         )
 
     def collect(self, pending: tuple[int, Any] | None) -> None:

@@ -3,6 +3,7 @@
 A finished stage is skipped, an unfinished one resumes. What a stage hands on lies in its directory as files.
 """
 
+import contextlib
 import hashlib
 import math
 import time
@@ -47,6 +48,9 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
         pipeline.report()
     finally:
         pipeline.close()
+
+
+_DONE_BEFORE = "done before"
 
 
 class Outcome(NamedTuple):
@@ -173,9 +177,10 @@ class Pipeline:
 
     def select(self, score: Stage) -> list[Stage]:
         """Every named selection at every kept fraction: a coreset each."""
-        coresets = [
-            self._coreset(name, keep, score) for name in self.config.select.names for keep in self.config.select.keep
-        ]
+        coresets: list[Stage] = []
+        for name in self.config.select.names:
+            with self._line(f"select/{name}") as line:
+                coresets += [self._coreset(name, keep, score, line) for keep in self.config.select.keep]
         for names in coreset.alike([stage.directory for stage in coresets]):
             self._log(f"note: {' and '.join(names)} keep the same images")
         return coresets
@@ -198,16 +203,25 @@ class Pipeline:
 
             subsets.append(Subset(spec["name"], stage.name.removeprefix("select/"), spec["keep"], kept, stage.digest))
         for subset in subsets:
-            for seed in self.config.retrain.seeds:
-                self._retrain_one(subset, seed)
+            with self._line(f"retrain/{subset.directory}") as line:
+                for seed in self.config.retrain.seeds:
+                    self._retrain_one(subset, seed, line)
 
     def report(self) -> None:
         """Tables, figures and a page, from what lies in the work directory; made anew each time."""
-        began = time.time()
         if not self._label_stage().is_done():
             raise ConfigError(f"{self.workdir} holds nothing to report yet; run the stages first")
         given, names = self._given, self.config.select.names
-        table = report.write(
+        with self._line("report") as line:
+            table = self._write_report(given, names)
+            record_config(self.workdir, self.config.to_json())
+            line.append(str(self.workdir / "report" / "index.html"))
+        self._log("\n" + table)
+
+    # Their parts.
+
+    def _write_report(self, given: Handover, names: tuple[str, ...]) -> str:
+        return report.write(
             self.workdir / "report",
             report.Contents(
                 classes=given.classes,
@@ -224,11 +238,6 @@ class Pipeline:
                 config=self.config.to_dict(),
             ),
         )
-        record_config(self.workdir, self.config.to_json())
-        self._say("report", str(self.workdir / "report" / "index.html"), time.time() - began)
-        self._log("\n" + table)
-
-    # Their parts.
 
     def _warn(self) -> None:
         """Says at the start what would only show at the end: averages too slow for the run."""
@@ -318,7 +327,7 @@ class Pipeline:
         keys = self._given.examples["key"]
         artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
-    def _coreset(self, name: str, keep: float, score: Stage) -> Stage:
+    def _coreset(self, name: str, keep: float, score: Stage, line: list[str]) -> Stage:
         options = configs.settings(self.config.select[name]) | configs.settings(self.config.score)
         if "cutoff" in selection.parameters(options["selector"]):
             options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
@@ -339,11 +348,11 @@ class Pipeline:
                 **{key: column for key, column in given.scores.items() if key not in ("id", "key")},
             }
             files = coreset.write(stage.directory, spec, columns, own_score, kept)
-            return Outcome(files, f"kept {kept.sum():,} of {len(keys):,}")
+            return Outcome(files, f"{kept.sum():,} at {coreset.keep_text(keep)}")
 
-        return self._do(stage, work)
+        return self._do(stage, work, line)
 
-    def _retrain_one(self, subset: Subset, seed: int) -> None:
+    def _retrain_one(self, subset: Subset, seed: int, line: list[str]) -> None:
         options, truth = self.config.retrain, self._given.truth
         batch_size = self._retrain_batch(subset.keep)
         not_of_one = ("seeds", "full", "labelled_only", "save_model", "batch_rule", "batch_size", "eval_every_epochs")
@@ -372,9 +381,10 @@ class Pipeline:
             }
             artifacts.write_json(stage.directory / "result.json", result)
             accuracy = f"{100 * tested['test_accuracy']:.1f}%" if tested else "no test set"
-            return Outcome([stage.directory / "result.json"], f"{len(ids):,} examples, {steps:,} steps, {accuracy}")
+            shown = accuracy if line else f"{len(ids):,} images, {steps:,} steps: {accuracy}"
+            return Outcome([stage.directory / "result.json"], shown)
 
-        self._do(stage, work)
+        self._do(stage, work, line)
 
     def _retrain_batch(self, keep: float) -> int:
         return configs.paper_batch_size(self.config.retrain.batch_size, keep, self.config.retrain.batch_rule)
@@ -392,22 +402,29 @@ class Pipeline:
     def _stage(self, name: str, settings: dict[str, Any], inputs: dict[str, str]) -> Stage:
         return Stage(self.workdir, name, version=1, settings=settings, inputs=inputs)
 
-    def _do(self, stage: Stage, work: Callable[[], Outcome]) -> Stage:
-        """Does the stage's work, unless it is done."""
-        began = time.time()
-        if stage.is_done():
-            Trainings.forget(self.workdir / stage.name)  # of a run killed between being done and tidying up
-            self._say(stage.name, "done before", time.time() - began)
-            return stage
-        stage.start()
-        files, summary = work()
-        stage.finish(*files)
-        Trainings.forget(self.workdir / stage.name)
-        self._say(stage.name, summary, time.time() - began)
+    def _do(self, stage: Stage, work: Callable[[], Outcome], line: list[str] | None = None) -> Stage:
+        """Does the stage's work, unless it is done; says so on a line of its own, or on one shared with others."""
+        if line is None:
+            with self._line(stage.name) as own:
+                return self._do(stage, work, own)
+        summary = _DONE_BEFORE
+        if not stage.is_done():
+            stage.start()
+            files, summary = work()
+            stage.finish(*files)
+        Trainings.forget(self.workdir / stage.name)  # also of a run killed between being done and tidying up
+        line.append(summary)
         return stage
 
-    def _say(self, name: str, text: str, seconds: float) -> None:
-        self._log(f"{name:<32} {text:<58} {seconds:6.1f} s")
+    @contextlib.contextmanager
+    def _line(self, name: str) -> Iterator[list[str]]:
+        """Logs one line: the name, the summaries put into the list, and the time they took."""
+        began, summaries = time.time(), []
+        yield summaries
+        new = [text for text in summaries if text != _DONE_BEFORE]
+        before = len(summaries) - len(new)
+        shown = ", ".join(new) + f" ({before} done before)" * bool(new and before) if new else _DONE_BEFORE
+        self._log(f"{name:<28} {shown:<58} {time.time() - began:6.1f} s")
 
     # What is made when first needed: a run whose stages are done starts no device, and decodes only what it shows.
 

@@ -16,6 +16,9 @@ def aum(margin: np.ndarray) -> np.ndarray:
 
     Range [-T, T]; low is hard. On probabilities and summed, as SemiPrune's released code does; the original
     (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank alike.
+
+    >>> aum(np.array([[0.5, 0.7], [-0.1, 0.1]]))  # two examples, two epochs
+    array([1.2, 0. ], dtype=float32)
     """
     return _sum(margin)
 
@@ -25,13 +28,20 @@ def forgetting(correct: np.ndarray) -> np.ndarray:
 
     High is hard. Never-learned examples get 0, as in CCS, ELFS, SemiPrune and DUAL (Toneva et al.,
     arXiv:1812.05159).
+
+    >>> forgetting(np.array([[True, False, True, False], [False, False, True, True]]))
+    array([2., 0.], dtype=float32)
     """
     correct = np.asarray(correct, bool)
     return np.sum(correct[:, :-1] & ~correct[:, 1:], axis=1).astype(np.float32)
 
 
 def correctness(correct: np.ndarray) -> np.ndarray:
-    """Number of epochs in which the label was the most probable class, correct bool[N, T]. Low is hard."""
+    """Number of epochs in which the label was the most probable class, correct bool[N, T]. Low is hard.
+
+    >>> correctness(np.array([[True, False, True], [False, False, False]]))
+    array([2., 0.], dtype=float32)
+    """
     return np.sum(np.asarray(correct, bool), axis=1).astype(np.float32)
 
 
@@ -39,6 +49,9 @@ def entropy(entropy: np.ndarray) -> np.ndarray:
     """Entropy (nats) of the prediction at the last recorded epoch, entropy f32[N, T]. High is hard.
 
     Last epoch of the training pass as in DUAL's released code; CCS evaluates its final checkpoint instead.
+
+    >>> entropy(np.array([[0.6, 0.2], [0.6, 0.9]]))
+    array([0.2, 0.9], dtype=float32)
     """
     return np.asarray(entropy, np.float32)[:, -1].copy()
 
@@ -50,6 +63,9 @@ def el2n(el2n: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
 
     Raises:
       ValueError: the window is empty or reaches past T.
+
+    >>> el2n(np.array([[1.0, 0.5, 0.1], [0.2, 0.1, 0.0]]), first=0, last=2)
+    array([1.5, 0.3], dtype=float32)
     """
     epochs = np.shape(el2n)[1]
     if not 0 <= first < last <= epochs:
@@ -69,6 +85,9 @@ def dual(p_label: np.ndarray, window: int = 10, horizon: int | None = None, expo
 
     Raises:
       ValueError: ``horizon`` exceeds T or ``window`` exceeds the horizon.
+
+    >>> dual(np.array([[0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]]), window=2)
+    array([0.25, 0.  ], dtype=float32)
     """
     p = _first(p_label, horizon)
     total = np.zeros(len(p))
@@ -84,6 +103,9 @@ def dyn_unc(p_label: np.ndarray, window: int = 10) -> np.ndarray:
 
     Raises:
       ValueError: ``window`` exceeds T.
+
+    >>> dyn_unc(np.array([[0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]]), window=2)
+    array([0.5, 0. ], dtype=float32)
     """
     p = _first(p_label, None)
     total = np.zeros(len(p))
@@ -96,6 +118,9 @@ def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndar
     """Mean of p(label) over the first ``horizon`` epochs (None: all), p_label f32[N, T]. Low is hard.
 
     The q of Beta sampling. Raises ValueError when ``horizon`` exceeds T.
+
+    >>> mean_probability(np.array([[0.2, 0.4, 0.9]]), horizon=2)
+    array([0.3], dtype=float32)
     """
     p = _first(p_label, horizon)
     return np.asarray(np.mean(p, axis=1, dtype=np.float64), np.float32)
@@ -126,6 +151,10 @@ def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str,
     """The named score, f32[N], of saved dynamics (name of array -> [N, T]).
 
     ``options`` may hold more than this score takes: each score picks its own.
+
+    >>> record = {"p_label": np.array([[0.7, 0.9]]), "p_other": np.array([[0.2, 0.1]])}
+    >>> compute("aum", record, {})
+    array([1.3], dtype=float32)
     """
     score = SCORES[name]
 

@@ -19,6 +19,9 @@ def coreset_size(n: int, keep: float) -> int:
     """floor(n * keep + 1e-9): the size of every coreset and of every cutoff.
 
     The 1e-9 keeps 0.1 * 50,000 at 5,000 where binary fractions would lose one (DUAL's sampler keeps 4,999).
+
+    >>> coreset_size(50_000, 0.1)
+    5000
     """
     if not 0.0 < keep <= 1.0:
         raise ValueError(f"keep = {keep} is not in (0, 1]; keep is the fraction that stays, 0.1 for 90% pruned")
@@ -29,12 +32,20 @@ def coreset_size(n: int, keep: float) -> int:
 
 
 def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
-    """A uniform draw of ``coreset_size(n, keep)`` ids out of n."""
+    """A uniform draw of ``coreset_size(n, keep)`` ids out of n.
+
+    >>> len(random(100, keep=0.3, seed=0))
+    30
+    """
     return _first(_noise(n, seed, noise), coreset_size(n, keep), None)
 
 
 def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """The ids with the largest scores, score [N]."""
+    """The ids with the largest scores, score [N].
+
+    >>> top(np.array([0.1, 0.9, 0.5, 0.7]), keep=0.5)
+    array([1, 3])
+    """
     score = _checked(score)
     return _first(-score, coreset_size(len(score), keep), tiebreak)
 
@@ -48,6 +59,9 @@ def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarr
 
     Raises:
       ValueError: cutoff is negative, or cutoff + keep leaves too few examples.
+
+    >>> double_end(np.arange(10), keep=0.3, cutoff=0.2)
+    array([2, 3, 4])
     """
     score = _checked(score)
     size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
@@ -61,6 +75,10 @@ def beta_parameters(
 
     b = C (1 - mu) (1 - r^c_D) with r = 1 - keep; a = C + 1 - b in DUAL's code (the default, which the published
     numbers depend on), a = C - b in SemiPrune's text. mu is the mean probability of the most uncertain examples.
+
+    >>> a, b = beta_parameters(mu=0.4, keep=0.3, c_d=4.0)
+    >>> round(a, 4), round(b, 4)
+    (9.1609, 6.8391)
     """
     if form not in ("code", "paper"):
         raise ValueError(f"form = {form!r} is neither 'code' (a = C + 1 - b) nor 'paper' (a = C - b)")
@@ -93,6 +111,11 @@ def beta(
 
     Raises:
       ValueError: shapes differ, a score is negative, or a parameter is out of range.
+
+    >>> q = np.linspace(0.1, 0.9, 100)  # mean p(label)
+    >>> kept = beta(score=q * (1 - q), mean_probability=q, keep=0.3, c_d=4.0, seed=0)
+    >>> len(kept), bool(q[kept].mean() > 0.5)  # the easier ones, at 70% pruned
+    (30, True)
     """
     score, q = _checked(score), _checked(mean_probability)
     if score.shape != q.shape:
@@ -127,6 +150,11 @@ def stratified(
 
     Raises:
       ValueError: cutoff is negative, cutoff + keep leaves too few examples, or strata < 1.
+
+    >>> score = np.r_[np.linspace(0.0, 0.1, 90), np.linspace(0.9, 1.0, 10)]
+    >>> kept = stratified(score, keep=0.2, cutoff=0.0, strata=2)
+    >>> int(np.sum(score[kept] > 0.5))  # half of the budget, for a tenth of the pool
+    10
     """
     score = _checked(score)
     if strata < 1:

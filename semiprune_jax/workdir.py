@@ -131,9 +131,12 @@ class Handover:
 
 
 def _finished(directory: Path, names: Sequence[str], read: Callable[[Path], Any]) -> dict[str, Any]:
-    def rank(path: Path) -> tuple[int, str]:
-        name = path.name.partition("_keep")[0].partition("_seed")[0]
-        return (list(names).index(name) if name in names else len(names), path.name)
+    """What was read of each finished part, by name as in ``names``, largest kept fraction first."""
 
-    done = [path.parent for path in directory.glob("*/DONE.json")]
-    return {path.name: read(path) for path in sorted(done, key=rank)}
+    def rank(entry: tuple[str, Any]) -> tuple[int, str, float, int]:
+        spec = entry[1].get("spec", entry[1])
+        place = list(names).index(spec["name"]) if spec["name"] in names else len(names)
+        return (place, spec["name"], -spec["keep"], spec.get("seed", 0))
+
+    found = {done.parent.name: read(done.parent) for done in directory.glob("*/DONE.json")}
+    return dict(sorted(found.items(), key=rank))

@@ -16,6 +16,8 @@ def test_every_config_is_valid(name):
     if name == "folder":
         config.data.path = "somewhere"
     configs.validate(config)
+    config.select.names = tuple(key for key in config.select if key not in ("names", "keep"))
+    configs.validate(config)  # any selection there is can be asked for by a flag
     assert "python -m semiprune_jax.main" in module.__doc__
 
 
@@ -112,6 +114,16 @@ def test_all_problems_come_at_once():
     with pytest.raises(ConfigError) as error:
         configs.validate(config)
     assert len(str(error.value).splitlines()) == 3
+
+
+def test_names_in_a_flag_are_split_at_commas():
+    """ml_collections reads --config.select.names=random,ccs as one name."""
+    config = change("select.names", ("random, ccs",))
+    configs.split_texts(config)
+    configs.validate(config)
+    assert config.select.names == ("random", "ccs")
+    configs.split_texts(config)
+    assert config.select.names == ("random", "ccs")
 
 
 def test_unused_selections_do_not_get_in_the_way():

@@ -1,8 +1,20 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from semiprune_jax import dynamics
+from semiprune_jax import dynamics, scores
+from tests.oracles import pytorch
+from tests.oracles import scores as oracle
+
+N, BATCHES, B, C = 10, 4, 4, 3
+SLOTS = BATCHES * B  # rows past N are padding
+LOGITS = arrays.arrays(
+    np.float32, (SLOTS, C), elements=st.sampled_from([0.0, 1e4, -1e4, 3e38, -3e38]) | st.floats(-20, 20, width=32)
+)
+LABELS = arrays.arrays(np.int32, SLOTS, elements=st.integers(0, C - 1))
 
 
 def test_observe_by_hand():
@@ -10,6 +22,8 @@ def test_observe_by_hand():
     seen = dynamics.observe(logits, jnp.array([0, 1]))
     np.testing.assert_allclose(seen["p_label"], [0.7, 0.2], rtol=1e-5)
     np.testing.assert_allclose(seen["p_other"], [0.2, 0.7], rtol=1e-5)
+    aum = scores.compute("aum", {name: np.asarray(value)[:, None] for name, value in seen.items()}, {})
+    np.testing.assert_allclose(aum, [0.5, -0.5], rtol=1e-5)
     assert seen["correct"].tolist() == [True, False]
     np.testing.assert_allclose(seen["el2n"], np.sqrt([0.09 + 0.04 + 0.01, 0.49 + 0.64 + 0.01]), rtol=1e-5)
     np.testing.assert_allclose(
@@ -18,9 +32,24 @@ def test_observe_by_hand():
 
 
 def test_observe_saturated():
-    seen = dynamics.observe(jnp.array([[200.0, 0.0], [0.0, 200.0]]), jnp.array([0, 0]))
+    seen = dynamics.observe(jnp.array([[200.0, 0.0], [200.0, 0.0]]), jnp.array([0, 1]))
     np.testing.assert_allclose(seen["el2n"], [0, np.sqrt(2)], rtol=1e-6)
     assert np.all(np.isfinite(seen["entropy"]))
+
+
+@given(LOGITS, LABELS)
+@settings(deadline=None, max_examples=50)
+def test_observe_against_loops_however_large_the_logits(logits, label):
+    seen = jax.device_get(jax.jit(dynamics.observe)(logits, label))
+    p = np.array([pytorch.softmax(row) for row in logits.astype(float)])
+    others = [np.delete(row, y).max() for row, y in zip(p, label, strict=True)]
+    np.testing.assert_allclose(seen["p_label"], p[np.arange(SLOTS), label], atol=1e-5)
+    np.testing.assert_allclose(seen["p_other"], others, atol=1e-5)
+    np.testing.assert_allclose(seen["el2n"], oracle.el2n(p[:, None], label, 0, 1), atol=1e-3)  # a root near 0
+    np.testing.assert_allclose(seen["entropy"], oracle.entropy(p[:, None]), atol=1e-5)
+    gap = np.abs(p[np.arange(SLOTS), label] - others)
+    certain = (gap == 0) | (gap > 1e-5)  # float32 makes more ties
+    np.testing.assert_array_equal(seen["correct"][certain], (p.argmax(-1) == label)[certain])
 
 
 def test_update_writes_its_rows_and_drops_those_past_the_end():
@@ -41,18 +70,26 @@ def test_update_writes_its_rows_and_drops_those_past_the_end():
     assert new.entropy is None
 
 
-def test_order_of_batches_does_not_matter(rng):
-    logits, label = jnp.array(rng.normal(size=(12, 4)), jnp.float32), jnp.array(rng.integers(0, 4, 12))
+@jax.jit
+def epoch(record, batches, column, logits, label):
+    def step(record, rows):
+        return dynamics.update(record, rows, column, dynamics.observe(logits[rows], label[rows])), None
 
-    def record(order):
-        made = dynamics.init(12, 1, entropy=True)
-        for rows in np.split(order, 3):
-            made = dynamics.update(made, jnp.array(rows), 0, dynamics.observe(logits[rows], label[rows]))
-        return made
+    return jax.lax.scan(step, record, batches)[0]
 
-    one, other = record(np.arange(12)), record(rng.permutation(12))
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-    assert np.all(one.entropy > 0)
+
+@given(LOGITS, LABELS, st.permutations(range(SLOTS)), st.integers(0, 2))
+@settings(deadline=None, max_examples=50)
+def test_batches_in_any_order_and_split_write_every_example_once(logits, label, order, column):
+    blank = jax.tree.map(lambda array: jnp.full_like(array, True), dynamics.init(N, 3, entropy=True))
+    made = jax.device_get(epoch(blank, np.reshape(order, (BATCHES, B)), column, logits, label))
+    in_turn = jax.device_get(epoch(blank, np.arange(SLOTS).reshape(BATCHES, B), column, logits, label))
+    jax.tree.map(np.testing.assert_array_equal, made, in_turn)
+    seen = jax.device_get(jax.jit(dynamics.observe)(logits, label))
+    for name, value in seen.items():
+        expected = np.array(getattr(blank, name))
+        expected[:, column] = value[:N]
+        np.testing.assert_allclose(getattr(made, name), expected, atol=1e-5, err_msg=name)
 
 
 def test_bytes_a_visit():

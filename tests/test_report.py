@@ -66,7 +66,7 @@ def contents(rng, classes=3, n=40, **changes):
         "results": RESULTS,
         "lines": [
             {"stage": "pseudolabel", "step": s, "loss_labelled": 1 / s, "mask_rate": s / 9} for s in range(1, 9)
-        ] + [{"stage": "retrain/random_keep0.50_seed0", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
+        ] + [{"stage": "retrain/a", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
         "quality": None,
         "alike": [["a_keep0.50", "b_keep0.50"]],
         "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
@@ -81,9 +81,9 @@ def contents(rng, classes=3, n=40, **changes):
 def test_everything_is_drawn(tmp_path, rng, classes):
     report.write(tmp_path, contents(rng, classes=classes, n=max(40, classes)))
     figures = {p.name for p in (tmp_path / "figures").iterdir()}
-    assert figures == {"accuracy.png", "scores.png", "training.png", "classes.png", "examples.png"}
+    assert figures == {"accuracy.png", "scores.png", "training.png", "classes.png", "examples.png", "retraining.png"}
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/png") == 5
+    assert page.count("data:image/png") == 6
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 

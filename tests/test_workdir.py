@@ -43,10 +43,22 @@ def test_a_directory_is_ours_from_the_first_file_on(tmp_path):
 
 
 def test_finished_work_is_read_in_the_order_of_the_config(tmp_path):
-    for name in ("b_seed0", "a_keep0.50_seed0", "full_seed0", "z_keep0.10_seed1", "unfinished_seed0"):
-        artifacts.write_json(tmp_path / "retrain" / name / "result.json", {"name": name})
-        if name != "unfinished_seed0":
-            artifacts.write_json(tmp_path / "retrain" / name / "DONE.json", {})
+    """Names first, then the largest kept fraction, then seeds."""
+    parts = [
+        ("b", 0.1, 0),
+        ("a", 0.5, 0),
+        ("full", 1.0, 0),
+        ("z", 0.1, 1),
+        ("z", 0.1, 0),
+        ("z", 0.25, 0),
+        ("no", 1.0, 0),
+    ]
+    for name, keep, seed in parts:
+        place = tmp_path / "retrain" / f"{name}_keep{keep}_seed{seed}"
+        artifacts.write_json(place / "result.json", {"name": name, "keep": keep, "seed": seed})
+        if name != "no":
+            artifacts.write_json(place / "DONE.json", {})
     results = workdir.Handover(tmp_path, oracle=False).results(("z", "a"))
-    assert list(results) == ["full_seed0", "z_keep0.10_seed1", "a_keep0.50_seed0", "b_seed0"]
-    assert results["b_seed0"] == {"name": "b_seed0"}
+    assert [(r["name"], r["keep"], r["seed"]) for r in results.values()] == [
+        *(("full", 1.0, 0), ("z", 0.25, 0), ("z", 0.1, 0), ("z", 0.1, 1), ("a", 0.5, 0), ("b", 0.1, 0)),
+    ]

@@ -22,6 +22,9 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
 
     Raises:
       ValueError: the rule is unknown, labels it needs are missing, or the budget is out of range.
+
+    >>> draw("per_class", np.array([0, 0, 0, 0, 1, 1]), ["a", "b", "c", "d", "e", "f"], budget=0.5, seed=0)
+    array([2, 3, 4])
     """
     if rule not in RULES:
         raise ValueError(f"label rule {rule!r} is unknown; choose one of {', '.join(RULES)}")
@@ -49,6 +52,9 @@ def per_class_sizes(counts: np.ndarray, total: int) -> np.ndarray:
 
     Each class gets max(1, floor(f * n_c)), what is left goes to the largest remainders; classes too small for
     their share of a tiny budget still get their one label, so the sum may exceed ``total``.
+
+    >>> per_class_sizes(np.array([50, 33, 4]), 9)
+    array([5, 3, 1])
     """
     counts = np.asarray(counts, np.int64)
     share = total * counts / counts.sum()

@@ -10,7 +10,8 @@ from semiprune_jax.report.contents import Contents
 from semiprune_jax.scores import SCORES
 
 DARK, LIGHT, LINE = "#1f3b57", "#c9d2db", "#b5442c"
-_MARKERS = "osD^vPX*"
+_MARKERS, _DASHES = "osD^vPX*", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_SHADES = ("#000000", "#1f3b57", "#b5442c", "#5b8c5a", "#8a6fae", "#7f7f7f", "#c29a2c")
 
 
 def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dict[str, Path]:
@@ -18,20 +19,27 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
     directory.mkdir(parents=True, exist_ok=True)
     scored = {name: c for name, c in contents.coresets.items() if "score" in c["spec"]}
     figures = {
-        "Test accuracy by fraction kept (mean and standard deviation over seeds).": ("accuracy.png", _accuracy(rows)),
-        "Scores of the pool (light) and of the coreset (dark); lines are the cuts.": ("scores.png", _scores(scored)),
-        "Training: FixMatch, the proxy, and the retrained networks on the test set.": (
-            "training.png",
-            _training(contents),
+        "accuracy.png": ("Test accuracy by fraction kept: mean and standard deviation over seeds.", _accuracy(rows)),
+        "scores.png": (
+            "Scores of the pool (light) and of the coreset (dark); dashed lines are the cuts.",
+            _scores(scored),
         ),
-        f"Examples of each class before (light) and after (dark) selection, by {_label_kind(contents)}.": (
-            "classes.png",
+        "classes.png": (
+            f"Images of each class before (light) and after (dark) selection, by {_label_kind(contents)}.",
             _classes(contents),
         ),
-        "Hardest, kept and easiest examples, with their labels.": ("examples.png", _examples(contents, scored)),
+        "examples.png": (
+            "Hardest, kept and easiest images: their label, and the pseudo-label where that is another.",
+            _examples(contents, scored),
+        ),
+        "training.png": ("Training of FixMatch and of the proxy.", _training(contents)),
+        "retraining.png": (
+            "Retrained networks on the test set while they train, mean over seeds.",
+            _retraining(contents),
+        ),
     }
     drawn = {}
-    for caption, (file, figure) in figures.items():
+    for file, (caption, figure) in figures.items():
         (directory / file).unlink(missing_ok=True)  # of an earlier report that had it
         if figure is not None:
             figure.savefig(directory / file, dpi=110, metadata={"Software": None})
@@ -54,27 +62,42 @@ def _label_kind(contents: Contents) -> str:
     return "pseudo-label" if contents.truth is None else "true label"
 
 
+def _style(names: list[str], name: str) -> dict[str, Any]:
+    """Colour, marker and dashes of a selection: told apart in grey by the last two."""
+    i = names.index(name)
+    return {
+        "color": _SHADES[i % len(_SHADES)],
+        "marker": _MARKERS[i % len(_MARKERS)],
+        "linestyle": _DASHES[i % len(_DASHES)],
+        "markersize": 5,
+        "linewidth": 1.2,
+        "label": name,
+    }
+
+
 def _accuracy(rows: list[dict[str, Any]]):
     tested = [row for row in rows if row["test_accuracy_mean"] is not None]
     if not tested:
         return None
     figure, axes = _axes(1, 1, 6.4, 4.0)
     ax = axes[0, 0]
-    shades = ["#000000", "#1f3b57", "#b5442c", "#5b8c5a", "#8a6fae", "#7f7f7f", "#c29a2c"]
-    for i, name in enumerate(dict.fromkeys(row["name"] for row in tested)):
+    names = list(dict.fromkeys(row["name"] for row in tested))
+    keeps = sorted({100 * row["keep"] for row in tested if row["name"] != "full"}) or [100.0]
+    apart = 0.008 * (keeps[-1] - keeps[0])  # so that error bars at one kept fraction stand side by side
+    for i, name in enumerate(names):
         points = sorted(
             (r["keep"], r["test_accuracy_mean"], r["test_accuracy_std"] or 0) for r in tested if r["name"] == name
         )
-        keep, mean, std = np.array(points).T
-        style = dict(color=shades[i % len(shades)], label=name)
+        keep, mean, std = 100 * np.array(points).T
         if name == "full":
-            ax.axhline(100 * mean[0], linestyle="--", linewidth=1, **style)
+            ax.axhline(mean[0], linestyle=(0, (1, 1)), linewidth=1, color="black", label="full")
         else:
-            ax.errorbar(
-                100 * keep, 100 * mean, 100 * std, marker=_MARKERS[i % len(_MARKERS)], capsize=3, linewidth=1.2, **style
-            )
+            shift = apart * (i - (len(names) - 1) / 2)
+            ax.errorbar(keep + shift, mean, std, capsize=3, **_style(names, name))
+    ax.set_xticks(keeps, [f"{keep:g}" for keep in keeps])
     ax.set_xlabel("kept (% of the pool)", fontsize=9)
     ax.set_ylabel("test accuracy (%)", fontsize=9)
+    ax.grid(axis="y", color=LIGHT, linewidth=0.5)
     ax.legend(fontsize=8, frameon=False)
     return figure
 
@@ -143,37 +166,50 @@ _SCORE_LABELS = {
 
 
 def _training(contents: Contents):
-    curves = {
-        "FixMatch": ("pseudolabel", ("loss_labelled", "loss_unlabelled", "mask_rate", "class_entropy")),
-        "proxy": ("score", ("loss", "accuracy")),
-    }
-    figure, axes = _axes(1, 3, 10.5, 3.2)
-    for ax, (title, (stage, keys)) in zip(axes[0], curves.items(), strict=False):
-        for key, style in zip(keys, ("-", "--", ":", "-."), strict=False):
-            points = [(line["step"], line[key]) for line in contents.lines if line["stage"] == stage and key in line]
+    panels = (
+        ("FixMatch: losses", "pseudolabel", "step", "nats", ("loss_labelled", "loss_unlabelled")),
+        ("FixMatch: weak views", "pseudolabel", "step", "share", ("mask_rate", "class_entropy")),
+        ("proxy", "score", "epoch", "nats, share", ("loss", "accuracy")),
+    )
+    figure, axes = _axes(1, 3, 10.0, 2.9)
+    for ax, (title, stage, unit, values, keys) in zip(axes[0], panels, strict=True):
+        lines = [line for line in contents.lines if line["stage"] == stage]
+        for key, dashes in zip(keys, ("-", "--"), strict=True):
+            points = [(line[unit], line[key]) for line in lines if key in line and unit in line]
             if points:
-                ax.plot(*np.array(points).T, style, color=DARK, linewidth=1.2, label=key.replace("_", " "))
+                ax.plot(*np.array(points).T, dashes, color=DARK, linewidth=1.2, label=key.replace("_", " "))
         ax.set_title(title, fontsize=9)
-        ax.set_xlabel("step", fontsize=8)
-        ax.set_ylabel("loss (nats) or share", fontsize=8)
+        ax.set_xlabel(unit, fontsize=8)
+        ax.set_ylabel(values, fontsize=8)
+        ax.set_ylim(bottom=0)
         if ax.lines:
-            ax.legend(fontsize=7, frameon=False)
-    ax = axes[0, 2]
-    groups: dict[str, list[np.ndarray]] = {}
-    for line in contents.lines:
-        if line["stage"].startswith("retrain/") and "test_accuracy" in line:
-            name = line["stage"].removeprefix("retrain/").rpartition("_seed")[0]
-            groups.setdefault(name, []).append(np.array([line["epoch"], 100 * line["test_accuracy"]]))
-    for i, (name, points) in enumerate(groups.items()):
-        epochs = sorted({point[0] for point in points})
-        mean = [np.mean([point[1] for point in points if point[0] == epoch]) for epoch in epochs]
-        shade = str(0.75 * i / max(len(groups) - 1, 1))
-        ax.plot(epochs, mean, color=shade, marker=_MARKERS[i % len(_MARKERS)], markersize=3, linewidth=1, label=name)
-    ax.set_title("retrained networks, mean over seeds", fontsize=9)
-    ax.set_xlabel("epoch", fontsize=8)
-    ax.set_ylabel("test accuracy (%)", fontsize=8)
-    if groups:
-        ax.legend(fontsize=6, frameon=False, ncols=1 if len(groups) < 8 else 2)
+            ax.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _retraining(contents: Contents):
+    """A panel a kept fraction, a line a selection."""
+    curves: dict[tuple[float, str], dict[float, list[float]]] = {}
+    for directory, result in contents.results.items():
+        points = curves.setdefault((result["keep"], result["name"]), {})
+        for line in contents.lines:
+            if line["stage"] == f"retrain/{directory}" and "test_accuracy" in line:
+                points.setdefault(line["epoch"], []).append(100 * line["test_accuracy"])
+    curves = {key: points for key, points in curves.items() if points}
+    if not curves:
+        return None
+    names = list(dict.fromkeys(name for _, name in curves))
+    keeps = sorted({keep for keep, _ in curves}, reverse=True)
+    figure, axes = _axes(1, len(keeps), 2.6 * len(keeps) + 0.8, 2.9, sharey=True)
+    for (keep, name), points in curves.items():
+        epochs = sorted(points)
+        mean = [np.mean(points[epoch]) for epoch in epochs]
+        axes[0, keeps.index(keep)].plot(epochs, mean, **_style(names, name) | {"markersize": 3})
+    for ax, keep in zip(axes[0], keeps, strict=True):
+        ax.set_title(f"keep {keep_text(keep)}", fontsize=9)
+        ax.set_xlabel("epoch", fontsize=8)
+        ax.legend(fontsize=7, frameon=False)
+    axes[0, 0].set_ylabel("test accuracy (%)", fontsize=8)
     return figure
 
 

@@ -39,7 +39,8 @@ Retraining uses {{ "true labels" if oracle else "the labels that are known, and 
 {% if quality %}<h2>Pseudo-labels</h2>
 <table>
 <tr><th>against the truth, %</th>
-{% for key in quality.values()|first %}<th>{{ key.replace("_", " ") }}</th>{% endfor %}</tr>
+{% for key in quality.values()|first %}<th>{{ {"nmi": "NMI", "ari": "ARI"}.get(key, key.replace("_", " ")) }}</th>
+{% endfor %}</tr>
 {% for part, values in quality.items() %}<tr><td>{{ part }}</td>{% for value in values.values() %}
 <td>{{ "%.1f"|format(100 * value) }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}
@@ -58,7 +59,8 @@ Retraining uses {{ "true labels" if oracle else "the labels that are known, and 
 <td>{{ coreset.spec.score|default("") }}</td></tr>
 {% endfor %}</table>
 {% for names in alike %}<p>{{ names|join(" and ") }} keep the same images.</p>
-{% endfor %}<p>Each holds coreset.parquet (every example, with <code>kept</code>), kept.txt and dropped.txt.</p>
+{% endfor %}<p>Each holds coreset.parquet (every image, with its scores and <code>kept</code>) and lists of names:
+kept.txt, dropped.txt, and to_label.txt, those kept whose label is not known yet.</p>
 
 <details><summary>Configuration</summary>
 <table class="config">{% for key, value in config.items() %}{% if value is mapping %}
