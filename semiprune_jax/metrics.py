@@ -57,7 +57,7 @@ class Metrics:
                 line = json.loads(text)
             except json.JSONDecodeError:
                 continue  # the half line of a run that was killed while writing it
-            if isinstance(line, dict) and line.keys() >= {"stage", "step"}:
+            if isinstance(line, dict) and "stage" in line and isinstance(line.get("step"), int):
                 lines.append(line)
         return [line for line in lines if stage is None or line["stage"] == stage]
 

@@ -316,14 +316,9 @@ class Pipeline:
     def _write_scores(self, path: Path) -> None:
         """Every score by name, over all recorded epochs."""
         options, dynamics = configs.settings(self.config.score), self._given.dynamics
-        try:
-            columns = {
-                name: scores.compute(name, dynamics, options)
-                for name in scores.SCORES
-                if scores.recorded(name, dynamics)
-            }
-        except ValueError as error:
-            raise ConfigError(f"config.score: {error}") from None
+        columns = {
+            name: scores.compute(name, dynamics, options) for name in scores.SCORES if scores.recorded(name, dynamics)
+        }
         keys = self._given.examples["key"]
         artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
@@ -433,7 +428,10 @@ class Pipeline:
         data, found = self.config.data, self.workdir / "label" / "skipped.json"
         skipped = None
         if data.skip_bad and found.exists():
-            skipped = [datasets.Skipped(**entry) for entry in artifacts.read_json(found)]
+            try:
+                skipped = [datasets.Skipped(**entry) for entry in artifacts.read_json(found)]
+            except TypeError:
+                raise DataError(f"{found} is not what was written; restore it, or use --overwrite") from None
         return datasets.load(
             data.source,
             path=data.path,

@@ -117,6 +117,16 @@ def killed_and(damage: Callable[[], object]) -> Callable[[], object]:
     return prepare
 
 
+def skipped_then(damage: Callable[[], object]) -> Callable[[], object]:
+    def prepare():
+        broken_images()
+        fork(lambda: run([*FOLDER, *SKIPPED]))
+        damage()
+
+    return prepare
+
+
+SKIPPED = ["--workdir=skipped", "--until=label", "--config.data.skip_bad=True"]
 RESUMED = ["--until=pseudolabel", "--config.runtime.checkpoint_every_steps=3"]
 
 CASES = [
@@ -186,6 +196,9 @@ CASES = [
     Case("a class folder misnamed", [*FOLDER, "--config.data.classes=ant,bee,cats"], 3, "'cat', which is no class; .*did you mean 'cats'"),
     Case("a class without an image", [*FOLDER, "--config.data.classes=ant,bee,cat,dog"], 3, r"have no labelled example \(dog\)"),
     Case("a test set of other classes", [*FOLDER, "--config.data.test_path=test"], 3, "holds the folder 'ants', which is no class; .*did you mean 'ant'", lambda: shutil.copytree("photos/ant", "test/ants")),
+    Case("no test set", [*FOLDER, "--config.data.test_path=none"], 3, "data.test_path = 'none' is not a folder"),
+    Case("an empty test set", [*FOLDER, "--config.data.test_path=test"], 3, "data.test_path = 'test' holds no images", lambda: Path("test").mkdir()),
+    Case("a test set without class folders", [*FOLDER, "--config.data.test_path=test"], 3, "holds '000.png' outside any class folder", lambda: shutil.copytree("photos/ant", "test")),
     Case("a test set inside the pool", [*FOLDER, "--config.data.test_path=photos/ant"], 3, "lie in each other"),
     Case("no table", [*TABLE, "--config.data.labels_csv=none.csv"], 3, "cannot be read: No such file"),
     Case("an empty table", TABLE, 3, "has the columns none; expected path,label", table("")),
@@ -205,6 +218,8 @@ CASES = [
     # Images.
     Case("images that cannot be decoded", FOLDER, 3, r"4 of 30 images in photos cannot be decoded: .*ant/000.png \(.*truncated.*bee/001.png \(not an image\).*data.skip_bad=True", broken_images),
     Case("the same, skipped", [*FOLDER, *LABEL, "--config.data.skip_bad=True"], 0, "26 images, 3 classes, .*; 4 skipped", broken_images),
+    Case("none that can be decoded, skipped", [*FOLDER, "--config.data.skip_bad=True"], 3, "no images in photos", truncate("photos/*/*.png")),
+    Case("the list of skipped images altered", [*FOLDER, *SKIPPED], 3, "skipped.json is not what was written", skipped_then(write("skipped/label/skipped.json", '[{"part": 1}]'))),
     # What stages handed on.
     Case("examples.parquet cut in half", DONE, 3, "examples.parquet is not what stage 'label' wrote", truncate("done/examples.parquet")),
     Case("examples.parquet gone", DONE, 3, "examples.parquet, which stage 'label' wrote, is gone", remove("done/examples.parquet")),
@@ -214,7 +229,7 @@ CASES = [
     Case("a coreset altered before a report", [*DONE, "report"], 3, "coreset.parquet is not what stage", flip("done/select/semi_aum_keep0.50/coreset.parquet")),
     Case("DONE.json cut in half", DONE, 3, "DONE.json cannot be read", truncate("done/score/DONE.json")),
     Case("DONE.json altered", DONE, 3, "DONE.json is not what was written", lambda: Path("done/score/DONE.json").write_text(Path("done/score/DONE.json").read_text().replace('"version": 1', '"version": 7'))),
-    Case("half a line of metrics", [*DONE, "--until=select"], 0, "done before", append("done/metrics.jsonl", b'\xff\n[1]\n{"stage": "sc')),
+    Case("half a line of metrics", [*DONE, "--until=select"], 0, "done before", append("done/metrics.jsonl", b'\xff\n[1]\n{"stage": "score", "step": "x"}\n{"stage": "sc')),
     Case("the newest checkpoint cut in half", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", killed_and(truncate("w/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*"))),
     Case("a byte of the newest checkpoint flipped", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", killed_and(flip("w/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*"))),
     Case("both checkpoints damaged", RESUMED, 0, "checkpoints/6 is damaged.*the training begins again", killed_and(flip("w/pseudolabel/checkpoints/*/tree/_METADATA"))),

@@ -30,6 +30,13 @@ def test_tables_and_arrays_come_back(tmp_path):
         artifacts.read_npz(tmp_path / "objects.npz")
 
 
+@pytest.mark.parametrize("read", [artifacts.read_table, artifacts.read_npz, artifacts.read_json])
+def test_what_cannot_be_read_is_named(tmp_path, read):
+    (tmp_path / "x").write_bytes(b"PAR1\xff")
+    with pytest.raises(DataError, match=r"x cannot be read \(.+\); restore it"):
+        read(tmp_path / "x")
+
+
 def test_missing_files_are_named(tmp_path):
     for read in (artifacts.read_json, artifacts.read_npz, artifacts.read_table):
         with pytest.raises(DataError, match="gone is missing; run the stage that writes it"):

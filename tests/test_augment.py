@@ -49,6 +49,12 @@ def test_operation_is_pillows(name, rng):
     assert different <= FLOAT.get(name, 0) * total, f"{different} of {total}"
 
 
+def test_images_too_small_to_smooth_stay():
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(augment.sharpness(image, 0.1), image)
+    np.testing.assert_array_equal(pillow.OPERATIONS["Sharpness"][0](Image.fromarray(image), 0.1), image)
+
+
 def test_there_are_fourteen():
     assert len(augment.OPERATIONS) == 14
     assert "Invert" not in augment.OPERATIONS

@@ -123,6 +123,20 @@ def test_every_exif_orientation_comes_upright(orientation):
     np.testing.assert_array_equal(decode(data, 8), CORNERS)
 
 
+def test_the_fast_decoder_differs_by_a_grey_level_or_two(rng):
+    """simplejpeg for upright colour JPEGs, the same libjpeg; Pillow for the rest, and for those that are turned."""
+    smooth = np.clip(np.cumsum(rng.normal(0, 3, (32, 32, 3)), axis=1) + 100, 0, 255).astype(np.uint8)
+    data = encode(Image.fromarray(smooth), "JPEG", quality=75)
+    assert np.abs(decode(data, 32, "fast").astype(int) - decode(data, 32)).max() <= 2
+    assert decode(data, 16, "fast").shape == (16, 16, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(Image.fromarray(smooth), "JPEG", exif=exif)
+    png_file = encode(Image.fromarray(smooth), "PNG")
+    for other in (turned, png_file, encode(Image.fromarray(smooth[..., 0]), "JPEG")):
+        np.testing.assert_array_equal(decode(other, 32, "fast"), decode(other, 32))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (10_000, 3), (3, 10_000), (2, 2)])
 def test_any_size_becomes_a_square(size):
     got = decode(encode(Image.new("RGB", size, (10, 200, 90)), "PNG"), 16)
