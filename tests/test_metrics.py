@@ -53,3 +53,15 @@ def test_wandb_is_an_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match="needs the extra wandb"):
         Metrics(tmp_path, "mine")
+
+
+def test_what_is_no_line_of_ours_is_passed_over(tmp_path):
+    """A disk's garbage and half a line do not keep a run from going on."""
+    metrics = Metrics(tmp_path)
+    metrics.write("score", 1, {"loss": 1.0})
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe\n[1]\n5\n{"stage": "score"}\n{"stage": "score", "step": "x"}\n{"stage": "sco')
+    assert [line["step"] for line in metrics.lines("score")] == [1]
+    metrics.rewind("score", 0)
+    assert metrics.lines() == []
+    metrics.close()

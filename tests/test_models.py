@@ -104,7 +104,7 @@ def expected_spread(name, path, params):
 @pytest.mark.parametrize("name", ["wrn_10_2", "resnet8", "resnet18"])
 def test_initial_weights(name):
     """Each tensor's distribution, by a Kolmogorov-Smirnov test (the draw is fixed); norms start at 1 and 0."""
-    network = models.create(name, num_classes=10, bn_momentum=0.9)
+    network = models.create(name, num_classes=500, bn_momentum=0.9)
     params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(0), (32, 32, 3))
     for keys, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         path, values = jax.tree_util.keystr(keys, simple=True, separator="/"), np.asarray(leaf).ravel()
