@@ -9,11 +9,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from semiprune_jax import workdir as workdirs
-from semiprune_jax.config import STAGES, explain, split_texts, validate
+from semiprune_jax.config import STAGES
 from semiprune_jax.errors import ConfigError, DeviceError, UserError
+from semiprune_jax.validation import explain, split_texts, validate
 
 USAGE = """usage: python -m semiprune_jax.main [run|report] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
-
   run      (default) all stages; the same command again goes on where the last one ended
   report   makes the report anew from what the work directory holds
 """
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
             return _end(f"{error}; make room or mend the disk, then run the same command again", DeviceError.exit_code)
         if "RESOURCE_EXHAUSTED" in str(error):
-            first = str(error).splitlines()[0]
-            return _end(f"device memory: {first}; lower the batch size or data.image_size", DeviceError.exit_code)
+            text = f"device memory: {str(error).splitlines()[0]}; lower the batch size or data.image_size"
+            return _end(text, DeviceError.exit_code)
         raise
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from semiprune_jax import config as configs
+from semiprune_jax import validation
 from semiprune_jax.errors import ConfigError
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -15,14 +16,14 @@ def test_every_config_is_valid(name):
     config = module.get_config()
     if name == "folder":
         config.data.path = "somewhere"
-    configs.validate(config)
+    validation.validate(config)
     config.select.names = tuple(key for key in config.select if key not in ("names", "keep"))
-    configs.validate(config)  # any selection there is can be asked for by a flag
+    validation.validate(config)  # any selection there is can be asked for by a flag
     assert "python -m semiprune_jax.main" in module.__doc__
 
 
 def test_base_config_is_valid():
-    configs.validate(configs.base_config())
+    validation.validate(configs.base_config())
 
 
 def change(path, value):
@@ -100,7 +101,7 @@ def change(path, value):
 )
 def test_bad_values_name_their_field(path, value):
     with pytest.raises(ConfigError) as error:
-        configs.validate(change(path, value))
+        validation.validate(change(path, value))
     section = path if path != "data.source" or value != "folder" else "data.path"
     first = str(error.value).splitlines()[0]  # what follows from it may follow
     assert first.startswith((f"config.{section}", "config.proxy.record_entropy"))
@@ -112,24 +113,24 @@ def test_all_problems_come_at_once():
     config.data.image_size = 0
     config.select.names = ("nobody",)
     with pytest.raises(ConfigError) as error:
-        configs.validate(config)
+        validation.validate(config)
     assert len(str(error.value).splitlines()) == 3
 
 
 def test_names_in_a_flag_are_split_at_commas():
     """ml_collections reads --config.select.names=random,ccs as one name."""
     config = change("select.names", ("random, ccs",))
-    configs.split_texts(config)
-    configs.validate(config)
+    validation.split_texts(config)
+    validation.validate(config)
     assert config.select.names == ("random", "ccs")
-    configs.split_texts(config)
+    validation.split_texts(config)
     assert config.select.names == ("random", "ccs")
 
 
 def test_unused_selections_do_not_get_in_the_way():
     config = change("proxy.epochs", 12)
     config.select.names = ("random", "semi_aum")  # semi_dual's horizon of 30 does not fit
-    configs.validate(config)
+    validation.validate(config)
 
 
 def test_misspelled_fields_are_errors():
@@ -144,10 +145,10 @@ def test_misspelled_fields_are_errors():
         config.select.semi_aum.cutof = (0.1,)
     config.select.mine = configs.selection(selector="top")  # a selection of one's own
     config.select.names = ("mine",)
-    configs.validate(config)
+    validation.validate(config)
     config.select.kep = (0.1,)
     with pytest.raises(ConfigError, match=r"config\.select\.kep: expected names, keep, or a selection"):
-        configs.validate(config)
+        validation.validate(config)
 
 
 def test_paper_batch_size():

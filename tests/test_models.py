@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats as stats_of
 
-from semiprune_jax import config, models
+from semiprune_jax import models, validation
 from semiprune_jax.models.batch_norm import BatchNorm
 from tests.oracles import pytorch
 
@@ -62,10 +62,10 @@ def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
 
 def test_names_are_those_of_the_config():
     for name in ("wrn_10_1", "wrn_28_2", "wrn_40_12", *models.RESNETS):
-        assert config._NETWORK.fullmatch(name)
+        assert validation._NETWORK.fullmatch(name)
         models.create(name, num_classes=2, bn_momentum=0.9)
     for name in ("wrn_27_2", "wrn_28", "wrn_4_1", "wrn_28_0", "resnet50_cifar", "resnet", ""):
-        assert not config._NETWORK.fullmatch(name)
+        assert not validation._NETWORK.fullmatch(name)
         with pytest.raises(KeyError):
             models.create(name, num_classes=2, bn_momentum=0.9)
 
