@@ -115,6 +115,10 @@ class Pipeline:
                 artifacts.write_table(files[2], {"id": ids, "key": keys, "label": pool.labels})
             counts = f"{len(labels):,} images, {len(self._dataset.classes)} classes, {np.sum(labels >= 0):,} labelled"
             counts += f"; {len(test.keys) if test else 0:,} to test"
+            if self._dataset.corruption is not None:
+                files.append(stage.directory / "corruption.parquet")
+                names = np.array(["", *datasets.KINDS])[self._dataset.corruption + 1]
+                artifacts.write_table(files[-1], {"id": ids, "key": keys, "corruption": names})
             if self.config.data.skip_bad:
                 files.append(stage.directory / "skipped.json")
                 artifacts.write_json(files[-1], [entry._asdict() for entry in self._dataset.skipped])
@@ -443,6 +447,9 @@ class Pipeline:
             classes=tuple(data.classes),
             skip_bad=data.skip_bad,
             skipped=skipped,
+            imbalance=data.imbalance,
+            corruption=data.corruption,
+            faithful=data.corruption_faithful,
             seed=self.config.seed,
         )
 

@@ -54,8 +54,8 @@ def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarr
     """Drops the ``cutoff`` fraction of lowest scores, keeps the next ``keep``, drops the rest.
 
     With AUM (low is hard) this is SemiPrune's AUM+Cutoff: the hardest, likely mislabelled examples go, and so do
-    the easiest. ``cutoff`` is a fraction of the whole pool; cutoff + keep = 1 drops nothing at the easy end
-    (where the released slice ``[mis:-0]`` is empty).
+    the easiest. ``cutoff`` is a fraction of the whole pool; cutoff + keep = 1 drops nothing at the easy end but
+    what rounding leaves (the released slice ``[mis:-0]`` is empty there).
 
     Raises:
       ValueError: cutoff is negative, or cutoff + keep leaves too few examples.

@@ -89,6 +89,8 @@ def validate(config: Config) -> None:
     positive("data", "image_size")
     fraction("data.padding")
     fraction("data.test_fraction")
+    fraction("data.corruption", below_one=False)
+    check(0 < data.imbalance <= 1, "data.imbalance", "0 < x <= 1")
     check(len(data.mean) == 3, "data.mean", "3 numbers, one a channel")
     check(len(data.std) == 3 and all(s > 0 for s in data.std), "data.std", "3 positive numbers, one a channel")
     budget = config.label.budget

@@ -66,6 +66,8 @@ def change(path, value):
         ("retrain.batch_rule", "half"),
         ("retrain.weight_decay", -1e-4),
         ("proxy.final_learning_rate", -0.1),
+        ("data.imbalance", 0.0),
+        ("data.corruption", 1.5),
         ("data.classes", ("ant",)),
         ("data.classes", ("ant", "bee")),  # of digits
         # Types, which a file can get wrong where a flag cannot.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax import artifacts, loop, pipeline
+from semiprune_jax import artifacts, datasets, loop, pipeline
 from semiprune_jax import config as configs
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.errors import ConfigError, DataError, TrainingError
@@ -329,6 +329,27 @@ def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
         run(config, work, until="select")
         outcomes.append(artifacts.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
     np.testing.assert_array_equal(*outcomes)
+
+
+def test_a_corrupted_long_tail(tmp_path):
+    """What got what is on the record; the test set stays whole and clean, and the pool is smaller."""
+    config = small.config()
+    config.data.path = small.write_npz(tmp_path / "pool.npz", n=90)
+    config.data.imbalance, config.data.corruption = 0.5, 0.3
+    lines = run(config, tmp_path / "w", until="label")
+    sizes = [30, 21, 15]
+    assert f"{sum(sizes)} images" in lines[0]
+    assert "24 to test" in lines[0]
+    table = artifacts.read_table(tmp_path / "w" / "label" / "corruption.parquet")
+    truth = artifacts.read_table(tmp_path / "w" / "oracle.parquet")
+    assert np.bincount(truth["label"]).tolist() == sizes
+    assert table["key"].tolist() == truth["key"].tolist()
+    assert sorted(table["corruption"]) == [""] * 51 + [kind for kind in sorted(datasets.KINDS) for _ in range(3)]
+    images = pipeline.Pipeline(config, tmp_path / "w")._dataset.train.read_all()
+    original = small.pool(90)[0]
+    rows = [int(key.split("/")[1]) for key in table["key"]]
+    same = [np.array_equal(image, original[row]) for image, row in zip(images, rows, strict=True)]
+    assert same == [kind == "" for kind in table["corruption"]]
 
 
 def test_other_images_under_the_same_names_are_refused(tmp_path):

@@ -24,9 +24,10 @@ def run(name, score, keep, cutoff=0.0, **extra):
 @st.composite
 def pools(draw):
     """Scores, often tied and some extreme, with a keep and a cutoff that every selector takes."""
-    values = [1.0, *draw(st.lists(MAGNITUDES, max_size=5))]
-    score = draw(st.lists(st.sampled_from(values + [-v for v in values]), min_size=1, max_size=40))
-    keep = draw(st.floats(1 / len(score), 1) | st.just(1.0))
+    n = draw(st.integers(1, 40))
+    values = [0.0, 1.0, *draw(st.lists(MAGNITUDES, max_size=5))]
+    score = draw(st.lists(st.sampled_from(values + [-v for v in values]), min_size=n, max_size=n))
+    keep = draw(st.floats(1 / n, 1) | st.just(1.0))
     return np.array(score), keep, draw(st.floats(0, 1 - keep) | st.just(1 - keep))
 
 
@@ -86,12 +87,12 @@ def test_cutoff_and_keep_of_1_together_keep_the_whole_top_end(name, score, data)
 
 @pytest.mark.parametrize("name", selection.SELECTORS)
 @given(pools(), st.data())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 def test_ties_and_draws_follow_the_example_not_its_position(name, pool, data):
     score, keep, cutoff = pool
     n = len(score)
     tiebreak, noise, order = (np.array(data.draw(st.permutations(range(n)))) for _ in range(3))
-    each = {"tiebreak": tiebreak, "noise": (noise + 0.5) / n, "mean_probability": 1 / (2 + np.abs(score))}
+    each = {"tiebreak": tiebreak, "noise": (noise + 0.5) / n, "mean_probability": tiebreak / n}
     kept = run(name, score, keep, cutoff, **each)
     moved = run(name, score[order], keep, cutoff, **{key: value[order] for key, value in each.items()})
     assert sorted(order[moved]) == kept.tolist()
@@ -120,11 +121,27 @@ def test_beta_draws_as_often_as_sequential_draws_would(form, extra):
     np.testing.assert_allclose(ours / trials, theirs / trials, atol=0.045)
 
 
+def test_beta_is_a_race_of_the_weights(rng):
+    for _ in range(50):
+        score, q, noise = rng.integers(1, 4, 30), rng.uniform(0.05, 0.95, 30), rng.random(30)
+        order = np.argsort(noise)  # by which ties in the score are broken
+        weights = oracle.beta_weights(score[order], q[order], 0.4, 4.0, 15.0, 1.0)
+        arrived = order[np.argsort(-np.log(noise[order]) / weights)]
+        assert selection.beta(score, q, 0.4, 4.0, noise=noise).tolist() == sorted(arrived[:12])
+
+
 def test_beta_survives_weights_below_the_smallest_double():
     score = np.full(500, 1e-30)
     kept = selection.beta(score, np.full(500, 1e-9), 0.9, 4.0)
     assert len(kept) == 450
     assert selection.beta(np.r_[score, 0.0], np.full(501, 0.5), 0.99, 4.0).max() < 500  # a score of 0 comes last
+
+
+def test_without_weights_the_noise_decides_alone(rng):
+    q, noise = rng.random(50), rng.random(50)
+    np.testing.assert_array_equal(
+        selection.beta(np.zeros(50), q, 0.5, 4.0, noise=noise), selection.random(50, 0.5, noise=noise)
+    )
 
 
 @given(st.lists(st.integers(0, STRATA), max_size=40), st.data())
@@ -150,12 +167,24 @@ def test_stratified_drops_the_hardest_first():
     assert selection.stratified(np.arange(100.0), 0.3, 0.5, strata=10).min() >= 50
 
 
-def test_random_is_uniform_and_seeded():
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: selection.random(10, 0.3, int(rng.integers(2**31))),
+        lambda rng: selection.stratified(np.arange(10.0), 0.3, 0.0, noise=rng.random(10), strata=1),
+    ],
+    ids=["random", "stratum"],
+)
+def test_draws_are_uniform(draw, rng):
     counts = np.zeros(10)
-    for seed in range(2000):
-        counts[selection.random(10, 0.3, seed)] += 1
+    for _ in range(2000):
+        counts[draw(rng)] += 1
     np.testing.assert_allclose(counts / 2000, 0.3, atol=0.05)
+
+
+def test_the_seed_decides_the_draw():
     np.testing.assert_array_equal(selection.random(100, 0.5, 3), selection.random(100, 0.5, 3))
+    assert selection.random(100, 0.5, 3).tolist() != selection.random(100, 0.5, 4).tolist()
 
 
 @pytest.mark.parametrize(

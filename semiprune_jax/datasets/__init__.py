@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from semiprune_jax.datasets import arrays, folder
+from semiprune_jax.datasets import arrays, folder, variants
 from semiprune_jax.datasets.budget import per_class_sizes
 from semiprune_jax.datasets.split import Dataset, Skipped, Split
+from semiprune_jax.datasets.variants import KINDS
 from semiprune_jax.errors import DataError
 from semiprune_jax.randomness import hash_keys
 
-__all__ = ["Dataset", "Skipped", "Split", "load"]
+__all__ = ["KINDS", "Dataset", "Skipped", "Split", "load"]
 
 
 def load(
@@ -27,6 +28,9 @@ def load(
     classes: tuple[str, ...] = (),
     skip_bad: bool = False,
     skipped: Iterable[Skipped] | None = None,
+    imbalance: float = 1.0,
+    corruption: float = 0.0,
+    faithful: bool = False,
     seed: int = 0,
 ) -> Dataset:
     """The named source: "digits", "arrays" (an .npz file) or "folder". Reads no pixels of a folder yet.
@@ -39,6 +43,9 @@ def load(
       classes: the names there may be, in order; folders only. Empty: those that occur.
       skip_bad: leave out images that cannot be decoded; to find them, every image is decoded once.
       skipped: what an earlier call left out, to be left out again; None: to be found.
+      imbalance: the last class keeps this share of the first one's examples, see ``variants.long_tail_sizes``; 1: all.
+      corruption: share of the pool whose images are corrupted; the test set stays clean.
+      faithful: with the mistakes of the released script, see ``variants.corrupt``.
       seed: of the test draw.
 
     Raises:
@@ -54,8 +61,15 @@ def load(
         dataset = _skip(dataset, _broken(dataset) if skipped is None else tuple(skipped))
     if len(dataset.train.keys) == 0:
         raise DataError(f"no images in {path}; name a folder or file that holds some")
+    if imbalance < 1:
+        stays = variants.long_tailed(dataset.train.labels, dataset.train.keys, imbalance, seed)
+        dataset = dataclasses.replace(dataset, train=_subset(dataset.train, np.flatnonzero(stays)))
     if dataset.test is None and test_fraction > 0:
         dataset = _set_apart(dataset, test_fraction, seed)
+    if corruption > 0:
+        kinds = variants.corruptions(dataset.train.keys, corruption, seed)
+        train = variants.corrupted(dataset.train, kinds, faithful=faithful)
+        dataset = dataclasses.replace(dataset, train=train, corruption=kinds)
     return dataset
 
 

@@ -42,6 +42,7 @@ class Dataset:
     test: Split | None
     image_size: int
     skipped: tuple["Skipped", ...] = ()  # what data.skip_bad left out of train and test
+    corruption: np.ndarray | None = None  # i8[N] of train: index into variants.KINDS, -1 for none
 
 
 class Skipped(NamedTuple):
