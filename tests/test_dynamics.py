@@ -57,6 +57,15 @@ def test_of_equal_logits_the_first_is_the_prediction():
     np.testing.assert_array_equal(seen["correct"], label == 0)
 
 
+def test_el2n_keeps_its_digits_where_all_is_learned():
+    """sqrt(sum p^2 - 2 p_y + 1) would cancel to 0, or to steps of 2e-4."""
+    gaps = np.arange(5, 16, 0.25, np.float32)
+    seen = dynamics.observe(jnp.stack([jnp.array(gaps), jnp.zeros(len(gaps))], axis=1), jnp.zeros(len(gaps), jnp.int32))
+    other = 1 / (1 + np.exp(gaps.astype(np.float64)))
+    np.testing.assert_allclose(seen["el2n"], np.sqrt(2) * other, rtol=2e-3, atol=1e-7)
+    assert len(np.unique(seen["el2n"])) == len(gaps)
+
+
 def test_update_writes_its_rows_and_drops_those_past_the_end():
     record = dynamics.init(5, 3)
     seen = {
