@@ -27,7 +27,7 @@ from tests import small
 README = Path(__file__).parent / "README.md"
 CONFIG = "from tests.small import config\n\ndef get_config():\n    c = config()\n    c.data.path = 'pool.npz'\n    return c\n"
 DONE = ["--workdir=done"]  # a run that is done up to its coresets
-FOLDER = ["--config.data.source=folder", "--config.data.path=photos", "--config.data.image_size=10"]
+FOLDER = ["--config.data.source=folder", "--config.data.path=photos", "--config.data.image_size=8"]
 TABLE = [*FOLDER, "--config.data.oracle=False", "--config.label.rule=given", "--config.data.labels_csv=labels.csv"]
 LABEL = ["--until=label"]
 
@@ -214,10 +214,10 @@ CASES = [
     Case("an unknown class in a table", [*TABLE, "--config.data.classes=ant,bee"], 3, "line 3, has the label 'bees', which is no class; .*did you mean 'bee'", table("path,label\nant/000.png,ant\nbee/001.png,bees\n")),
     Case("a class without a label", [*TABLE, "--config.data.classes=ant,bee,cat"], 3, r"have no labelled example \(cat\)", table("path,label\nant/000.png,ant\nbee/001.png,bee\n")),
     Case("a table of one class", TABLE, 3, "names 1 classes", table("path,label\nant/000.png,ant\n")),
-    Case("a test fraction of nothing", [*TABLE, "--config.data.test_fraction=0.01"], 3, "data.test_fraction = 0.01 of 10 labelled examples is none"),
+    Case("a test fraction of nothing", [*TABLE, "--config.data.test_fraction=0.01"], 3, "data.test_fraction = 0.01 of 22 labelled examples is none"),
     # Images.
-    Case("images that cannot be decoded", FOLDER, 3, r"4 of 30 images in photos cannot be decoded: .*ant/000.png \(.*truncated.*bee/001.png \(not an image\).*data.skip_bad=True", broken_images),
-    Case("the same, skipped", [*FOLDER, *LABEL, "--config.data.skip_bad=True"], 0, "26 images, 3 classes, .*; 4 skipped", broken_images),
+    Case("images that cannot be decoded", FOLDER, 3, r"4 of 64 images in photos cannot be decoded: .*ant/000.png \(.*truncated.*bee/001.png \(not an image\).*data.skip_bad=True", broken_images),
+    Case("the same, skipped", [*FOLDER, *LABEL, "--config.data.skip_bad=True"], 0, "60 images, 3 classes, .*; 4 skipped", broken_images),
     Case("none that can be decoded, skipped", [*FOLDER, "--config.data.skip_bad=True"], 3, "no images in photos", truncate("photos/*/*.png")),
     Case("the list of skipped images altered", [*FOLDER, *SKIPPED], 3, "skipped.json is not what was written", skipped_then(write("skipped/label/skipped.json", '[{"part": 1}]'))),
     # What stages handed on.
@@ -239,7 +239,7 @@ CASES = [
     Case("no device of the kind asked for", [], 4, "JAX finds no device", lambda: jax.config.update("jax_platforms", "tpu")),
     Case("a learning rate that explodes", ["--config.fixmatch.learning_rate=1e30"], 6, "the loss at step 1 is nan; lower the learning rate"),
     Case("no prediction is ever confident", ["--config.fixmatch.threshold=1.0"], 6, "at step 6 of 12, 0% of the unlabelled images"),
-    Case("images that are all alike", [], 6, "at step 6 of 12, 100.0% of the unlabelled images are taken for", npz(x_train=np.full((12, 8, 8, 3), 7, np.uint8))),
+    Case("images that are all alike", [], 6, "at step 6 of 12, 100.0% of the unlabelled images are taken for", npz(x_train=np.full((64, 8, 8, 3), 7, np.uint8), y_train=small.pool(64)[1])),
 ]  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def same_size(path: str) -> None:
     """Another image in a file of as many bytes, in a folder whose run has drawn its labels."""
     fork(lambda: run([*FOLDER, "--workdir=folder", "--until=pseudolabel"]))
     size = Path(path).stat().st_size
-    Image.new("RGB", (10, 10), (9, 9, 9)).save(path)
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(path)
     Path(path).write_bytes(Path(path).read_bytes().ljust(size, b"\0"))
 
 
@@ -295,7 +295,7 @@ def make_template() -> int:
     """A pool, a folder, a table, and a run up to its coresets."""
     Path("config.py").write_text(CONFIG)
     small.write_npz(Path("pool.npz"))
-    small.write_folder(Path("photos"))
+    small.write_folder(Path("photos"), n=64, size=8)  # in shape the pool again, so that programs are shared
     names = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
     rows = [f"{name},{name.partition('/')[0] if i % 3 == 0 else ''}" for i, name in enumerate(names)]
     Path("labels.csv").write_text("\n".join(["path,label", *rows, ""]))
