@@ -21,8 +21,12 @@ def base_config() -> Config:
     config.seed = 0  # of everything but the retrainings, which have retrain.seeds
 
     config.data = data = _section()
-    data.source = "digits"  # digits | arrays (an .npz) | folder (of images)
-    data.path = ""  # arrays: the .npz file. folder: class folders, or images together with data.labels_csv
+    data.source = "digits"  # digits | arrays (an .npz) | folder (of images) | tfds (prepared as ArrayRecord)
+    # arrays: the .npz file. folder: class folders, or images together with data.labels_csv. tfds: the data directory
+    data.path = ""
+    data.name = ""  # tfds: the dataset, "cifar10" or "cifar10:3.0.2"
+    data.split = "train"  # tfds: of the pool
+    data.test_split = "test"  # tfds: of the test set; empty: none
     data.test_path = ""  # folder: class folders of the test set; empty: no test set, unless test_fraction
     data.labels_csv = ""  # folder: columns path,label (label may be blank); empty: class folders
     # folder: the classes, in order; any other name is an error. Empty: those of the folders or in the table, sorted.

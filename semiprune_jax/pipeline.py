@@ -335,10 +335,7 @@ class Pipeline:
 
         def work() -> Outcome:
             given, keys = self._given, list(self._given.examples["key"])
-            try:
-                own_score, kept = coreset.choose(spec, given.dynamics, keys)
-            except ValueError as error:
-                raise ConfigError(f"select.{name} at keep = {keep:g}: {error}") from None
+            own_score, kept = coreset.choose(spec, given.dynamics, keys)
             columns = {
                 "id": np.arange(len(keys)),
                 "key": keys,
@@ -441,6 +438,9 @@ class Pipeline:
             path=data.path,
             test_path=data.test_path,
             labels_csv=data.labels_csv,
+            name=data.name,
+            split=data.split,
+            test_split=data.test_split,
             test_fraction=data.test_fraction,
             image_size=data.image_size,
             decoder=data.decoder,

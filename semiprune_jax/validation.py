@@ -79,9 +79,12 @@ def validate(config: Config) -> None:
 
     data, select = config.data, config.select
     check(isinstance(config.seed, int) and config.seed >= 0, "seed", "a whole number, 0 or more")
-    one_of("data.source", "digits", "arrays", "folder")
+    one_of("data.source", "digits", "arrays", "folder", "tfds")
     one_of("data.decoder", "pillow", "fast")
-    if data.source != "digits":
+    if data.source == "tfds":
+        check(bool(data.name), "data.name", "the name of a dataset, for data.source = 'tfds'")
+        check(bool(data.split), "data.split", "the split of the pool, for data.source = 'tfds'")
+    elif data.source != "digits":
         check(bool(data.path), "data.path", f"where the data lies, for data.source = {data.source!r}")
     apart = len(set(data.classes)) == len(data.classes) != 1
     check(apart, "data.classes", "two names or more, no two alike, or none")

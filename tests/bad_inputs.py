@@ -188,6 +188,10 @@ CASES = [
     Case("unknown labels with an oracle", [], 3, "data.oracle=True needs every label", npz(y_train=np.r_[-1, np.arange(11) % 3])),
     Case("fewer labels than classes", ["--config.label.budget=2", "--config.label.rule=uniform"], 3, "of 3 classes have no labelled example"),
     Case("more labels than images to label", ["--config.label.budget=500"], 3, "gives 500 labels of 64"),
+    # Datasets of TFDS.
+    Case("no name of a dataset", ["--config.data.source=tfds"], 2, "config.data.name = '': expected the name of a dataset"),
+    Case("a dataset that is not there", ["--config.data.source=tfds", "--config.data.name=nope", "--config.data.path=."], 3, "data.name = 'nope' in . is not a prepared dataset"),
+    Case("a dataset that is not prepared", ["--config.data.source=tfds", "--config.data.name=cifar10", "--config.data.path=."], 3, "has not been prepared; do so once, as ArrayRecord"),
     # Folders and tables.
     Case("no folder", [*FOLDER, "--config.data.path=none"], 3, "is not a folder"),
     Case("an empty folder", [*FOLDER, "--config.data.path=empty"], 3, "holds no images", lambda: Path("empty").mkdir()),

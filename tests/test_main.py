@@ -65,6 +65,16 @@ def test_trouble_from_outside_is_a_line_and_a_code(monkeypatch, capsys, error, c
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_deterministic_kernels_are_asked_for_before_jax_starts(tmp_path):
+    """In a process of its own: the compiler reads its flags once."""
+    pool = small.write_npz(tmp_path / "pool.npz")
+    flags = [f"--config.data.path={pool}", "--until=label", "--config.runtime.deterministic=True"]
+    arguments = command(tmp_path, *flags)
+    code = "import os, sys; from semiprune_jax import main; print(main.main(sys.argv), os.environ['XLA_FLAGS'])"
+    done = start([sys.executable, "-c", code, *arguments[3:]])
+    assert done.stdout.splitlines()[-1] == "0  --xla_gpu_deterministic_ops=true", done.stderr
+
+
 def test_a_bug_of_ours_stays_visible(monkeypatch):
     monkeypatch.setattr(main, "_command", lambda argv: 1 / 0)
     with pytest.raises(ZeroDivisionError):

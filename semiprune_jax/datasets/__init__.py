@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from semiprune_jax.datasets import arrays, folder, variants
+from semiprune_jax.datasets import arrays, folder, prepared, variants
 from semiprune_jax.datasets.budget import per_class_sizes
 from semiprune_jax.datasets.split import Dataset, Skipped, Split
 from semiprune_jax.datasets.variants import KINDS
@@ -22,6 +22,9 @@ def load(
     path: str = "",
     test_path: str = "",
     labels_csv: str = "",
+    name: str = "",
+    split: str = "train",
+    test_split: str = "",
     test_fraction: float = 0.0,
     image_size: int,
     decoder: str = "pillow",
@@ -33,10 +36,10 @@ def load(
     faithful: bool = False,
     seed: int = 0,
 ) -> Dataset:
-    """The named source: "digits", "arrays" (an .npz file) or "folder". Reads no pixels of a folder yet.
+    """The named source: "digits", "arrays" (an .npz file), "folder" or "tfds". Decodes no images yet.
 
     Args:
-      path, test_path, labels_csv: where the data lies, see ``config.data``.
+      path, test_path, labels_csv, name, split, test_split: where the data lies, see ``config.data``.
       test_fraction: part of the labelled examples that becomes the test set where the source has none.
       image_size: pixels; other sizes are resized to a square.
       decoder: "pillow" or "fast"; folders only.
@@ -55,6 +58,8 @@ def load(
         dataset = arrays.digits(image_size)
     elif source == "arrays":
         dataset = arrays.npz(path, image_size)
+    elif source == "tfds":
+        dataset = prepared.tfds(name, path, split, test_split, image_size, decoder)
     else:
         dataset = folder.scan(path, test_path, labels_csv, image_size, decoder, classes)
     if skip_bad:

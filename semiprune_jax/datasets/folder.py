@@ -5,19 +5,14 @@ import difflib
 import hashlib
 import io
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import UnidentifiedImageError
-from tqdm import tqdm
 
-from semiprune_jax.datasets.decode import EXTENSIONS, decode
+from semiprune_jax.datasets.decode import EXTENSIONS
+from semiprune_jax.datasets.encoded import encoded_split
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
-from semiprune_jax.errors import ConfigError, DataError
-
-_CHUNK = 1024  # images decoded between two progress reports
+from semiprune_jax.errors import DataError
 
 
 def scan(
@@ -142,40 +137,7 @@ def _split(root: Path, files: list[str], names: list[str | None], classes, image
         # Sizes, not contents: hashing every file of a large pool would take longer than many a run.
         digest.update(f"{file}\0{(root / file).stat().st_size}\n".encode())
 
-    def visit(ids: np.ndarray, keep: Callable[[int, np.ndarray], None], progress) -> dict[int, str]:
-        """Decodes images in threads and hands each to ``keep``; id -> why not, of those that cannot be."""
-        broken: dict[int, str] = {}
-
-        def one(row: int) -> None:
-            try:
-                keep(row, decode((root / files[ids[row]]).read_bytes(), image_size, decoder))
-            except ImportError as error:
-                raise ConfigError(f"data.decoder='fast' needs the extra fast-decode ({error}); install it") from None
-            except Exception as error:  # a decoder may raise anything on a broken file
-                # Pillow shows the buffer it was given, which differs from run to run.
-                text = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-                broken[int(ids[row])] = text or type(error).__name__
-
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for first in range(0, len(ids), _CHUNK):
-                list(threads.map(one, range(first, min(first + _CHUNK, len(ids)))))
-                if progress:
-                    progress(min(first + _CHUNK, len(ids)))
-        return dict(sorted(broken.items()))
-
-    def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
-        images = np.empty((len(ids), image_size, image_size, 3), np.uint8)
-        if broken := visit(ids, images.__setitem__, progress):
-            some = "; ".join(f"{files[i]} ({why})" for i, why in list(broken.items())[:10])
-            raise DataError(
-                f"{len(broken)} of {len(ids)} images in {root} cannot be decoded: {some}"
-                f"{'; ...' if len(broken) > 10 else ''}; repair or remove them, or leave them out: "
-                "--config.data.skip_bad=True, with --overwrite"
-            )
-        return images
-
-    def find_broken() -> dict[int, str]:
-        with tqdm(total=len(files), desc="checking", unit="img", leave=False, disable=None) as bar:
-            return visit(np.arange(len(files)), lambda row, image: None, lambda count: bar.update(count - bar.n))
-
-    return Split(files, labels, digest.hexdigest(), read, find_broken)
+    return encoded_split(
+        files, labels, digest.hexdigest(), lambda row: (root / files[row]).read_bytes(),
+        where=str(root), image_size=image_size, decoder=decoder,
+    )  # fmt: skip
