@@ -27,7 +27,9 @@ def jpeg(i):
     return buffer.getvalue()
 
 
-def write(root, splits, *, name="tiny", named=True, suffix="array_record", label=lambda i: i % 3):
+def write(
+    root, splits, *, name="tiny", named=True, suffix="array_record", label=lambda i: i % 3, key="{split}_{i}.jpg"
+):
     """A dataset in TFDS' layout: ``splits`` maps a name to the lengths of its shards."""
     features = {
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
@@ -50,7 +52,9 @@ def write(root, splits, *, name="tiny", named=True, suffix="array_record", label
                 example.features.feature["image"].bytes_list.value.append(jpeg(number))
                 example.features.feature["label"].int64_list.value.append(label(number))
                 if named:
-                    example.features.feature["file_name"].bytes_list.value.append(f"{split}_{number}.jpg".encode())
+                    example.features.feature["file_name"].bytes_list.value.append(
+                        key.format(split=split, i=number).encode()
+                    )
                 writer.write(example.SerializeToString())
                 number += 1
             writer.close()
@@ -142,6 +146,17 @@ def test_another_format_and_labels_out_of_range(tmp_path):
     wrong = write(tmp_path / "b", {"train": (4,)}, label=lambda i: i)
     with pytest.raises(DataError, match=r"labels span 0\.\.3; expected -1\.\.2"):
         load(wrong, test_split="")
+
+
+def test_keys_that_are_alike_and_features_that_are_not_there(tmp_path):
+    alike = write(tmp_path / "a", {"train": (4,)}, key="same.jpg")
+    with pytest.raises(DataError, match="'file_name' names 1 of 4 examples; expected no two alike"):
+        load(alike, test_split="")
+    plain = write(tmp_path / "b", {"train": (4,)})
+    features = tmp_path / "b" / "tiny" / "1.0.0" / "features.json"
+    features.write_text(features.read_text().replace("image_feature.Image", "text_feature.Text"))
+    with pytest.raises(DataError, match="has 0 features of type Image; expected one"):
+        load(plain, test_split="")
 
 
 def test_tensorflow_is_not_loaded(tmp_path):
