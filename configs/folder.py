@@ -10,7 +10,8 @@ Any folder, with a table of the labels there are (columns path,label; a blank la
         --config.data.labels_csv=labels.csv --config.label.rule=given
 
 Images are resized to 32x32. With 10,000 images on one GPU the defaults are a matter of an hour; on a CPU start with
---config.fixmatch.steps=1000 --config.proxy.epochs=30 --config.retrain.epochs=30.
+--config.fixmatch.steps=1000 --config.fixmatch.ema_decay=0.98 --config.fixmatch.bn_momentum=0.98
+--config.proxy.epochs=30 --config.retrain.epochs=30. A run says at its start which average is too slow for its length.
 """
 
 from semiprune_jax.config import base_config

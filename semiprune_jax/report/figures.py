@@ -29,7 +29,8 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
             _classes(contents),
         ),
         "examples.png": (
-            "Hardest, kept and easiest images: their label, and the pseudo-label where that is another.",
+            "Hardest, kept and easiest images: their label, with a question mark where it is a pseudo-label; "
+            "'read as' where the pseudo-label is another.",
             _examples(contents, scored),
         ),
         "training.png": ("Training of FixMatch and of the proxy.", _training(contents)),
@@ -131,6 +132,8 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         for cut in _cuts(spec, score, kept):
             ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
         ax.set_yscale("log")
+        ax.set_ylim(bottom=0.7)  # a bar of one example shows, and so does a whole decade
+        ax.yaxis.set_minor_formatter("")
         ax.set_xlabel(_SCORE_LABELS.get(spec["score"], spec["score"]), fontsize=8)
         if first:
             ax.set_ylabel("examples (log)", fontsize=8)
@@ -265,6 +268,8 @@ def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
             ax.imshow(image, interpolation="nearest")
             pseudo = contents.classes[table["pseudo_label"][row]]
             name = contents.classes[contents.best_labels[row]]
-            text = name if name == pseudo else f"{name}, read as {pseudo}"
+            if contents.truth is None and contents.examples["label"][row] < 0:
+                name += "?"
+            text = name if name.rstrip("?") == pseudo else f"{name}, read as {pseudo}"
             ax.text(0.0, 1.03, text, transform=ax.transAxes, fontsize=7, va="bottom", parse_math=False)
     return figure
