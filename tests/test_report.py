@@ -88,6 +88,21 @@ def test_everything_is_drawn(tmp_path, rng, classes):
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.parametrize("with_truth", [False, True])
+def test_labels_that_are_guesses_are_marked(rng, with_truth):
+    """Without the truth, a name with a question mark is a pseudo-label; with it, both are shown where they differ."""
+    truth = np.zeros(40, np.int32) if with_truth else None
+    shown = contents(rng, classes_named=("ant", "bee", "cat"), truth=truth)
+    figure = figures._examples(shown, shown.coresets)
+    order = np.argsort(shown.coresets["semi_aum_keep0.50"]["table"]["score"], kind="stable")[:4]
+    texts = [ax.texts[0].get_text() for ax in figure.axes[:4]]
+    pseudo = [("ant", "bee", "cat")[row % 3] for row in order]
+    if with_truth:
+        assert texts == [name if name == "ant" else f"ant, read as {name}" for name in pseudo]
+    else:
+        assert texts == [name + "?" * (row >= 9) for name, row in zip(pseudo, order, strict=True)]
+
+
 def test_any_kept_fraction_and_class_name_can_be_shown(tmp_path, rng):
     results = {str(k): result("random", k, 0, k) for k in (0.12, 0.125, 0.001)}
     text = report.write(tmp_path, contents(rng, results=results, classes_named=("$a_$", "b^", "{c")))
