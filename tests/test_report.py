@@ -100,7 +100,7 @@ def test_labels_that_are_guesses_are_marked(rng, with_truth):
     if with_truth:
         assert texts == [name if name == "ant" else f"ant, read as {name}" for name in pseudo]
     else:
-        assert texts == [name + "?" * (row >= 9) for name, row in zip(pseudo, order, strict=True)]
+        assert texts == [name + "?" * int(row >= 9) for name, row in zip(pseudo, order, strict=True)]
 
 
 def test_any_kept_fraction_and_class_name_can_be_shown(tmp_path, rng):
