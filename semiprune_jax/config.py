@@ -31,7 +31,7 @@ def base_config() -> Config:
     data.labels_csv = ""  # folder: columns path,label (label may be blank); empty: class folders
     # folder: the classes, in order; any other name is an error. Empty: those of the folders or in the table, sorted.
     data.classes = ()
-    data.skip_bad = False  # folder: leave out images that cannot be decoded, and list them in label/skipped.json
+    data.skip_bad = False  # folder, tfds: leave out images that cannot be decoded, and list them in label/skipped.json
     data.imbalance = 1.0  # long tail: the last class keeps this share of the first one's examples; 1: all
     data.corruption = 0.0  # share of the pool corrupted, in five kinds; the test set stays clean. The paper: 0.3
     data.corruption_faithful = False  # with the released script's mistakes: black fog, noise that wraps around

@@ -225,6 +225,7 @@ class Pipeline:
     # Their parts.
 
     def _write_report(self, given: Handover, names: tuple[str, ...]) -> str:
+        coresets = given.coresets(names)
         return report.write(
             self.workdir / "report",
             report.Contents(
@@ -232,11 +233,11 @@ class Pipeline:
                 examples=given.examples,
                 pseudolabels=given.pseudolabels,
                 truth=given.truth,
-                coresets=given.coresets(names),
+                coresets=coresets,
                 results=given.results(names),
                 lines=self._metrics.lines(),
                 quality=given.quality,
-                alike=coreset.alike(path.parent for path in self.workdir.glob("select/*/kept.txt")),
+                alike=coreset.alike(self.workdir / "select" / name for name in coresets),
                 images=self._dataset.train.read,
                 examples_a_row=self.config.report.examples,
                 config=self.config.to_dict(),
@@ -246,22 +247,19 @@ class Pipeline:
     def _warn(self) -> None:
         """Says at the start what would only show at the end: averages too slow for the run."""
         config, n = self.config, len(self._given.examples["label"])
-        steps = {"pseudolabel": config.fixmatch.steps}
-        averages = [
-            ("pseudolabel", "fixmatch.ema_decay", config.fixmatch.ema_decay, "weights"),
-            ("pseudolabel", "fixmatch.bn_momentum", config.fixmatch.bn_momentum, "batch statistics"),
-            ("score", "proxy.bn_momentum", config.proxy.bn_momentum, "batch statistics"),
-            ("retrain", "retrain.bn_momentum", config.retrain.bn_momentum, "batch statistics"),
-        ]
-        steps["score"] = config.proxy.epochs * math.ceil(n / config.proxy.batch_size)
-        steps["retrain"] = min(
-            config.retrain.epochs * math.ceil(selection.coreset_size(n, keep) / self._retrain_batch(keep))
-            for keep in config.select.keep
+        shortest = min(
+            math.ceil(selection.coreset_size(n, keep) / self._retrain_batch(keep)) for keep in config.select.keep
         )
-        for stage, field, kept, of in averages:
-            if not any(self.workdir.glob(f"{stage}/**/DONE.json")) and (
-                warning := guards.slow_average(field, kept, steps[stage], of)
-            ):
+        averages = (  # stage, section and field, steps, of what
+            ("pseudolabel", "fixmatch", "ema_decay", config.fixmatch.steps, "weights"),
+            ("pseudolabel", "fixmatch", "bn_momentum", config.fixmatch.steps, "batch statistics"),
+            ("score", "proxy", "bn_momentum", config.proxy.epochs * math.ceil(n / config.proxy.batch_size),
+             "batch statistics"),
+            ("retrain", "retrain", "bn_momentum", config.retrain.epochs * shortest, "batch statistics"),
+        )  # fmt: skip
+        for stage, section, field, steps, of in averages:
+            warning = guards.slow_average(f"{section}.{field}", config[section][field], steps, of)
+            if warning and not any(self.workdir.glob(f"{stage}/**/DONE.json")):
                 self._log(f"warning: {warning}")
 
     def _label_stage(self) -> Stage:

@@ -78,7 +78,7 @@ def validate(config: Config) -> None:
         check(0 <= value < 1 if below_one else 0 <= value <= 1, field, f"0 <= x <{'' if below_one else '='} 1")
 
     data, select = config.data, config.select
-    check(isinstance(config.seed, int) and config.seed >= 0, "seed", "a whole number, 0 or more")
+    check(config.seed >= 0, "seed", "a whole number, 0 or more")
     one_of("data.source", "digits", "arrays", "folder", "tfds")
     one_of("data.decoder", "pillow", "fast")
     if data.source == "tfds":
@@ -145,7 +145,7 @@ def validate(config: Config) -> None:
         _check_selection(config, name, one_of, check)
     seeds = config.retrain.seeds
     check(
-        len(seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in seeds),
+        len(seeds) > 0 and all(s >= 0 for s in seeds),
         "retrain.seeds",
         "whole numbers, 0 or more",
     )

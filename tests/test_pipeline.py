@@ -215,6 +215,18 @@ def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path
     assert "again_keep0.50 and semi_aum_keep0.50 keep the same images." in (work / "report" / "index.html").read_text()
 
 
+def test_a_coreset_that_was_never_finished_is_no_part_of_a_report(finished, tmp_path):
+    """Killed between two of its files, and not asked for again."""
+    _, config, _ = finished
+    work = shutil.copytree(finished[0], tmp_path / "work")
+    (work / "select" / "gone_keep0.50").mkdir()
+    shutil.copy(work / "select" / "semi_aum_keep0.50" / "kept.txt", work / "select" / "gone_keep0.50")
+    lines = []
+    pipeline.remake_report(config, work, log=lines.append)
+    assert "semi_aum" in lines[-1]
+    assert "gone" not in (work / "report" / "index.html").read_text()
+
+
 def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path):
     _, config, _ = finished
     config = config.copy_and_resolve_references()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from semiprune_jax.datasets import arrays, folder, prepared, variants
-from semiprune_jax.datasets.budget import per_class_sizes
+from semiprune_jax.datasets.budget import first_of_each, per_class_sizes
 from semiprune_jax.datasets.split import Dataset, Skipped, Split
 from semiprune_jax.datasets.variants import KINDS
 from semiprune_jax.errors import DataError
@@ -67,8 +67,8 @@ def load(
     if len(dataset.train.keys) == 0:
         raise DataError(f"no images in {path}; name a folder or file that holds some")
     if imbalance < 1:
-        stays = variants.long_tailed(dataset.train.labels, dataset.train.keys, imbalance, seed)
-        dataset = dataclasses.replace(dataset, train=_subset(dataset.train, np.flatnonzero(stays)))
+        rows = variants.long_tailed(dataset.train.labels, dataset.train.keys, imbalance, seed)
+        dataset = dataclasses.replace(dataset, train=_subset(dataset.train, rows))
     if dataset.test is None and test_fraction > 0:
         dataset = _set_apart(dataset, test_fraction, seed)
     if corruption > 0:
@@ -91,7 +91,7 @@ def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     rank = labelled[np.argsort(hash_keys(seed, "test", [pool.keys[int(i)] for i in labelled]), kind="stable")]
     counts = np.bincount(pool.labels[labelled])
     sizes = np.minimum(per_class_sizes(counts, total), np.maximum(counts - 1, 0))  # never a class's only label
-    test = np.sort(np.concatenate([rank[pool.labels[rank] == c][:size] for c, size in enumerate(sizes)]))
+    test = first_of_each(rank, pool.labels, sizes)
     train = np.setdiff1d(np.arange(len(pool.keys)), test)
     return dataclasses.replace(dataset, train=_subset(pool, train), test=_subset(pool, test))
 

@@ -44,6 +44,11 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
     if rule == "uniform":
         return np.sort(rank[:total])
     sizes = per_class_sizes(np.bincount(labels), total)
+    return first_of_each(rank, labels, sizes)
+
+
+def first_of_each(rank: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """ids, sorted: of each class c the first ``sizes[c]`` of those that ``rank`` lists."""
     return np.sort(np.concatenate([rank[labels[rank] == c][:size] for c, size in enumerate(sizes)]))
 
 

@@ -1,8 +1,6 @@
 """Datasets that TensorFlow Datasets has prepared as ArrayRecord; read without TensorFlow.
 
-    python -c "import tensorflow_datasets as tfds; tfds.data_source('cifar10', data_dir='data')"
-
-prepares one, which for most of them needs TensorFlow itself, once (extra ``prepare``).
+Preparing one needs TensorFlow itself, once (extra ``prepare``); the README has the command.
 """
 
 import hashlib

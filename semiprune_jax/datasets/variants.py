@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from semiprune_jax.datasets.budget import first_of_each
 from semiprune_jax.datasets.split import Split
 from semiprune_jax.errors import DataError
 from semiprune_jax.randomness import hash_keys
@@ -37,7 +38,7 @@ def long_tail_sizes(largest: int, classes: int, factor: float) -> np.ndarray:
 
 
 def long_tailed(labels: np.ndarray, keys: Sequence[str], factor: float, seed: int) -> np.ndarray:
-    """bool[N]: the examples that stay, the lowest hashes of each class; class 0 is the head.
+    """ids, sorted, of the examples that stay: the lowest hashes of each class; class 0 is the head.
 
     Raises:
       DataError: a label is unknown.
@@ -49,10 +50,7 @@ def long_tailed(labels: np.ndarray, keys: Sequence[str], factor: float, seed: in
     counts = np.bincount(labels)
     sizes = np.minimum(long_tail_sizes(int(counts.max()), len(counts), factor), counts)
     rank = np.argsort(hash_keys(seed, "long_tail", keys), kind="stable")
-    stays = np.zeros(len(labels), bool)
-    for c, size in enumerate(sizes):
-        stays[rank[labels[rank] == c][:size]] = True
-    return stays
+    return first_of_each(rank, labels, sizes)
 
 
 def corruptions(keys: Sequence[str], rate: float, seed: int) -> np.ndarray:

@@ -45,7 +45,7 @@ def samples(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarr
 def network(name: str, classes: int, pixels: int) -> dict[str, np.ndarray]:
     """Forward in both modes, gradients, and one step."""
     images = goldens.natural_images(4, pixels)
-    x = torch.from_numpy(np.stack([augmentation.normalise(image, goldens.MEAN, goldens.STD) for image in images]))
+    x = tensor([Image.fromarray(image) for image in images])
     label = torch.from_numpy(goldens.labels(4, classes)).long()
     model = create(name, classes)
     with torch.no_grad():
