@@ -7,7 +7,7 @@ Class folders, all labelled, of which a random 10% is used:
 Any folder, with a table of the labels there are (columns path,label; a blank label is unknown):
 
     python -m semiprune_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.path=photos/ \
-        --config.data.labels_csv=labels.csv --config.label.rule=given
+        --config.data.labels=labels.csv --config.label.rule=given
 
 Images are resized to 32x32. With 10,000 images on one GPU the defaults are a matter of an hour; on a CPU start with
 --config.fixmatch.steps=1000 --config.fixmatch.ema_decay=0.98 --config.fixmatch.bn_momentum=0.98

@@ -12,6 +12,7 @@ off), with the ranges of USB's ``semilearn/datasets/augmentation/randaugment.py`
 with a fresh magnitude, and always Cutout after them.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class Recipe(NamedTuple):
     padding: float  # reflected border of the crop, as a fraction of the side: floor(side * padding) pixels
     flip: bool  # whether left and right may be exchanged
     operations: int = 3  # RandAugment operations of the strong view
+    size: int = 0  # pixels of a view's side; 0: those of the image
+    resized: bool = False  # strong views begin with a random part of the image, resized, instead of a window
 
 
 def evaluation_view(recipe: Recipe) -> View:
@@ -40,20 +43,35 @@ def evaluation_view(recipe: Recipe) -> View:
 
 
 def weak_view(recipe: Recipe) -> View:
-    """Reflect-pad, random crop back to size, horizontal flip with probability 1/2 if allowed, normalise."""
+    """Reflect-pad, random crop to size, horizontal flip with probability 1/2 if allowed, normalise."""
 
     def view(key: jax.Array, image: Image) -> Image:
-        return normalise(crop_flip(image, draw_crop(key, image.shape, recipe)), recipe.mean, recipe.std)
+        drawn = draw_crop(key, image.shape, recipe)
+        return normalise(crop_flip(image, drawn, recipe.size), recipe.mean, recipe.std)
+
+    return view
+
+
+def resized_view(recipe: Recipe) -> View:
+    """A random part of the image, resized, flipped as a weak view, normalised: training views of ImageNet."""
+
+    def view(key: jax.Array, image: Image) -> Image:
+        drawn = draw_part(key, image.shape, recipe)
+        return normalise(resize_flip(image, drawn, recipe.size), recipe.mean, recipe.std)
 
     return view
 
 
 def strong_view(recipe: Recipe) -> View:
-    """An independent weak crop and flip, then RandAugment, Cutout, normalise."""
+    """An independent crop and flip, then RandAugment, Cutout, normalise."""
 
     def view(key: jax.Array, image: Image) -> Image:
         drawn = draw_strong(key, image.shape, recipe)
-        image = crop_flip(image, drawn.crop)
+        crop = drawn.crop
+        if isinstance(crop, Part):
+            image = resize_flip(image, crop, recipe.size)
+        else:
+            image = crop_flip(image, crop, recipe.size)
         for i in range(recipe.operations):
             image = apply_operation(drawn.operation[i], image, drawn.magnitude[i])
         return normalise(cutout(image, *drawn.cutout), recipe.mean, recipe.std)
@@ -83,10 +101,18 @@ class Crop(NamedTuple):
     flip: jax.Array  # bool[]
 
 
+class Part(NamedTuple):
+    """What a resized crop draws."""
+
+    corner: jax.Array  # i32[2], row and column in the image
+    extent: jax.Array  # i32[2], height and width, at least 1
+    flip: jax.Array  # bool[]
+
+
 class Strong(NamedTuple):
     """What a strong view draws."""
 
-    crop: Crop
+    crop: Crop | Part
     operation: jax.Array  # i32[count], with replacement
     magnitude: jax.Array  # f32[count] in [0, 1), a fresh one each
     cutout: jax.Array  # f32[3]: side as a fraction of the width, in [0, 1/2), and the centre (x, y) in pixels
@@ -96,8 +122,26 @@ def draw_crop(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Crop:
     """Uniform over the windows of the padded image; left and right exchanged half the time, if they may be."""
     pad = jnp.array([int(side * recipe.padding) for side in shape[:2]])
     offset_key, flip_key = jax.random.split(key)
-    offset = jax.random.randint(offset_key, (2,), 0, 2 * pad + 1) - pad
+    room = jnp.array([side - (recipe.size or side) for side in shape[:2]]) + 2 * pad
+    offset = jax.random.randint(offset_key, (2,), 0, room + 1) - pad
     return Crop(offset, jax.random.bernoulli(flip_key) & recipe.flip)
+
+
+def draw_part(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Part:
+    """A part of 8 to 100% of the area and an aspect of 3/4 to 4/3, log-uniform (torchvision's RandomResizedCrop).
+
+    Of ten draws the first that fits; the whole image if none does.
+    """
+    height, width = shape[:2]
+    area_key, aspect_key, corner_key, flip_key = jax.random.split(key, 4)
+    area = height * width * jax.random.uniform(area_key, (10,), minval=0.08, maxval=1.0)
+    aspect = jnp.exp(jax.random.uniform(aspect_key, (10,), minval=jnp.log(3 / 4), maxval=jnp.log(4 / 3)))
+    extents = jnp.round(jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], axis=1)).astype(jnp.int32)
+    whole = jnp.array([height, width])
+    fits = jnp.all((extents > 0) & (extents <= whole[None]), axis=1)
+    extent = jnp.where(jnp.any(fits), extents[jnp.argmax(fits)], whole)
+    corner = jax.random.randint(corner_key, (2,), 0, whole - extent + 1)
+    return Part(corner, extent, jax.random.bernoulli(flip_key) & recipe.flip)
 
 
 def draw_strong(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Strong:
@@ -105,21 +149,61 @@ def draw_strong(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Stron
     crop_key, operations_key, cutout_key = jax.random.split(key, 3)
     which_key, magnitude_key = jax.random.split(operations_key)
     count, unit = recipe.operations, jax.random.uniform(cutout_key, (3,))
+    draw = draw_part if recipe.resized else draw_crop
     return Strong(
-        draw_crop(crop_key, shape, recipe),
+        draw(crop_key, shape, recipe),
         jax.random.randint(which_key, (count,), 0, len(OPERATIONS)),
         jax.random.uniform(magnitude_key, (count,)),
-        unit * jnp.array([0.5, shape[1], shape[0]]),
+        unit * jnp.array([0.5, recipe.size or shape[1], recipe.size or shape[0]]),
     )
 
 
-def crop_flip(image: Image, drawn: Crop) -> Image:
-    """The drawn window of the reflected-padded image, one gather for both axes."""
+def crop_flip(image: Image, drawn: Crop, size: int = 0) -> Image:
+    """The drawn window of the reflected-padded image, of ``size`` or as large; one gather for both axes."""
     height, width = image.shape[:2]
-    rows = _reflect(jnp.arange(height) + drawn.offset[0], height)
-    columns = _reflect(jnp.arange(width) + drawn.offset[1], width)
+    rows = _reflect(jnp.arange(size or height) + drawn.offset[0], height)
+    columns = _reflect(jnp.arange(size or width) + drawn.offset[1], width)
     columns = jnp.where(drawn.flip, columns[::-1], columns)
     return image[rows[:, None], columns[None, :]]
+
+
+def resize_flip(image: Image, drawn: Part, size: int = 0) -> Image:
+    """The drawn part of the image, resized to ``size`` or the image's own: Pillow's bilinear, with antialiasing.
+
+    Columns first, rounded to uint8, then rows; weights in its 22-bit fixed point.
+    """
+    height, width = image.shape[:2]
+    rows, row_weights = _taps(drawn.corner[0], drawn.extent[0], height, size or height)
+    columns, column_weights = _taps(drawn.corner[1], drawn.extent[1], width, size or width)
+    columns = jnp.where(drawn.flip, columns[::-1], columns)
+    column_weights = jnp.where(drawn.flip, column_weights[::-1], column_weights)
+    x = image.astype(jnp.int32)
+    # Tap by tap: an array of all of them would be several images large.
+    taps = range(columns.shape[1]), range(rows.shape[1])
+    x = sum((x[:, columns[:, k]] * column_weights[None, :, k, None] for k in taps[0]), start=jnp.int32(1 << 21)) >> 22
+    x = sum((x[rows[:, k]] * row_weights[:, k, None, None] for k in taps[1]), start=jnp.int32(1 << 21)) >> 22
+    return jnp.minimum(x, 255).astype(jnp.uint8)
+
+
+def _taps(corner: jax.Array, extent: jax.Array, side: int, size: int) -> tuple[jax.Array, jax.Array]:
+    """i32[size, K] positions along an axis that each new pixel reads, and their weights in 1 / 2^22.
+
+    In whole numbers: weights are ratios of small ones, and sums of them land on halves too often to be nearly right.
+    """
+    count = 2 * math.ceil(max(1.0, side / size)) + 1
+    reach = jnp.maximum(
+        extent, size
+    )  # of the triangle, in 1 / size of an old pixel, as all that follows in 1 / (2 size)
+    centre = (2 * jnp.arange(size) + 1) * extent
+    first = jnp.maximum((centre - 2 * reach + size) // (2 * size), 0)
+    at = first[:, None] + jnp.arange(count)[None]
+    weight = jnp.maximum(2 * reach - jnp.abs((2 * at + 1) * size - centre[:, None]), 0)
+    weight = jnp.where(at < extent, weight, 0)
+    total = jnp.sum(weight, axis=1, keepdims=True)
+    # weight * 2^22 / total, rounded, by long division: the product would not fit.
+    high, rest = (weight << 11) // total, (weight << 11) % total
+    low, rest = (rest << 11) // total, (rest << 11) % total
+    return corner + jnp.minimum(at, extent - 1), (high << 11) + low + (2 * rest >= total)
 
 
 def apply_operation(which: jax.Array, image: Image, magnitude: jax.Array) -> Image:

@@ -22,13 +22,17 @@ def base_config() -> Config:
 
     config.data = data = _section()
     data.source = "digits"  # digits | arrays (an .npz) | folder (of images) | tfds (prepared as ArrayRecord)
-    # arrays: the .npz file. folder: class folders, or images together with data.labels_csv. tfds: the data directory
+    # arrays: the .npz file. folder: class folders, or images together with data.labels. tfds: the data directory.
+    # Folders and data directories may be in a bucket (gs://...).
     data.path = ""
+    # folder: a CSV or parquet table with the columns path,label (label may be blank); empty: class folders, or
+    # Tiny-ImageNet's val_annotations.txt. With an empty data.path the images are those of the table.
+    data.labels = ""
+    data.test_path = ""  # folder: of the test set, with the same classes; both empty: none, unless test_fraction
+    data.test_labels = ""  # folder: a table of the test set
     data.name = ""  # tfds: the dataset, "cifar10" or "cifar10:3.0.2"
     data.split = "train"  # tfds: of the pool
     data.test_split = "test"  # tfds: of the test set; empty: none
-    data.test_path = ""  # folder: class folders of the test set; empty: no test set, unless test_fraction
-    data.labels_csv = ""  # folder: columns path,label (label may be blank); empty: class folders
     # folder: the classes, in order; any other name is an error. Empty: those of the folders or in the table, sorted.
     data.classes = ()
     data.skip_bad = False  # folder, tfds: leave out images that cannot be decoded, and list them in label/skipped.json
@@ -36,8 +40,17 @@ def base_config() -> Config:
     data.corruption = 0.0  # share of the pool corrupted, in five kinds; the test set stays clean. The paper: 0.3
     data.corruption_faithful = False  # with the released script's mistakes: black fog, noise that wraps around
     data.test_fraction = 0.0  # part of the labelled examples set apart for testing where there is no test set
-    data.image_size = 32  # pixels; images of other sizes are resized to a square (bilinear)
+    data.limit_per_class = 0  # at most so many images of each class, of the pool and of the test set; 0: all
+    data.image_size = 32  # pixels of a network's input, square
+    # padded: images become squares of that size, views are windows of them with a reflected border (CIFAR).
+    # resized: FixMatch's weak views are windows of larger squares; strong and supervised ones are random parts of the
+    # image, resized; tested is the centre (ImageNet).
+    data.crops = "padded"
+    data.square_size = 256  # resized: side of the squares, and of an image's shorter side before its centre is cut out
+    data.supervised_crops = "original"  # resized: parts of the original image | cached: of its square; inexact, fast
     data.decoder = "pillow"  # pillow | fast (simplejpeg for JPEG, extra fast-decode; may differ by a grey level)
+    data.pool = "auto"  # memory (of the devices) | stream (decoded as they are used) | auto: see runtime.memory_share
+    data.cache = ""  # stream: a directory on a local disk for squares, 3 * square_size^2 bytes each; empty: none
     data.mean = (0.485, 0.456, 0.406)  # of each channel in [0, 1]; FixMatch in USB uses ImageNet's for CIFAR-10
     data.std = (0.229, 0.224, 0.225)
     data.padding = 0.125  # reflected border of random crops, as a fraction of the side
@@ -105,7 +118,9 @@ def base_config() -> Config:
     runtime.parallel = "jit"  # jit | pmap
     runtime.devices = 0  # how many to use; 0: all
     runtime.compute_dtype = "auto"  # auto (bfloat16 on GPU and TPU, float32 on CPU) | float32 | bfloat16
-    runtime.steps_per_dispatch = 0  # training steps in one program; 0: 1 on CPU, 16 elsewhere
+    runtime.memory_share = 0.3  # of a device's memory that pool and test set may each take with data.pool = auto
+    runtime.workers = -1  # processes that decode a streamed pool; -1: one a core; 0: threads of this process
+    runtime.steps_per_dispatch = 0  # training steps in one program; 0: 1 on CPU or streaming, 16 elsewhere
     runtime.deterministic = False  # GPU: only deterministic kernels
     runtime.log_every_steps = 50
     runtime.checkpoint_every_steps = 0  # 0: chosen so that at least 15 s lie between two

@@ -35,7 +35,7 @@ class Training:
     record: Any  # sharded over examples, or None
     dispatch: Callable  # compiled: (state, record, pool, feed, key) -> (state, record, metrics [K])
     pool: Any
-    feed: Callable[[int, int], Any]  # (step, K) -> host arrays [K, B]
+    feed: contextlib.AbstractContextManager[Callable[[int, int], Any]]  # of (step, K) -> host arrays [K, B, ...]
     key: jax.Array
     total_steps: int
     steps_per_epoch: int  # no dispatch crosses a multiple of it
@@ -79,10 +79,10 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
         metrics.rewind(training.name, step)
         saver = _Saver(pace, step)
         pending = None
-        with contextlib.closing(_Meter(training, step)) as meter:
+        with contextlib.closing(_Meter(training, step)) as meter, training.feed as read:
             while step < training.total_steps:
                 count = _count(step, training, pace)
-                feed = layout.put_feed(training.feed(step, count))
+                feed = layout.put_feed(read(step, count))
                 state, record, new = training.dispatch(state, record, training.pool, feed, training.key)
                 # Waits for the dispatch before this one only: the device stays busy, and the host never runs more than
                 # one ahead, which would deadlock the collectives of virtual CPU devices.

@@ -7,6 +7,7 @@ Two ways of compiling the same step, with the same results:
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -57,6 +58,18 @@ class Layout:
     def platform(self) -> str:
         """ "cpu", "gpu" or "tpu"."""
         return self.devices[0].platform
+
+    @property
+    def memory(self) -> int:
+        """Bytes of a device's memory; the machine's, shared out, where devices have none of their own."""
+        stats = self.devices[0].memory_stats() if self.platform != "cpu" else None
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return stats["bytes_limit"] if stats else machine // len(self.devices)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """This process among those of the run, and how many there are."""
+        return jax.process_index(), jax.process_count()
 
     def padded(self, n: int) -> int:
         """``n`` rounded up to a multiple of the device count: rows of a batch."""

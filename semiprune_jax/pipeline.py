@@ -4,7 +4,6 @@ A finished stage is skipped, an unfinished one resumes. What a stage hands on li
 """
 
 import contextlib
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,19 +12,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from semiprune_jax import artifacts, coreset, datasets, guards, report, scores, selection
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
-from semiprune_jax.datasets.memory_pool import MemoryPool
+from semiprune_jax.datasets.geometry import Square
 from semiprune_jax.errors import ConfigError, DataError
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
+from semiprune_jax.pools import Pools, Sizes
 from semiprune_jax.quality import pseudo_label_quality
 from semiprune_jax.stage import Stage, verify
-from semiprune_jax.training import Pools, Trainings
+from semiprune_jax.training import Trainings
 from semiprune_jax.workdir import Handover, record_config, record_start
 
 
@@ -51,6 +50,9 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
 
 
 _DONE_BEFORE = "done before"
+# Fields of config.data: where images lie, which changes nothing, and how stages view them.
+_PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache")
+_VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
 
 
 class Outcome(NamedTuple):
@@ -238,7 +240,7 @@ class Pipeline:
                 lines=self._metrics.lines(),
                 quality=given.quality,
                 alike=coreset.alike(self.workdir / "select" / name for name in coresets),
-                images=self._dataset.train.read,
+                images=lambda ids: self._dataset.train.read(ids, Square(self._sizes.square)),
                 examples_a_row=self.config.report.examples,
                 config=self.config.to_dict(),
             ),
@@ -268,9 +270,7 @@ class Pipeline:
             "label",
             {
                 # Neither paths nor how images are viewed.
-                "data": configs.settings(
-                    self.config.data, "path", "test_path", "labels_csv", "mean", "std", "padding", "flip"
-                ),
+                "data": configs.settings(self.config.data, *_PLACES, *_VIEWS, "supervised_crops"),
                 "label": configs.settings(self.config.label),
                 "seed": self.config.seed,
             },
@@ -386,11 +386,12 @@ class Pipeline:
     def _network_settings(self, name: str, options: Config, *without: str) -> dict[str, Any]:
         """What a training depends on: its options less those named, its network, and how it sees images."""
         data = configs.settings(self.config.data)
+        views = (*_VIEWS, "supervised_crops") if name != "fixmatch" else _VIEWS
         return {
             name: configs.settings(options, *without),
             "network": self.config.model[name],
             "wide_resnet": self.config.model.wide_resnet,
-            "data": {key: data[key] for key in ("mean", "std", "padding", "flip")},
+            "data": {key: data[key] for key in views},
         }
 
     def _stage(self, name: str, settings: dict[str, Any], inputs: dict[str, str]) -> Stage:
@@ -434,13 +435,13 @@ class Pipeline:
         return datasets.load(
             data.source,
             path=data.path,
+            labels=data.labels,
             test_path=data.test_path,
-            labels_csv=data.labels_csv,
+            test_labels=data.test_labels,
             name=data.name,
             split=data.split,
             test_split=data.test_split,
             test_fraction=data.test_fraction,
-            image_size=data.image_size,
             decoder=data.decoder,
             classes=tuple(data.classes),
             skip_bad=data.skip_bad,
@@ -448,37 +449,43 @@ class Pipeline:
             imbalance=data.imbalance,
             corruption=data.corruption,
             faithful=data.corruption_faithful,
+            corrupted_size=self._sizes.square,
+            limit_per_class=data.limit_per_class,
             seed=self.config.seed,
+            notes=self.workdir / "label",
         )
 
     @cached_property
     def _trainings(self) -> Trainings:
-        layout = Layout.of(self.config.runtime.parallel, self.config.runtime.devices)
-        train, test = self._dataset.train, self._dataset.test
-        with tqdm(total=len(train.keys), desc="decoding", unit="img", leave=False, disable=None) as bar:
+        data, runtime = self.config.data, self.config.runtime
+        pools = Pools(
+            self._dataset,
+            self._sizes,
+            Layout.of(runtime.parallel, runtime.devices),
+            placement=data.pool,
+            memory_share=runtime.memory_share,
+            cache=Path(data.cache) if data.cache else None,
+            decoder=data.decoder,
+            workers=runtime.workers,
+        )
+        self._check_pixels(pools)
+        return Trainings(self.config, self._given.classes, pools, pools.layout, self._metrics, self.workdir)
 
-            def progress(count: int) -> None:
-                bar.update(count - bar.n)
+    @property
+    def _sizes(self) -> Sizes:
+        data = self.config.data
+        resized = data.crops == "resized"
+        square = data.square_size if resized else data.image_size
+        return Sizes(data.image_size, square, resized, exact=data.supervised_crops == "original")
 
-            images = train.read_all(progress)
-        test_images = None if test is None else test.read_all()
-        self._check_pixels(images, test_images)
-        test_pool = None
-        if test is not None and test_images is not None:
-            test_pool = layout.replicate(MemoryPool.of(test_images, test.labels))
-        pools = Pools(layout.replicate(images), test_pool)
-        return Trainings(self.config, self._given.classes, pools, layout, self._metrics, self.workdir)
-
-    def _check_pixels(self, *images: np.ndarray | None) -> None:
+    def _check_pixels(self, pools: Pools) -> None:
         """Refuses images that are not those that earlier stages saw; a folder's digest knows their sizes only."""
-        digest = hashlib.sha256()
-        for array in images:
-            digest.update(b"none" if array is None else array.tobytes())
-        path = self.workdir / "label" / "pixels.json"
-        if not path.exists():
-            artifacts.write_json(path, digest.hexdigest())
-        elif artifacts.read_json(path) != digest.hexdigest():
+        path, digests = self.workdir / "label" / "pixels.json", pools.digests()
+        before = artifacts.read_json(path) if path.exists() else {}
+        if any(before.get(name, digest) != digest for name, digest in digests.items()):
             raise DataError(
-                f"the images in {self.config.data.path or self.config.data.source} are not those that {self.workdir} "
+                f"the images in {self._dataset.train.where} are not those that {self.workdir} "
                 "was begun with; put them back, use another --workdir, or start afresh with --overwrite"
             )
+        if before.keys() != digests.keys():
+            artifacts.write_json(path, before | digests)

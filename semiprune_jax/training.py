@@ -12,23 +12,17 @@ import numpy as np
 
 from semiprune_jax import augment, checkpoint, dynamics, guards, loop, models, state, steps
 from semiprune_jax.config import Config
-from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, fetch_pair
-from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, in_order
+from semiprune_jax.datasets.memory_pool import paired
+from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, Paired
 from semiprune_jax.loop import Pace, Training
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.models import Network
+from semiprune_jax.pools import Pool, Pools
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.state import TrainState
 
-_FORWARD_ROWS = 512  # of an evaluation batch on CPU; memory is no concern at this size
-
-
-class Pools(NamedTuple):
-    """What trainings see: images on the device. Labels are handed to each training apart."""
-
-    image: jax.Array  # u8[N, S, S, 3]
-    test: MemoryPool | None
+_FORWARD_ROWS, _FORWARD_PIXELS = 512, 1 << 21  # of an evaluation batch, and of a device's share of one, at most
 
 
 @dataclass(frozen=True)
@@ -84,16 +78,16 @@ class Trainings:
             seed, "fixmatch/unlabelled", np.arange(n),
             batch_size=options.batch_size * options.mu, rows=rows * options.mu, pad_id=n,
         )  # fmt: skip
-        pool = MemoryPool(self.pools.image, self._labels(labels))
+        pool = self.pools.squares
         create = self.layout.compile_init(self._initial(network, tx, ema=True))
         final, _ = self._run(
             Training(
                 name=name,
                 state=create(stream_key(seed, "fixmatch/init"), options.learning_rate, options.steps),
                 record=None,
-                dispatch=self.layout.compile(step, fetch_pair),
-                pool=pool,
-                feed=lambda at, count: {"labelled": labelled(at, count), "unlabelled": unlabelled(at, count)},
+                dispatch=self.layout.compile(step, paired(pool.fetch)),
+                pool=pool.arrays(labels),
+                feed=pool.feed(Paired(labelled, unlabelled), options.steps),
                 key=stream_key(seed, "fixmatch/views"),
                 total_steps=options.steps,
                 steps_per_epoch=options.steps,  # endless streams have no epochs
@@ -105,7 +99,7 @@ class Trainings:
             )
         )
         checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
-        return self._predict(network, final, pool)
+        return self._predict(network, final)
 
     def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Trains the proxy on the whole pool and records its dynamics.
@@ -201,10 +195,12 @@ class Trainings:
             weight_decay=options.weight_decay,
             decay_matrices_only=False,
         )
-        step = partial(steps.supervised_step, model=network, tx=tx, augment=self._weak, steps_per_epoch=steps_per_epoch)
+        step = partial(
+            steps.supervised_step, model=network, tx=tx, augment=self._supervised_view, steps_per_epoch=steps_per_epoch
+        )
         return _Program(
             create=self.layout.compile_init(self._initial(network, tx, ema=False)),
-            dispatch=self.layout.compile(step, fetch),
+            dispatch=self.layout.compile(step, self.pools.supervised(0, "").fetch),
             evaluate=self._evaluation(network),
         )
 
@@ -217,14 +213,15 @@ class Trainings:
             seed, f"{kind}/order", ids, batch_size=batch_size, rows=self.layout.padded(batch_size), pad_id=len(labels)
         )
         total = options.epochs * feed.steps_per_epoch
+        pool = self.pools.supervised(seed, f"{kind}/crops")
         return self._run(
             Training(
                 name=name,
                 state=program.create(stream_key(seed, f"{kind}/init"), options.learning_rate, total),
                 record=record,
                 dispatch=program.dispatch,
-                pool=MemoryPool(self.pools.image, self._labels(labels)),
-                feed=feed,
+                pool=pool.arrays(labels),
+                feed=pool.feed(feed, total),
                 key=stream_key(seed, f"{kind}/views"),
                 total_steps=total,
                 steps_per_epoch=feed.steps_per_epoch,
@@ -246,9 +243,10 @@ class Trainings:
 
     def _evaluation(self, network: Network) -> Callable[[TrainState], dict[str, float]] | None:
         """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
-        if self.pools.test is None:
+        test, split = self.pools.test, self.pools.dataset.test
+        if test is None or split is None:
             return None
-        forward = self._forward(steps.evaluation_step, network, self.pools.test)
+        forward = self._forward(steps.evaluation_step, network, test, split.labels)
 
         def evaluate(current: TrainState) -> dict[str, float]:
             sums = forward(current)
@@ -260,22 +258,28 @@ class Trainings:
 
         return evaluate
 
-    def _predict(self, network: Network, current: TrainState, pool: MemoryPool) -> dict[str, np.ndarray]:
-        parts = self._forward(steps.prediction_step, network, pool)(current)
-        return {key: np.concatenate([part[key] for part in parts])[: len(pool.label)] for key in parts[0]}
+    def _predict(self, network: Network, current: TrainState) -> dict[str, np.ndarray]:
+        pool = self.pools.still
+        nothing = np.full(pool.n, -1, np.int32)
+        parts = self._forward(steps.prediction_step, network, pool, nothing)(current)
+        return {key: np.concatenate([part[key] for part in parts])[: pool.n] for key in parts[0]}
 
-    def _forward(self, step: Callable, network: Network, pool: MemoryPool) -> Callable[[TrainState], list[dict]]:
+    def _forward(
+        self, step: Callable, network: Network, pool: Pool, labels: np.ndarray
+    ) -> Callable[[TrainState], list[dict]]:
         """state -> what the step gives for each batch of the pool, in order, on the host."""
-        n = pool.image.shape[0]
-        forward = self.layout.compile_forward(partial(step, model=network, view=self._still), fetch)
-        rows = self.layout.padded(min(_FORWARD_ROWS, n))
+        forward = self.layout.compile_forward(partial(step, model=network, view=self._still), pool.fetch)
+        share = max(32, _FORWARD_PIXELS // self.config.data.image_size**2)
+        rows = self.layout.padded(min(_FORWARD_ROWS, share * len(self.layout.devices), pool.n))
+        order, arrays = InOrder(pool.n, rows=rows, pad_id=pool.n), pool.arrays(labels)
 
         def run(current: TrainState) -> list[dict]:
             # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
-            return [
-                jax.device_get(forward(current, pool, self.layout.put_feed(feed)))
-                for feed in in_order(n, rows=rows, pad_id=n)
-            ]
+            with pool.feed(order, order.steps) as feed:
+                return [
+                    jax.device_get(forward(current, arrays, self.layout.put_feed(feed(i, 1))))
+                    for i in range(order.steps)
+                ]
 
         return run
 
@@ -283,14 +287,24 @@ class Trainings:
 
     @cached_property
     def _recipe(self) -> augment.Recipe:
-        data = self.config.data
+        data, sizes = self.config.data, self.pools.sizes
+        # Windows of squares larger than themselves need no border.
+        padding = 0.0 if sizes.resized else data.padding
         return augment.Recipe(
-            tuple(data.mean), tuple(data.std), data.padding, data.flip, self.config.fixmatch.operations
-        )
+            tuple(data.mean), tuple(data.std), padding, data.flip, self.config.fixmatch.operations, sizes.image,
+            sizes.resized,
+        )  # fmt: skip
 
     @cached_property
     def _weak(self) -> augment.View:
         return self.layout.per_shard(augment.views(augment.weak_view(self._recipe), sequential=False))
+
+    @cached_property
+    def _supervised_view(self) -> augment.View:
+        """Of parts that the host has cut out only the flip is left to draw, which is a weak view of their own size."""
+        if not self.pools.sizes.resized or self.pools.sizes.exact:
+            return self._weak
+        return self.layout.per_shard(augment.views(augment.resized_view(self._recipe), sequential=False))
 
     @cached_property
     def _still(self) -> augment.View:
@@ -305,7 +319,8 @@ class Trainings:
     def _pace(self) -> Pace:
         runtime = self.config.runtime
         # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
-        automatic = 1 if self.layout.platform == "cpu" else 16
+        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
+        automatic = 1 if self.layout.platform == "cpu" or self.pools.squares.streams else 16
         return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
 
     def _network(self, name: str, bn_momentum: float) -> Network:
@@ -318,16 +333,13 @@ class Trainings:
         )  # fmt: skip
 
     def _initial(self, network: Network, tx, *, ema: bool):
-        shape = self.pools.image.shape[1:]
+        shape = (self.config.data.image_size, self.config.data.image_size, 3)
 
         def create(key: jax.Array, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
             fresh = state.create(network, tx, key, shape, ema=ema)
             return state.set_schedule(fresh, learning_rate=learning_rate, total_steps=total_steps)
 
         return create
-
-    def _labels(self, labels: np.ndarray) -> jax.Array:
-        return self.layout.replicate(jnp.asarray(labels, jnp.int32))
 
 
 class _Program(NamedTuple):

@@ -85,11 +85,19 @@ def validate(config: Config) -> None:
         check(bool(data.name), "data.name", "the name of a dataset, for data.source = 'tfds'")
         check(bool(data.split), "data.split", "the split of the pool, for data.source = 'tfds'")
     elif data.source != "digits":
-        check(bool(data.path), "data.path", f"where the data lies, for data.source = {data.source!r}")
+        named = bool(data.path) or (data.source == "folder" and bool(data.labels))
+        check(named, "data.path", f"where the data lies, for data.source = {data.source!r}")
     apart = len(set(data.classes)) == len(data.classes) != 1
     check(apart, "data.classes", "two names or more, no two alike, or none")
     check(data.source == "folder" or not data.classes, "data.classes", "none, but for data.source = 'folder'")
+    one_of("data.pool", "auto", "memory", "stream")
+    one_of("data.crops", "padded", "resized")
+    one_of("data.supervised_crops", "original", "cached")
+    check(data.limit_per_class >= 0, "data.limit_per_class", "0 (all) or more")
     positive("data", "image_size")
+    if data.crops == "resized":
+        check(data.square_size >= data.image_size, "data.square_size", f"data.image_size = {data.image_size} or more")
+        check(data.square_size <= 512, "data.square_size", "512 or less: parts are resized in 32-bit whole numbers")
     fraction("data.padding")
     fraction("data.test_fraction")
     fraction("data.corruption", below_one=False)
@@ -155,6 +163,8 @@ def validate(config: Config) -> None:
     one_of("runtime.parallel", "jit", "pmap")
     one_of("runtime.compute_dtype", "auto", "float32", "bfloat16")
     positive("runtime", "log_every_steps")
+    check(0 < config.runtime.memory_share <= 1, "runtime.memory_share", "0 < x <= 1")
+    check(config.runtime.workers >= -1, "runtime.workers", "-1 (one a core), 0 (threads) or more")
     for name in ("devices", "steps_per_dispatch", "checkpoint_every_steps"):
         check(config.runtime[name] >= 0, f"runtime.{name}", "0 or more")
     if problems:

@@ -28,7 +28,7 @@ README = Path(__file__).parent / "README.md"
 CONFIG = "from tests.small import config\n\ndef get_config():\n    c = config()\n    c.data.path = 'pool.npz'\n    return c\n"
 DONE = ["--workdir=done"]  # a run that is done up to its coresets
 FOLDER = ["--config.data.source=folder", "--config.data.path=photos", "--config.data.image_size=8"]
-TABLE = [*FOLDER, "--config.data.oracle=False", "--config.label.rule=given", "--config.data.labels_csv=labels.csv"]
+TABLE = [*FOLDER, "--config.data.oracle=False", "--config.label.rule=given", "--config.data.labels=labels.csv"]
 LABEL = ["--until=label"]
 
 
@@ -204,7 +204,7 @@ CASES = [
     Case("an empty test set", [*FOLDER, "--config.data.test_path=test"], 3, "data.test_path = 'test' holds no images", lambda: Path("test").mkdir()),
     Case("a test set without class folders", [*FOLDER, "--config.data.test_path=test"], 3, "holds '000.png' outside any class folder", lambda: shutil.copytree("photos/ant", "test")),
     Case("a test set inside the pool", [*FOLDER, "--config.data.test_path=photos/ant"], 3, "lie in each other"),
-    Case("no table", [*TABLE, "--config.data.labels_csv=none.csv"], 3, "cannot be read: No such file"),
+    Case("no table", [*TABLE, "--config.data.labels=none.csv"], 3, "cannot be read: No such file"),
     Case("an empty table", TABLE, 3, "has the columns none; expected path,label", table("")),
     Case("a table with other columns", TABLE, 3, "has the columns file, class; expected path,label", table("file,class\n")),
     Case("a table with semicolons", TABLE, 3, "separated by commas, not by ';'", table("path;label\nant/000.png;ant\n")),

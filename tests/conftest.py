@@ -28,7 +28,7 @@ def digits():
     """The digits as a Dataset."""
     from semiprune_jax import datasets
 
-    return datasets.load("digits", image_size=8)
+    return datasets.load("digits")
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@ import numpy as np
 from PIL import Image
 
 from semiprune_jax.config import base_config
+from semiprune_jax.datasets import Dataset, Split
+from semiprune_jax.datasets.geometry import Square
+from semiprune_jax.pools import Pools, Sizes
 
 # Compilation is most of the suite's time, and its processes compile the same programs.
 COMPILED = {
@@ -55,6 +58,22 @@ def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
     for c in range(classes):
         images[labels == c, c : c + 3, :, c % 3] += 150
     return images.astype(np.uint8), labels
+
+
+def squares(split, size: int = 8):
+    """All images of a split, as squares."""
+    return split.read(np.arange(len(split.keys)), Square(size))
+
+
+def pools(layout, train, test=None, **options):
+    """Pools of pairs of images and labels."""
+    parts = [
+        part and Split([f"{i:03d}" for i in range(len(part[1]))], part[1], name, name, part[0].__getitem__)
+        for name, part in (("train", train), ("test", test))
+    ]
+    defaults = {"placement": "memory", "memory_share": 1.0, "cache": None, "decoder": "pillow", "workers": 0}
+    sizes = options.pop("sizes", Sizes(8, 8, resized=False, exact=True))
+    return Pools(Dataset(("ant", "bee", "cat"), parts[0], parts[1]), sizes, layout, **(defaults | options))
 
 
 def write_npz(path, n: int = 64, test: int = 24):

@@ -148,6 +148,84 @@ def test_a_strong_view_is_made_of_what_it_draws(rng):
     assert compared > 12
 
 
+LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # of squares of 16
+
+
+def test_windows_of_larger_squares(rng):
+    """All nine windows of 14 in 16, flipped or not; they are parts of the square."""
+    image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    keys = jax.random.split(jax.random.key(0), 1800)
+    drawn = jax.jit(jax.vmap(lambda key: augment.draw_crop(key, image.shape, LARGE)))(keys)
+    cells = drawn.offset[:, 0] * 6 + drawn.offset[:, 1] * 2 + drawn.flip
+    np.testing.assert_allclose(np.bincount(cells, minlength=18), 100, atol=50)
+    for i in range(5):
+        crop = augment.Crop(drawn.offset[i], drawn.flip[i])
+        window = augment.crop_flip(image, crop, 14)
+        y, x = crop.offset
+        expected = image[y : y + 14, x : x + 14]
+        np.testing.assert_array_equal(window, expected[:, ::-1] if crop.flip else expected)
+
+
+@pytest.mark.parametrize(("side", "size"), [(16, 14), (64, 56), (256, 224), (16, 32), (64, 20)])
+def test_resized_parts_are_pillows(side, size):
+    """Every grey level, of upscaled and downscaled parts, drawn and of the extreme extents."""
+    photo = Image.fromarray(natural_images(1, 64)[0]).resize((side, side), Image.Resampling.BICUBIC)
+    run = jax.jit(lambda image, part: augment.resize_flip(image, part, size))
+    drawn = jax.vmap(lambda key: augment.draw_part(key, (side, side, 3), LARGE))(
+        jax.random.split(jax.random.key(0), 12)
+    )
+    parts = [jax.tree.map(lambda x, i=i: x[i], drawn) for i in range(12)]
+    for extent in ((1, 1), (side, side), (side, 1), (size, min(side, size + 1))):
+        parts.append(augment.Part(jnp.zeros(2, jnp.int32), jnp.minimum(jnp.array(extent), side), jnp.array(True)))
+    for part in parts:
+        box = (*(int(v) for v in part.corner), *(int(v) for v in part.extent))
+        expected = pillow.resize_flip(photo, box, bool(part.flip), size)
+        np.testing.assert_array_equal(run(np.asarray(photo), part), np.asarray(expected), err_msg=str(box))
+
+
+def test_parts_are_torchvisions():
+    """Area uniform in 8 to 100% where it fits, aspect log-uniform in 3/4 to 4/3, corners wherever there is room."""
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = jax.jit(jax.vmap(lambda key: augment.draw_part(key, (300, 300, 3), LARGE)))(keys)
+    (top, left), (height, width) = np.asarray(drawn.corner).T, np.asarray(drawn.extent).T
+    assert np.all((top >= 0) & (left >= 0) & (top + height <= 300) & (left + width <= 300))
+    area, aspect = height * width / 300**2, width / height
+    assert 0.078 < area.min() < 0.1
+    assert area.max() > 0.95
+    assert area[area < 0.5].mean() == pytest.approx(0.29, abs=0.01)
+    assert 0.74 < aspect.min() < 0.76
+    assert 1.32 < aspect.max() < 1.35
+    assert np.log(aspect).mean() == pytest.approx(0, abs=0.01)
+    for corner, extent in ((top, height), (left, width)):
+        assert (corner[extent < 290] / (300 - extent[extent < 290])).mean() == pytest.approx(0.5, abs=0.02)
+    assert np.mean(drawn.flip) == pytest.approx(0.5, abs=0.03)
+    narrow = jax.vmap(lambda key: augment.draw_part(key, (8, 900, 3), LARGE))(keys[:50])
+    assert np.unique(narrow.extent, axis=0).tolist() == [[8, 900]]  # nothing fits: the whole
+
+
+def test_a_strong_view_may_begin_with_a_part(rng):
+    """Without operations or a flip it is the part, cut out; its Cutout is of the view, not of the square."""
+    batch = natural_images(6, 16)
+    keys = jax.random.split(jax.random.key(3), 6)
+    recipe = LARGE._replace(operations=0)
+    drawn = jax.vmap(lambda key: augment.draw_strong(key, (16, 16, 3), recipe))(keys)
+    got = jax.jit(augment.views(augment.strong_view(recipe), sequential=True))(keys, batch)
+    assert got.shape == (6, 14, 14, 3)
+    assert np.max(drawn.cutout[:, 1:]) <= 14
+    for i, image in enumerate(batch):
+        part = jax.tree.map(lambda x, i=i: x[i], drawn.crop)
+        box = (*(int(v) for v in part.corner), *(int(v) for v in part.extent))
+        view = pillow.cutout(
+            pillow.resize_flip(Image.fromarray(image), box, bool(part.flip), 14), *(float(v) for v in drawn.cutout[i])
+        )
+        expected = pillow.normalise(view, RECIPE.mean, RECIPE.std).transpose(1, 2, 0)
+        np.testing.assert_allclose(got[i], expected, atol=1e-5)
+    plain = jax.jit(augment.views(augment.resized_view(recipe), sequential=False))(keys, batch)
+    part = augment.draw_part(keys[0], (16, 16, 3), recipe)
+    expected = augment.normalise(augment.resize_flip(batch[0], part, 14), RECIPE.mean, RECIPE.std)
+    np.testing.assert_allclose(plain[0], expected, atol=1e-5)
+
+
 def test_strong_views_differ_from_weak_ones(rng):
     image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
     keys = jax.random.split(jax.random.key(0), 20)

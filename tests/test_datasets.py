@@ -6,11 +6,15 @@ import tarfile
 import time
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from etils import epath
 from PIL import Image
 
 from semiprune_jax import datasets
 from semiprune_jax.datasets.budget import draw, per_class_sizes
+from semiprune_jax.datasets.geometry import Square
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
 from semiprune_jax.errors import ConfigError, DataError
 from tests import small
@@ -23,7 +27,7 @@ def test_digits(digits):
     assert digits.classes == tuple("0123456789")
     share = np.bincount(digits.test.labels) / np.bincount(np.r_[digits.train.labels, digits.test.labels])
     np.testing.assert_allclose(share, 0.2, atol=0.01)
-    images = digits.train.read_all()
+    images = small.squares(digits.train)
     assert images.shape == (1437, 8, 8, 3)
     assert images.dtype == np.uint8
     assert images.min() == 0
@@ -41,22 +45,22 @@ GOLDEN = ["digits/0006", "digits/0020", "digits/0023", "digits/0030", "digits/00
 
 def test_npz(tmp_path):
     path = small.write_npz(tmp_path / "pool.npz")
-    dataset = datasets.load("arrays", path=path, image_size=8)
+    dataset = datasets.load("arrays", path=path)
     assert dataset.classes == ("ant", "bee", "cat")
-    np.testing.assert_array_equal(dataset.train.read_all(), small.pool(64)[0])
-    np.testing.assert_array_equal(dataset.train.read(np.array([5, 3])), small.pool(64)[0][[5, 3]])
+    np.testing.assert_array_equal(small.squares(dataset.train), small.pool(64)[0])
+    np.testing.assert_array_equal(dataset.train.read(np.array([5, 3]), Square(8)), small.pool(64)[0][[5, 3]])
     np.testing.assert_array_equal(dataset.train.labels, small.pool(64)[1])
     assert dataset.test is not None
     assert len(dataset.test.keys) == 24
-    assert datasets.load("arrays", path=path, image_size=6).train.read_all().shape == (64, 6, 6, 3)
+    assert small.squares(dataset.train, 6).shape == (64, 6, 6, 3)
 
 
 def test_npz_may_be_grey_and_without_test(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.zeros((4, 8, 8), np.uint8), y_train=np.array([0, 1, -1, 2]))
-    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8)
+    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"))
     assert dataset.test is None
     assert dataset.classes == ("0", "1", "2")
-    assert dataset.train.read_all().shape == (4, 8, 8, 3)
+    assert small.squares(dataset.train).shape == (4, 8, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -91,27 +95,27 @@ def test_npz_may_be_grey_and_without_test(tmp_path):
 def test_bad_npz(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=message):
-        datasets.load("arrays", path=str(tmp_path / "bad.npz"), image_size=8)
+        datasets.load("arrays", path=str(tmp_path / "bad.npz"))
 
 
 def test_npz_that_is_none(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(DataError, match="cannot be read"):
-        datasets.load("arrays", path=str(tmp_path / "text.npz"), image_size=8)
+        datasets.load("arrays", path=str(tmp_path / "text.npz"))
     with pytest.raises(DataError, match="is not a file"):
-        datasets.load("arrays", path=str(tmp_path / "none.npz"), image_size=8)
+        datasets.load("arrays", path=str(tmp_path / "none.npz"))
 
 
 def test_class_folders(tmp_path):
     root = small.write_folder(tmp_path / "train")
     small.write_folder(tmp_path / "test", n=9)
-    dataset = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=10)
+    dataset = datasets.load("folder", path=root, test_path=str(tmp_path / "test"))
     assert dataset.classes == ("ant", "bee", "cat")
     assert dataset.train.keys == sorted(dataset.train.keys)
     assert dataset.train.keys[0] == "ant/000.png"
     images, labels = small.pool(30, size=10)
     order = [int(key.split("/")[1][:3]) for key in dataset.train.keys]
-    np.testing.assert_array_equal(dataset.train.read_all(), images[order])
+    np.testing.assert_array_equal(small.squares(dataset.train, 10), images[order])
     np.testing.assert_array_equal(dataset.train.labels, labels[order])
     assert dataset.test is not None
     assert len(dataset.test.keys) == 9
@@ -125,7 +129,7 @@ def write_csv(path, text):
 def test_folder_with_csv(tmp_path):
     root = small.write_folder(tmp_path / "pool")
     table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nbee/001.png,\ncat/002.png,eel\n")
-    dataset = datasets.load("folder", path=root, labels_csv=table, image_size=10)
+    dataset = datasets.load("folder", path=root, labels=table)
     assert dataset.classes == ("dog", "eel")
     labels = dict(zip(dataset.train.keys, dataset.train.labels.tolist(), strict=True))
     assert labels["ant/000.png"] == 0
@@ -146,22 +150,137 @@ def test_folder_with_csv(tmp_path):
 def test_bad_csv(tmp_path, text, message):
     root = small.write_folder(tmp_path / "pool", n=3)
     with pytest.raises(DataError, match=message):
-        datasets.load("folder", path=root, labels_csv=write_csv(tmp_path / "l.csv", text), image_size=8)
+        datasets.load("folder", path=root, labels=write_csv(tmp_path / "l.csv", text))
+
+
+def write_parquet(path, columns):
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_a_parquet_table_reads_as_a_csv(tmp_path):
+    root = small.write_folder(tmp_path / "pool")
+    rows = {"path": ["ant/000.png", "bee/001.png", "cat/002.png"], "label": ["dog", None, "eel"], "more": [1, 2, 3]}
+    dataset = datasets.load("folder", path=root, labels=write_parquet(tmp_path / "l.parquet", rows))
+    table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nbee/001.png,\ncat/002.png,eel\n")
+    same = datasets.load("folder", path=root, labels=table)
+    assert dataset.train.content == same.train.content
+    assert dataset.classes == same.classes == ("dog", "eel")
+    numbers = {"path": rows["path"], "label": [7.0, None, 3.0]}  # what pandas makes of whole numbers with gaps
+    numbered = datasets.load("folder", path=root, labels=write_parquet(tmp_path / "n.parquet", numbers))
+    assert numbered.classes == ("3", "7")
+    assert np.bincount(numbered.train.labels + 1).tolist() == [28, 1, 1]
+
+
+def test_a_table_may_be_the_pool(tmp_path):
+    """Without a folder to scan: the images are those the table names, below its own folder; the test set's as well."""
+    small.write_folder(tmp_path / "images", n=12)
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    lines = [f"{name},{name.split('/')[1]}\n" for name in names]
+    pool = write_csv(tmp_path / "pool.csv", "path,label\n" + "".join(lines[:9]))
+    test = write_csv(tmp_path / "test.csv", "path,label\n" + "".join(lines[9:]))
+    dataset = datasets.load("folder", labels=pool, test_labels=test)
+    assert dataset.classes == ("ant", "bee", "cat")
+    assert dataset.train.keys == names[:9]
+    assert dataset.test is not None
+    assert dataset.test.keys == names[9:]
+    assert small.squares(dataset.train, 10).shape == (9, 10, 10, 3)
+    with pytest.raises(DataError, match=r"both name 'images/ant/000\.png'; keep pool and test set apart"):
+        datasets.load("folder", labels=pool, test_labels=write_csv(tmp_path / "b.csv", "path,label\n" + lines[0]))
+    with pytest.raises(DataError, match=r"gives 'images/cat/011.png' no label; a test set needs them all"):
+        datasets.load("folder", labels=pool, test_labels=write_csv(tmp_path / "c.csv", f"path,label\n{names[-1]},\n"))
+    for name in ("/etc/a.png", "../a.png", "images/../../a.png"):
+        with pytest.raises(DataError, match=r"line 2: .* leaves the table's folder"):
+            datasets.load("folder", labels=write_csv(tmp_path / "d.csv", f"path,label\n{name},a\n"))
+    with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
+        datasets.load("folder", labels=write_csv(tmp_path / "e.csv", f"path,label\n{lines[0]}images/gone.png,a\n"))
+    with pytest.raises(DataError, match=r"f\.csv names no images"):
+        datasets.load("folder", labels=write_csv(tmp_path / "f.csv", "path,label\n"))
+    (tmp_path / "g.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"g\.parquet cannot be read as parquet"):
+        datasets.load("folder", labels=str(tmp_path / "g.parquet"))
+
+
+def test_tiny_imagenets_layout(tmp_path):
+    """train/<class>/images/*.JPEG, and val/images with the classes in val_annotations.txt."""
+    images, labels = small.pool(12)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        train = tmp_path / "train" / f"n0{label}" / "images"
+        train.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(train / f"n0{label}_{i}.JPEG")
+        (tmp_path / "val" / "images").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "val" / "images" / f"val_{i}.JPEG")
+    annotations = tmp_path / "val" / "val_annotations.txt"
+    annotations.write_text("".join(f"val_{i}.JPEG\tn0{c}\t0\t32\t44\t62\n" for i, c in enumerate(labels)))
+    options = {"path": str(tmp_path / "train"), "test_path": str(tmp_path / "val")}
+    dataset = datasets.load("folder", **options)
+    assert dataset.classes == ("n00", "n01", "n02")
+    assert dataset.test is not None
+    found = dict(zip(dataset.test.keys, dataset.test.labels.tolist(), strict=True))
+    assert found == {f"images/val_{i}.JPEG": c for i, c in enumerate(labels.tolist())}
+    annotations.write_text("val_0.JPEG\tn00\n")
+    with pytest.raises(DataError, match=r"holds 'images/val_1\.JPEG' outside any class folder"):
+        datasets.load("folder", **options)
+    annotations.write_text("val_0.JPEG n00\n")
+    with pytest.raises(DataError, match=r"val_annotations\.txt is not a table of file and class, separated by tabs"):
+        datasets.load("folder", **options)
+
+
+def test_a_bucket_reads_as_a_folder(tmp_path, monkeypatch):
+    """gs:// through etils.epath, whose backend here is a folder."""
+    small.write_folder(tmp_path / "bucket" / "pool", n=9)
+
+    class Here:
+        def __getattr__(self, name):
+            return lambda path, *more, **options: getattr(epath.backend.os_backend, name)(
+                str(path).replace("gs://bucket", str(tmp_path / "bucket")), *more, **options
+            )
+
+        def walk(self, path, **options):
+            local = str(tmp_path / "bucket")
+            for at, folders, files in os.walk(str(path).replace("gs://bucket", local)):
+                yield at.replace(local, "gs://bucket"), folders, files
+
+    monkeypatch.setattr(type(epath.Path("gs://bucket")), "_backend", Here())
+    dataset = datasets.load("folder", path="gs://bucket/pool")
+    here = datasets.load("folder", path=str(tmp_path / "bucket" / "pool"))
+    assert dataset.train.keys == here.train.keys
+    np.testing.assert_array_equal(small.squares(dataset.train, 10), small.squares(here.train, 10))
+    table = tmp_path / "bucket" / "pool.csv"
+    write_csv(table, "path,label\n" + "".join(f"pool/{key},{key[:3]}\n" for key in here.train.keys))
+    assert len(datasets.load("folder", labels="gs://bucket/pool.csv").train.keys) == 9
+
+
+def test_a_pool_may_be_limited(tmp_path):
+    """At most so many of each class, the same ones whatever lies beside them; unlabelled ones count as a class."""
+    root = small.write_folder(tmp_path / "pool", n=30)
+    table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nant/003.png,dog\ncat/002.png,eel\n")
+    dataset = datasets.load("folder", path=root, labels=table, limit_per_class=5)
+    assert np.bincount(dataset.train.labels + 1).tolist() == [5, 2, 1]
+    test = small.write_folder(tmp_path / "test", n=9)
+    classes = datasets.load("folder", path=root, test_path=test, limit_per_class=2)
+    assert np.bincount(classes.train.labels).tolist() == [2, 2, 2]
+    assert classes.test is not None
+    assert np.bincount(classes.test.labels).tolist() == [2, 2, 2]
+    images = small.squares(classes.train, 10)
+    whole = datasets.load("folder", path=root)
+    rows = [whole.train.keys.index(key) for key in classes.train.keys]
+    np.testing.assert_array_equal(images, small.squares(whole.train, 10)[rows])
 
 
 def test_bad_folders(tmp_path):
     with pytest.raises(DataError, match="is not a folder"):
-        datasets.load("folder", path=str(tmp_path / "none"), image_size=8)
+        datasets.load("folder", path=str(tmp_path / "none"))
     with pytest.raises(DataError, match="holds no images"):
-        datasets.load("folder", path=str(tmp_path), image_size=8)
+        datasets.load("folder", path=str(tmp_path))
     Image.new("RGB", (4, 4)).save(tmp_path / "loose.png")
     with pytest.raises(DataError, match="is not made of class folders"):
-        datasets.load("folder", path=str(tmp_path), image_size=8)
+        datasets.load("folder", path=str(tmp_path))
     root = small.write_folder(tmp_path / "pool", n=3)
     small.write_folder(tmp_path / "test", n=3)
     (tmp_path / "test" / "bee").rename(tmp_path / "test" / "elk")
     with pytest.raises(DataError, match="holds the folder 'elk', which is no class"):
-        datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=8)
+        datasets.load("folder", path=root, test_path=str(tmp_path / "test"))
 
 
 def test_a_test_folder_inside_the_pool_would_leak(tmp_path):
@@ -169,17 +288,17 @@ def test_a_test_folder_inside_the_pool_would_leak(tmp_path):
     small.write_folder(tmp_path / "pool" / "test", n=6)
     for path, test_path in ((root, f"{root}/test"), (f"{root}/test", root), (root, root)):
         with pytest.raises(DataError, match="lie in each other"):
-            datasets.load("folder", path=path, test_path=test_path, image_size=8)
+            datasets.load("folder", path=path, test_path=test_path)
 
 
 def test_names_that_are_no_text(tmp_path):
     root = small.write_folder(tmp_path / "pool", n=6)
     (tmp_path / "pool" / "ant" / "000.png").rename(tmp_path / "pool" / "ant" / "a\nb.png")
     with pytest.raises(DataError, match="cannot be written on a line"):
-        datasets.load("folder", path=root, image_size=8)
+        datasets.load("folder", path=root)
     (tmp_path / "pool" / "ant" / "a\nb.png").rename(os.fsdecode(os.fsencode(root) + b"/ant/\xff.png"))
     with pytest.raises(DataError, match="cannot be written on a line"):
-        datasets.load("folder", path=root, image_size=8)
+        datasets.load("folder", path=root)
 
 
 def test_the_fast_decoder_is_an_extra(tmp_path, monkeypatch):
@@ -187,54 +306,51 @@ def test_the_fast_decoder_is_an_extra(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "x.jpg")
-    dataset = datasets.load("folder", path=str(tmp_path), image_size=8, decoder="fast")
     with pytest.raises(ConfigError, match="needs the extra fast-decode"):
-        dataset.train.read_all()
+        datasets.load("folder", path=str(tmp_path), decoder="fast")
 
 
 def test_undecodable_images_are_listed_together(tmp_path):
     root = small.write_folder(tmp_path / "pool", n=9)
     for name in ("ant/000.png", "bee/001.png"):
         (tmp_path / "pool" / name).write_bytes(b"not an image")
-    dataset = datasets.load("folder", path=root, image_size=8)
+    dataset = datasets.load("folder", path=root)
     with pytest.raises(DataError, match=r"2 of 9 images .*ant/000\.png.*bee/001\.png"):
-        dataset.train.read_all()
+        small.squares(dataset.train)
 
 
 def test_broken_images_may_be_skipped(tmp_path):
     """They leave no row; what is skipped once is skipped again without looking, and the digest does not move."""
     root = small.write_folder(tmp_path / "pool", n=9)
     small.write_folder(tmp_path / "test", n=6)
-    whole = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=10, skip_bad=True)
+    whole = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)
     assert whole.skipped == ()
     size = (tmp_path / "pool/ant/000.png").stat().st_size
     for path in ("pool/ant/000.png", "test/cat/005.png"):
         (tmp_path / path).write_bytes(b"x" * size)
-    rest = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), image_size=10, skip_bad=True)
+    rest = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)
     assert rest.skipped == (("train", "ant/000.png", "not an image"), ("test", "cat/005.png", "not an image"))
     assert rest.train.content == whole.train.content
     assert rest.train.keys == whole.train.keys[1:]
     np.testing.assert_array_equal(rest.train.labels, whole.train.labels[1:])
     images, _ = small.pool(9, size=10)
-    np.testing.assert_array_equal(rest.train.read_all(), images[[3, 6, 1, 4, 7, 2, 5, 8]])
+    np.testing.assert_array_equal(small.squares(rest.train, 10), images[[3, 6, 1, 4, 7, 2, 5, 8]])
     assert rest.test is not None
     assert len(rest.test.keys) == 5
     (tmp_path / "pool/ant/000.png").unlink()
     small.write_folder(tmp_path / "pool", n=9)  # whole again
-    again = datasets.load(
-        "folder", path=root, test_path=str(tmp_path / "test"), image_size=10, skip_bad=True, skipped=rest.skipped
-    )
+    again = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True, skipped=rest.skipped)
     assert again.train.keys == rest.train.keys
 
 
 def test_classes_may_be_named(tmp_path):
     """In the given order, and one without an image keeps its place."""
     root = small.write_folder(tmp_path / "pool", n=6)
-    dataset = datasets.load("folder", path=root, image_size=8, classes=("dog", "cat", "bee", "ant"))
+    dataset = datasets.load("folder", path=root, classes=("dog", "cat", "bee", "ant"))
     assert dataset.classes == ("dog", "cat", "bee", "ant")
     assert dict(zip(dataset.train.keys, dataset.train.labels.tolist(), strict=True))["ant/000.png"] == 3
     table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,bee\n")
-    dataset = datasets.load("folder", path=root, labels_csv=table, image_size=8, classes=("cat", "bee"))
+    dataset = datasets.load("folder", path=root, labels=table, classes=("cat", "bee"))
     assert dataset.train.labels.max() == 1
 
 
@@ -242,19 +358,19 @@ def test_test_fraction_takes_labelled_examples_only(tmp_path):
     (x, y) = small.pool(60)
     y[30:] = -1
     np.savez(tmp_path / "a.npz", x_train=x, y_train=y, classes=np.array(["a", "b", "c"]))
-    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8, test_fraction=0.2)
+    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"), test_fraction=0.2)
     assert dataset.test is not None
     assert len(dataset.test.keys) == 6
     assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2]
     assert len(dataset.train.keys) == 54
     assert not set(dataset.train.keys) & set(dataset.test.keys)
     rows = [int(key.split("/")[1]) for key in dataset.test.keys]
-    np.testing.assert_array_equal(dataset.test.read_all(), x[rows])
+    np.testing.assert_array_equal(small.squares(dataset.test), x[rows])
     np.savez(tmp_path / "b.npz", x_train=x[:6], y_train=np.array([0, 0, 0, 1, 1, 2]))
-    few = datasets.load("arrays", path=str(tmp_path / "b.npz"), image_size=8, test_fraction=0.5)
+    few = datasets.load("arrays", path=str(tmp_path / "b.npz"), test_fraction=0.5)
     assert set(few.train.labels) == {0, 1, 2}  # never a class's only label
     with pytest.raises(DataError, match=r"test_fraction = 0\.01"):
-        datasets.load("arrays", path=str(tmp_path / "a.npz"), image_size=8, test_fraction=0.01)
+        datasets.load("arrays", path=str(tmp_path / "a.npz"), test_fraction=0.01)
 
 
 LABELS = np.array([0] * 50 + [1] * 33 + [2] * 4)
@@ -324,9 +440,9 @@ def test_sixty_thousand_real_images(tmp_path, capsys):
         archive.extractall(tmp_path, filter="data")
     began = time.monotonic()
     train = str(next(tmp_path.rglob("train")))
-    dataset = datasets.load("folder", path=train, test_path=str(next(tmp_path.rglob("test"))), image_size=32)
+    dataset = datasets.load("folder", path=train, test_path=str(next(tmp_path.rglob("test"))))
     scanned = time.monotonic()
-    images = dataset.train.read_all()
+    images = small.squares(dataset.train, 32)
     with capsys.disabled():
         print(f"\n60,000 files listed in {scanned - began:.1f} s, 50,000 decoded in {time.monotonic() - scanned:.1f} s")
     assert len(dataset.classes) == 10

@@ -20,6 +20,7 @@ GROUPS = [
     {"state"},
     {"steps"},
     {"loop"},
+    {"pools"},
     {"training", "report"},
     {"pipeline"},
     {"main"},

@@ -299,7 +299,7 @@ def test_a_folder_of_pngs_with_blank_labels(tmp_path):
     rows = [f"{key},{key.split('/')[0] if i % 2 else ''}" for i, key in enumerate(keys)]
     (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     config = small.config()
-    config.data.source, config.data.path, config.data.labels_csv = "folder", root, str(tmp_path / "labels.csv")
+    config.data.source, config.data.path, config.data.labels = "folder", root, str(tmp_path / "labels.csv")
     config.data.test_fraction, config.data.oracle, config.label.rule = 0.34, False, "given"
     config.fixmatch.steps = 3
     config.select.names, config.select.keep, config.retrain.epochs = ("semi_aum",), (0.5,), 1
@@ -357,7 +357,7 @@ def test_a_corrupted_long_tail(tmp_path):
     assert np.bincount(truth["label"]).tolist() == sizes
     assert table["key"].tolist() == truth["key"].tolist()
     assert sorted(table["corruption"]) == [""] * 51 + [kind for kind in sorted(datasets.KINDS) for _ in range(3)]
-    images = pipeline.Pipeline(config, tmp_path / "w")._dataset.train.read_all()
+    images = small.squares(pipeline.Pipeline(config, tmp_path / "w")._dataset.train)
     original = small.pool(90)[0]
     rows = [int(key.split("/")[1]) for key in table["key"]]
     same = [np.array_equal(image, original[row]) for image, row in zip(images, rows, strict=True)]

@@ -14,6 +14,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from semiprune_jax import datasets, pipeline
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.datasets.decode import decode
+from semiprune_jax.datasets.geometry import Square
 from semiprune_jax.errors import ConfigError, DataError
 from tests import small
 
@@ -65,7 +66,7 @@ def write(
 
 
 def load(path, **options):
-    defaults = {"name": "tiny", "split": "train", "test_split": "test", "image_size": 16}
+    defaults = {"name": "tiny", "split": "train", "test_split": "test"}
     return datasets.load("tfds", path=path, **(defaults | options))
 
 
@@ -75,9 +76,9 @@ def test_a_prepared_dataset(tmp_path):
     assert dataset.classes == tuple(CLASSES)
     assert dataset.train.keys == [f"train_{i}.jpg" for i in range(20)]
     np.testing.assert_array_equal(dataset.train.labels, np.arange(20) % 3)
-    expected = np.stack([decode(jpeg(i), 16) for i in range(20)])
-    np.testing.assert_array_equal(dataset.train.read_all(), expected)
-    np.testing.assert_array_equal(dataset.train.read(np.array([19, 4, 5])), expected[[19, 4, 5]])
+    expected = np.stack([Square(16)(decode(jpeg(i))) for i in range(20)])
+    np.testing.assert_array_equal(small.squares(dataset.train, 16), expected)
+    np.testing.assert_array_equal(dataset.train.read(np.array([19, 4, 5]), Square(16)), expected[[19, 4, 5]])
     assert dataset.test is not None
     assert len(dataset.test.keys) == 7
 
@@ -110,17 +111,17 @@ def test_a_run_on_it(tmp_path):
 
 def test_variants_and_skipping_work_on_it_as_on_any_source(tmp_path, monkeypatch):
     path = write(tmp_path, {"train": (30,)})
-    clean = load(path, test_split="").train.read_all()
-    dataset = load(path, test_split="", corruption=0.5, imbalance=0.5)
+    clean = small.squares(load(path, test_split="").train, 16)
+    dataset = load(path, test_split="", corruption=0.5, imbalance=0.5, corrupted_size=16)
     assert np.bincount(dataset.train.labels).tolist() == [10, 7, 5]
     rows = [int(key.split("_")[1].split(".")[0]) for key in dataset.train.keys]
-    same = (dataset.train.read_all() == clean[rows]).all(axis=(1, 2, 3))
+    same = (small.squares(dataset.train, 16) == clean[rows]).all(axis=(1, 2, 3))
     assert np.all(same[dataset.corruption < 0])
     assert np.mean(same[dataset.corruption >= 0]) < 0.5  # of one colour, some look the same in a lower resolution
     monkeypatch.setattr(sys.modules[__name__], "jpeg", lambda i: b"broken" if i == 3 else b"GIF")
     broken = write(tmp_path / "b", {"train": (5,)})
     with pytest.raises(DataError, match=r"5 of 5 images in tiny/1.0.0 \(train\) cannot be decoded: train_0.jpg"):
-        load(broken, test_split="").train.read_all()
+        small.squares(load(broken, test_split="").train, 16)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,28 @@ def test_another_format_and_labels_out_of_range(tmp_path):
         load(wrong, test_split="")
 
 
+def test_labels_are_read_once(tmp_path, monkeypatch):
+    """Noted for these very files: other ones are read anew."""
+    path, notes = write(tmp_path, {"train": (5, 4), "test": (3,)}), tmp_path / "notes"
+    first = load(path, notes=notes)
+    assert len(list(notes.iterdir())) == 2
+
+    def read(*args):
+        raise AssertionError("records are read")
+
+    source = tfds.core.data_sources.array_record.ArrayRecordDataSource
+    monkeypatch.setattr(source, "__getitems__", read)
+    again = load(path, notes=notes)
+    assert again.train.keys == first.train.keys
+    assert again.train.content == first.train.content
+    with pytest.raises(AssertionError, match="records are read"):
+        load(path, split="train[:5]", notes=notes)
+    monkeypatch.undo()
+    unnamed = write(tmp_path / "b", {"train": (4,)}, named=False)
+    for _ in range(2):
+        assert load(unnamed, test_split="", notes=notes).train.keys[3] == "train/0000003"
+
+
 def test_keys_that_are_alike_and_features_that_are_not_there(tmp_path):
     alike = write(tmp_path / "a", {"train": (4,)}, key="same.jpg")
     with pytest.raises(DataError, match="'file_name' names 1 of 4 examples; expected no two alike"):
@@ -163,8 +186,8 @@ def test_tensorflow_is_not_loaded(tmp_path):
     path = write(tmp_path, {"train": (4,)})
     code = (
         "import sys; from semiprune_jax import datasets; "
-        f"d = datasets.load('tfds', path={path!r}, name='tiny', image_size=8); "
-        "d.train.read_all(); print('tensorflow' in sys.modules)"
+        f"d = datasets.load('tfds', path={path!r}, name='tiny'); "
+        "d.train.image(0); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semiprune_jax import augment, dynamics, models, state, steps
-from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, fetch_pair
+from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, paired
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed
 from semiprune_jax.mesh import Layout
 from semiprune_jax.models import Network
@@ -93,7 +93,7 @@ def test_fixmatch_step_from_first_principles():
 def test_fixmatch_never_reads_unlabelled_labels():
     images, labels = small.pool(30)
     pool = MemoryPool.of(images, labels)
-    batch = fetch_pair(pool, {"labelled": jnp.arange(3), "unlabelled": jnp.arange(3, 9)})
+    batch = paired(fetch)(pool, {"labelled": jnp.arange(3), "unlabelled": jnp.arange(3, 9)})
     assert batch["unlabelled"]["label"].tolist() == [-1] * 6
     assert batch["labelled"]["label"].tolist() == labels[:3].tolist()
 
@@ -193,7 +193,7 @@ def run_fixmatch(mode, count, per_dispatch=1, total=3):
     )  # fmt: skip
     create = layout.compile_init(lambda key: state.create(network, tx, key, (8, 8, 3), ema=True))
     current = create(stream_key(0, "init"))
-    dispatch = layout.compile(step, fetch_pair)
+    dispatch = layout.compile(step, paired(fetch))
     pool = layout.replicate(MemoryPool.of(images, labels))
     rows = layout.padded(8)
     lab = EndlessFeed(0, "l", np.arange(10), batch_size=8, rows=rows, pad_id=50)

@@ -8,11 +8,10 @@ from scipy.stats import spearmanr
 
 from configs.digits import get_config
 from semiprune_jax import checkpoint, models, scores, selection
-from semiprune_jax.datasets.memory_pool import MemoryPool
 from semiprune_jax.losses import cross_entropy
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
-from semiprune_jax.training import Pools, Trainings
+from semiprune_jax.training import Trainings
 from tests import small
 
 
@@ -20,7 +19,7 @@ def trainings(tmp_path, config, mode="jit", devices=1, n=90):
     images, labels = small.pool(n)
     test_images, test_labels = small.pool(31, seed=1)
     layout = Layout.of(mode, devices)
-    pools = Pools(layout.replicate(images), layout.replicate(MemoryPool.of(test_images, test_labels)))
+    pools = small.pools(layout, (images, labels), (test_images, test_labels))
     return Trainings(config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path), labels
 
 
@@ -107,8 +106,9 @@ def test_a_result_does_not_rest_on_lines_that_were_lost(tmp_path, tiny_config):
 
 
 def test_without_a_test_set(tmp_path, tiny_config):
-    made, labels = trainings(tmp_path, tiny_config)
-    made = Trainings(tiny_config, made.classes, made.pools._replace(test=None), made.layout, made.metrics, tmp_path)
+    layout, (images, labels) = Layout.of("jit", 1), small.pool(90)
+    pools = small.pools(layout, (images, labels))
+    made = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path)
     assert made.retrain("retrain/a_seed0", labels, np.arange(30), batch_size=16, seed=0) == {}
     made.metrics.close()
 
@@ -130,7 +130,7 @@ def test_whole_runs_on_other_devices_select_nearly_alike(tmp_path, digits, capsy
     records = {}
     for devices in (1, 3, 4):
         layout = Layout.of("jit", devices)
-        pools = Pools(layout.replicate(digits.train.read_all()), None)
+        pools = small.pools(layout, (small.squares(digits.train), digits.train.labels))
         work = tmp_path / str(devices)
         work.mkdir()
         made = Trainings(config, tuple("0123456789"), pools, layout, Metrics(work), work)

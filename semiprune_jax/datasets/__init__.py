@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from semiprune_jax.datasets import arrays, folder, prepared, variants
 from semiprune_jax.datasets.budget import first_of_each, per_class_sizes
+from semiprune_jax.datasets.decode import check_decoder
 from semiprune_jax.datasets.split import Dataset, Skipped, Split
 from semiprune_jax.datasets.variants import KINDS
 from semiprune_jax.errors import DataError
@@ -20,13 +22,13 @@ def load(
     source: str,
     *,
     path: str = "",
+    labels: str = "",
     test_path: str = "",
-    labels_csv: str = "",
+    test_labels: str = "",
     name: str = "",
     split: str = "train",
     test_split: str = "",
     test_fraction: float = 0.0,
-    image_size: int,
     decoder: str = "pillow",
     classes: tuple[str, ...] = (),
     skip_bad: bool = False,
@@ -34,34 +36,40 @@ def load(
     imbalance: float = 1.0,
     corruption: float = 0.0,
     faithful: bool = False,
+    corrupted_size: int = 32,
+    limit_per_class: int = 0,
     seed: int = 0,
+    notes: Path | None = None,
 ) -> Dataset:
     """The named source: "digits", "arrays" (an .npz file), "folder" or "tfds". Decodes no images yet.
 
     Args:
-      path, test_path, labels_csv, name, split, test_split: where the data lies, see ``config.data``.
+      path, labels, test_path, test_labels, name, split, test_split: where the data lies, see ``config.data``.
       test_fraction: part of the labelled examples that becomes the test set where the source has none.
-      image_size: pixels; other sizes are resized to a square.
-      decoder: "pillow" or "fast"; folders only.
+      decoder: "pillow" or "fast".
       classes: the names there may be, in order; folders only. Empty: those that occur.
       skip_bad: leave out images that cannot be decoded; to find them, every image is decoded once.
       skipped: what an earlier call left out, to be left out again; None: to be found.
       imbalance: the last class keeps this share of the first one's examples, see ``variants.long_tail_sizes``; 1: all.
       corruption: share of the pool whose images are corrupted; the test set stays clean.
       faithful: with the mistakes of the released script, see ``variants.corrupt``.
-      seed: of the test draw.
+      corrupted_size: pixels of a side, of the squares that corrupted images become.
+      limit_per_class: at most so many examples of each class, of the pool and of the test set; 0: all.
+      seed: of the draws.
+      notes: a directory to note in what is costly to find again.
 
     Raises:
       DataError: the data is missing, broken, or does not fit together.
     """
+    check_decoder(decoder)
     if source == "digits":
-        dataset = arrays.digits(image_size)
+        dataset = arrays.digits()
     elif source == "arrays":
-        dataset = arrays.npz(path, image_size)
+        dataset = arrays.npz(path)
     elif source == "tfds":
-        dataset = prepared.tfds(name, path, split, test_split, image_size, decoder)
+        dataset = prepared.tfds(name, path, split, test_split, decoder, notes)
     else:
-        dataset = folder.scan(path, test_path, labels_csv, image_size, decoder, classes)
+        dataset = folder.scan(path, labels, test_path, test_labels, decoder, classes)
     if skip_bad:
         dataset = _skip(dataset, _broken(dataset) if skipped is None else tuple(skipped))
     if len(dataset.train.keys) == 0:
@@ -71,9 +79,11 @@ def load(
         dataset = dataclasses.replace(dataset, train=_subset(dataset.train, rows))
     if dataset.test is None and test_fraction > 0:
         dataset = _set_apart(dataset, test_fraction, seed)
+    if limit_per_class:
+        dataset = _limit(dataset, limit_per_class, seed)
     if corruption > 0:
         kinds = variants.corruptions(dataset.train.keys, corruption, seed)
-        train = variants.corrupted(dataset.train, kinds, faithful=faithful)
+        train = variants.corrupted(dataset.train, kinds, corrupted_size, faithful=faithful)
         dataset = dataclasses.replace(dataset, train=train, corruption=kinds)
     return dataset
 
@@ -96,12 +106,27 @@ def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     return dataclasses.replace(dataset, train=_subset(pool, train), test=_subset(pool, test))
 
 
+def _limit(dataset: Dataset, most: int, seed: int) -> Dataset:
+    """The lowest hashes of each class; those of no known class count as one."""
+
+    def limited(split: Split | None) -> Split | None:
+        if split is None:
+            return None
+        rank = np.argsort(hash_keys(seed, "limit", split.keys), kind="stable")
+        counts = np.bincount(split.labels + 1)
+        return _subset(split, first_of_each(rank, split.labels + 1, np.minimum(counts, most)))
+
+    train = limited(dataset.train)
+    assert train is not None
+    return dataclasses.replace(dataset, train=train, test=limited(dataset.test))
+
+
 def _broken(dataset: Dataset) -> tuple[Skipped, ...]:
     parts = {"train": dataset.train, "test": dataset.test}
     return tuple(
         Skipped(part, split.keys[row], reason)
         for part, split in parts.items()
-        if split and split.find_broken
+        if split
         for row, reason in split.find_broken().items()
     )
 
@@ -121,9 +146,6 @@ def _skip(dataset: Dataset, skipped: tuple[Skipped, ...]) -> Dataset:
 
 
 def _subset(split: Split, rows: np.ndarray) -> Split:
-    def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
-        return split.read(rows[ids], progress)
-
     keys = [split.keys[int(i)] for i in rows]
     content = hashlib.sha256(split.content.encode() + rows.tobytes()).hexdigest()
-    return Split(keys, split.labels[rows], content, read)
+    return Split(keys, split.labels[rows], content, split.where, lambda row: split.image(int(rows[row])))

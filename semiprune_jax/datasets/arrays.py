@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from semiprune_jax.datasets.budget import draw
-from semiprune_jax.datasets.decode import resize
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
 from semiprune_jax.errors import DataError
 
 DIGITS_TEST = 360
 
 
-def digits(image_size: int) -> Dataset:
+def digits() -> Dataset:
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels: 1,437 to train on and 360 to test, stratified.
 
     The split is drawn by hash, so it is the same with every version of scikit-learn.
@@ -29,12 +28,12 @@ def digits(image_size: int) -> Dataset:
     train = np.setdiff1d(np.arange(len(labels)), test)
 
     def split(rows: np.ndarray) -> Split:
-        return _split(images[rows], labels[rows], [keys[i] for i in rows], image_size)
+        return _split(images[rows], labels[rows], [keys[i] for i in rows], "the digits")
 
-    return Dataset(tuple(str(name) for name in bunch.target_names), split(train), split(test), image_size)
+    return Dataset(tuple(str(name) for name in bunch.target_names), split(train), split(test))
 
 
-def npz(path: str, image_size: int) -> Dataset:
+def npz(path: str) -> Dataset:
     """A file of arrays, never pickled ones.
 
     Arrays: x_train u8[N, H, W, 3] (or [N, H, W] for grey), y_train int[N] (-1: unknown), and optionally x_test,
@@ -78,28 +77,23 @@ def npz(path: str, image_size: int) -> Dataset:
         if len(set(keys)) != len(x):
             raise DataError(f"{path}: keys_{part} names {len(set(keys))} examples; expected {len(x)}, no two alike")
         check_keys(keys, path)
-        return _split(x, y.astype(np.int32), list(keys), image_size)
+        return _split(x, y.astype(np.int32), list(keys), path)
 
     train = split("train")
     assert train is not None
-    return Dataset(classes, train, split("test"), image_size)
+    return Dataset(classes, train, split("test"))
 
 
 def _texts(array: np.ndarray) -> tuple[str, ...]:
     return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in array.tolist())
 
 
-def _split(images: np.ndarray, labels: np.ndarray, keys: list[str], image_size: int) -> Split:
+def _split(images: np.ndarray, labels: np.ndarray, keys: list[str], where: str) -> Split:
     if images.ndim == 3:
         images = images[..., None]
 
-    def read(ids: np.ndarray, progress=None) -> np.ndarray:
-        chosen = images[ids]
-        if chosen.shape[1:3] != (image_size, image_size):
-            chosen = np.stack([resize(image, image_size) for image in np.broadcast_to(chosen, (*chosen.shape[:3], 3))])
-        if progress:
-            progress(len(ids))
-        return np.ascontiguousarray(np.broadcast_to(chosen, (*chosen.shape[:3], 3)))
+    def image(row: int) -> np.ndarray:
+        return np.broadcast_to(images[row], (*images.shape[1:3], 3))
 
     content = hashlib.sha256(images.tobytes() + labels.tobytes() + "\n".join(keys).encode()).hexdigest()
-    return Split(keys, labels, content, read)
+    return Split(keys, labels, content, where, image)

@@ -49,7 +49,10 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
 
 def first_of_each(rank: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """ids, sorted: of each class c the first ``sizes[c]`` of those that ``rank`` lists."""
-    return np.sort(np.concatenate([rank[labels[rank] == c][:size] for c, size in enumerate(sizes)]))
+    ordered = rank[np.argsort(labels[rank], kind="stable")]
+    own = labels[ordered]
+    place = np.arange(len(ordered)) - np.searchsorted(own, own)  # within its class
+    return np.sort(ordered[place < np.asarray(sizes)[own]])
 
 
 def per_class_sizes(counts: np.ndarray, total: int) -> np.ndarray:

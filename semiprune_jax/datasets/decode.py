@@ -1,20 +1,29 @@
 """From the bytes of an image file to pixels."""
 
+import importlib.util
 import io
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from semiprune_jax.errors import ConfigError
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
-def decode(data: bytes, image_size: int, decoder: str = "pillow") -> np.ndarray:
-    """u8[S, S, 3]: the image upright, in RGB, resized to a square of ``image_size`` if it is not one.
+def check_decoder(decoder: str) -> None:
+    """ConfigError if the decoder is not installed."""
+    if decoder == "fast" and importlib.util.find_spec("simplejpeg") is None:
+        raise ConfigError("data.decoder='fast' needs the extra fast-decode; install it")
 
-    Of an animation the first frame. ``decoder`` "fast" uses simplejpeg for upright colour JPEGs and Pillow for
-    everything else. Raises whatever the decoder raises on a broken file; Pillow warns of images of more than 89
-    million pixels and refuses those of more than twice that, before it decodes them.
+
+def decode(data: bytes, decoder: str = "pillow") -> np.ndarray:
+    """u8[H, W, 3]: the image upright, in RGB. Of an animation the first frame.
+
+    ``decoder`` "fast" uses simplejpeg for upright colour JPEGs and Pillow for everything else. Raises whatever the
+    decoder raises on a broken file; Pillow warns of images of more than 89 million pixels and refuses those of more
+    than twice that, before it decodes them.
     """
     image = Image.open(io.BytesIO(data))
     if (
@@ -25,8 +34,8 @@ def decode(data: bytes, image_size: int, decoder: str = "pillow") -> np.ndarray:
     ):
         import simplejpeg  # pyright: ignore[reportMissingImports]  (an extra)
 
-        return resize(simplejpeg.decode_jpeg(data, colorspace="RGB"), image_size)
-    return resize(np.asarray(to_rgb(ImageOps.exif_transpose(image))), image_size)
+        return simplejpeg.decode_jpeg(data, colorspace="RGB")
+    return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -42,10 +51,3 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return image.convert("RGB")
-
-
-def resize(image: np.ndarray, image_size: int) -> np.ndarray:
-    """u8[S, S, 3] by bilinear resampling with antialiasing; both sides, whatever the aspect."""
-    if image.shape[:2] == (image_size, image_size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BILINEAR))

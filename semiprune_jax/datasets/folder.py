@@ -1,88 +1,145 @@
-"""Folders of images: class folders, or any folders together with a CSV of paths and labels."""
+"""Folders of images, here or in a bucket: class folders, tables of labels, or Tiny-ImageNet's annotations."""
 
-import csv
 import difflib
 import hashlib
-import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from etils import epath
 
-from semiprune_jax.datasets.decode import EXTENSIONS
-from semiprune_jax.datasets.encoded import encoded_split
+from semiprune_jax.datasets.decode import EXTENSIONS, decode
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
+from semiprune_jax.datasets.table import read_table
 from semiprune_jax.errors import DataError
+
+_ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet: lines of file, class and box, separated by tabs
 
 
 def scan(
-    path: str, test_path: str, labels_csv: str, image_size: int, decoder: str, classes: tuple[str, ...] = ()
+    path: str,
+    labels: str = "",
+    test_path: str = "",
+    test_labels: str = "",
+    decoder: str = "pillow",
+    classes: tuple[str, ...] = (),
 ) -> Dataset:
     """Lists the images and their labels; reads no pixels.
 
     Args:
-      path: with ``labels_csv``, any folder of images; without, a folder of class folders.
-      test_path: class folders of the test set, with the same classes; or empty.
-      labels_csv: a table with the columns ``path`` (relative to ``path``) and ``label``; a blank label is unknown, and
-        so is an image that the table does not name.
+      path: with ``labels``, any folder of images; without, a folder of class folders. A bucket's too ("gs://...").
+        Empty: the images are those that ``labels`` names, relative to its own folder.
+      labels: a table with the columns ``path`` (relative to ``path``) and ``label``; a blank label is unknown, and so
+        is an image that the table does not name.
+      test_path, test_labels: those of the test set, of the same classes and all labelled; both empty: none.
       classes: their names, in order; labels and folders of other names are errors. Empty: those that occur, sorted.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise DataError(f"data.path = {path!r} is not a folder; name the folder that holds the images")
-    files = _images(root)
-    check_keys(files, path)
-    if test_path and (
-        root.resolve() in [Path(test_path).resolve(), *Path(test_path).resolve().parents]
-        or Path(test_path).resolve() in root.resolve().parents
-    ):
-        raise DataError(f"data.test_path = {test_path!r} and data.path = {path!r} lie in each other; keep them apart")
-    if not files:
-        raise DataError(f"data.path = {path!r} holds no images ({', '.join(EXTENSIONS)}); name a folder that does")
-    if labels_csv:
-        names = _read_labels(Path(labels_csv), set(files), classes)
-        classes = classes or tuple(sorted(set(names.values())))
-        if len(classes) < 2:
-            raise DataError(f"{labels_csv} names {len(classes)} classes; label examples of at least two")
-        train = _split(root, files, [names.get(file) for file in files], classes, image_size, decoder)
-    else:
-        found = sorted({file.split("/")[0] for file in files if "/" in file})
-        loose = [file for file in files if "/" not in file]
-        if loose or len(found) < 2:
+    if path and test_path:
+        root, other = _place(path).resolve(), _place(test_path).resolve()
+        if root == other or root in other.parents or other in root.parents:
             raise DataError(
-                f"data.path = {path!r} is not made of class folders ({len(found)} folders with images, "
-                f"{len(loose)} images outside any); sort the images into one folder a class, or set data.labels_csv"
+                f"data.test_path = {test_path!r} and data.path = {path!r} lie in each other; keep them apart"
             )
-        for name in found if classes else ():
-            _check_class(name, classes, f"data.path = {path!r} holds the folder")
-        classes = classes or tuple(found)
-        train = _split(root, files, [file.split("/")[0] for file in files], classes, image_size, decoder)
-    test = _scan_test(Path(test_path), classes, image_size, decoder) if test_path else None
-    return Dataset(classes, train, test, image_size)
+    root, files, names = _listing(path, labels, "", classes)
+    found = tuple(sorted({name for name in names if name is not None}))
+    if len(found) < 2 and not classes:
+        raise DataError(f"{labels or path} names {len(found)} classes; label examples of at least two")
+    classes = classes or found
+    train = _split(root, files, names, classes, decoder)
+    test = None
+    if test_path or test_labels:
+        root, test_files, test_names = _listing(test_path, test_labels, "test_", classes)
+        if None in test_names:
+            i = test_names.index(None)
+            raise DataError(f"{test_labels} gives {test_files[i]!r} no label; a test set needs them all")
+        test = _split(root, test_files, test_names, classes, decoder)
+        if not path and not test_path and (both := set(files) & set(test_files)) and labels != test_labels:
+            raise DataError(f"{labels} and {test_labels} both name {min(both)!r}; keep pool and test set apart")
+    return Dataset(classes, train, test)
 
 
-def _scan_test(root: Path, classes: tuple[str, ...], image_size: int, decoder: str) -> Split:
-    if not root.is_dir():
-        raise DataError(f"data.test_path = '{root}' is not a folder; name the folder of the test set's class folders")
-    files = _images(root)
-    check_keys(files, str(root))
-    if loose := [file for file in files if "/" not in file]:
-        raise DataError(f"data.test_path = '{root}' holds {loose[0]!r} outside any class folder; sort it into one")
+def _place(name: str) -> Any:
+    """A path, of a bucket too; here as a plain one, which is read several times faster."""
+    return epath.Path(name) if "://" in name else Path(name)
+
+
+def _is_here(root: Any) -> bool:
+    return "://" not in str(root)
+
+
+def _listing(path: str, labels: str, prefix: str, classes: tuple[str, ...]) -> tuple[Any, list[str], list[str | None]]:
+    """The root of a set, its images relative to that, and their classes where they are known.
+
+    ``prefix`` is that of the config fields: empty or "test_".
+    """
+    if not path:
+        lines = read_table(labels, f"data.{prefix}labels")
+        root = _place(labels).parent
+        for line in lines:
+            if line.path.startswith("/") or ".." in line.path.split("/"):
+                raise DataError(f"{line.where}: {line.path!r} leaves the table's folder; name images below it")
+        found = {line.path: line for line in lines}
+    else:
+        root = _place(path)
+        if not root.is_dir():
+            what = "test set's class folders" if prefix else "images"
+            raise DataError(f"data.{prefix}path = {path!r} is not a folder; name the folder that holds the {what}")
+        found = dict.fromkeys(_images(root))
+        for line in read_table(labels, f"data.{prefix}labels") if labels else ():
+            if line.path not in found:
+                raise DataError(
+                    f"{line.where}: {line.path!r} is not an image in data.{prefix}path; paths are relative to it"
+                )
+            found[line.path] = line
+    files = sorted(found)
+    check_keys(files, path or labels)
     if not files:
-        raise DataError(f"data.test_path = '{root}' holds no images; expected folders named as the classes are")
-    for name in sorted({file.split("/")[0] for file in files}):
-        _check_class(name, classes, f"data.test_path = '{root}' holds the folder")
-    return _split(root, files, [file.split("/")[0] for file in files], classes, image_size, decoder)
+        what = f"data.{prefix}path = {path!r} holds no images ({', '.join(EXTENSIONS)})"
+        raise DataError(f"{what if path else f'{labels} names no images'}; name a folder that does")
+    if labels:
+        named = {file: line for file, line in found.items() if line is not None and line.label}
+        for line in named.values() if classes else ():
+            _check_class(line.label, classes, f"{line.where}, has the label")
+        return root, files, [named[file].label if file in named else None for file in files]
+    if (root / _ANNOTATIONS).exists():
+        names = _annotated(root, files)
+    else:
+        names = [file.split("/")[0] if "/" in file else None for file in files]
+    loose, folders = (
+        [file for file, name in zip(files, names, strict=True) if name is None],
+        {name for name in names if name},
+    )
+    if prefix and loose:
+        raise DataError(f"data.test_path = {path!r} holds {loose[0]!r} outside any class folder; sort it into one")
+    if loose or (len(folders) < 2 and not prefix):
+        raise DataError(
+            f"data.path = {path!r} is not made of class folders ({len(folders)} folders with images, "
+            f"{len(loose)} images outside any); sort the images into one folder a class, or set data.labels"
+        )
+    for name in sorted(folders) if classes else ():
+        _check_class(name, classes, f"data.{prefix}path = {path!r} holds the folder")
+    return root, files, names
 
 
-def _images(root: Path) -> list[str]:
-    """Paths of the images below ``root``, relative, with forward slashes, sorted. Links to folders are not followed."""
+def _annotated(root: Any, files: list[str]) -> list[str | None]:
+    rows = [line.split("\t") for line in (root / _ANNOTATIONS).read_text().splitlines() if line]
+    if any(len(row) < 2 for row in rows):
+        raise DataError(f"{root / _ANNOTATIONS} is not a table of file and class, separated by tabs; restore it")
+    names = {row[0]: row[1] for row in rows}
+    return [names.get(file.rsplit("/", 1)[-1]) for file in files]
+
+
+def _images(root: Any) -> list[str]:
+    """Paths of the images below ``root``, relative, with forward slashes. Links to folders are not followed."""
     found = []
-    for directory, subdirectories, files in os.walk(root):
+    for directory, subdirectories, files in os.walk(root) if _is_here(root) else root.walk():
         subdirectories[:] = [name for name in subdirectories if not name.startswith(".")]
-        at = Path(directory).relative_to(root)
-        found += [(at / name).as_posix() for name in files if name.lower().endswith(EXTENSIONS) and name[0] != "."]
-    return sorted(found)
+        at = _place(str(directory)).relative_to(root).as_posix()
+        under = "" if at == "." else f"{at}/"
+        found += [under + name for name in files if name.lower().endswith(EXTENSIONS) and name[0] != "."]
+    return found
 
 
 def _check_class(name: str, classes: tuple[str, ...], where: str) -> None:
@@ -93,51 +150,20 @@ def _check_class(name: str, classes: tuple[str, ...], where: str) -> None:
         raise DataError(f"{where} {name!r}, which is no class; expected {known}; {hint}")
 
 
-def _read_labels(path: Path, files: set[str], classes: tuple[str, ...]) -> dict[str, str]:
-    """path -> label of the table's labelled rows."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"data.labels_csv = '{path}' cannot be read: {error.strerror}") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}, is not UTF-8 ({error.reason}); save the table as UTF-8") from None
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows, columns = [(reader.line_num, row) for row in reader], reader.fieldnames or []
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}); save the table as CSV with commas") from None
-    if "path" not in columns or "label" not in columns:
-        separators = [name for name in (";", "\t", "|") if len(columns) == 1 and name in columns[0]]
-        hint = f", separated by commas, not by {separators[0]!r}" if separators else ""
-        raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}; expected path,label{hint}")
-    labels: dict[str, str] = {}
-    seen: set[str] = set()
-    for number, row in rows:
-        name = Path(row["path"] or "").as_posix()
-        if name not in files:
-            raise DataError(f"{path}, line {number}: {name!r} is not an image in data.path; paths are relative to it")
-        if name in seen:
-            raise DataError(f"{path}, line {number}: {name!r} stands there twice; keep one line an image")
-        seen.add(name)
-        if label := (row["label"] or "").strip():
-            if classes:
-                _check_class(label, classes, f"{path}, line {number}, has the label")
-            labels[name] = label
-    return labels
-
-
-def _split(root: Path, files: list[str], names: list[str | None], classes, image_size: int, decoder: str) -> Split:
+def _split(root: Any, files: list[str], names: Sequence[str | None], classes: tuple[str, ...], decoder: str) -> Split:
     index = {name: i for i, name in enumerate(classes)}
     labels = np.array([-1 if name is None else index[name] for name in names], np.int32)
     digest = hashlib.sha256(labels.tobytes())
     for file in files:
-        # Sizes, not contents: hashing every file of a large pool would take longer than many a run.
-        digest.update(f"{file}\0{(root / file).stat().st_size}\n".encode())
+        # Sizes, not contents: hashing every file of a large pool would take longer than many a run. In a bucket every
+        # size would be a request: there the names must do.
+        try:
+            size = (root / file).stat().st_size if _is_here(root) else ""
+        except OSError as error:
+            raise DataError(f"{root / file} cannot be read: {error.strerror}; mend the table or the folder") from None
+        digest.update(f"{file}\0{size}\n".encode())
 
-    return encoded_split(
-        files, labels, digest.hexdigest(), lambda row: (root / files[row]).read_bytes(),
-        where=str(root), image_size=image_size, decoder=decoder,
-    )  # fmt: skip
+    def image(row: int) -> np.ndarray:
+        return decode((root / files[row]).read_bytes(), decoder)
+
+    return Split(files, labels, digest.hexdigest(), str(root), image)

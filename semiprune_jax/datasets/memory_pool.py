@@ -1,6 +1,7 @@
 """A pool that lies on the device as uint8: a batch is a gather by id."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +27,14 @@ def fetch(pool: MemoryPool, ids: jax.Array) -> dict[str, jax.Array]:
     return {"image": pool.image[row], "label": pool.label[row], "id": ids, "mask": ids < n}
 
 
-def fetch_pair(pool: MemoryPool, ids: dict[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
-    """FixMatch's batch: labelled and unlabelled ids of the same pool. Unlabelled rows carry no labels."""
-    unlabelled = fetch(pool, ids["unlabelled"])
-    return {
-        "labelled": fetch(pool, ids["labelled"]),
-        "unlabelled": unlabelled | {"label": jnp.full_like(unlabelled["label"], -1)},
-    }
+def paired(fetch: Callable[[Any, Any], dict[str, jax.Array]]) -> Callable:
+    """From the ``fetch`` of a pool FixMatch's: of labelled and unlabelled items. Unlabelled rows carry no labels."""
+
+    def fetch_pair(pool: Any, item: dict[str, Any]) -> dict[str, dict[str, jax.Array]]:
+        unlabelled = fetch(pool, item["unlabelled"])
+        return {
+            "labelled": fetch(pool, item["labelled"]),
+            "unlabelled": unlabelled | {"label": jnp.full_like(unlabelled["label"], -1)},
+        }
+
+    return fetch_pair

@@ -5,6 +5,7 @@ A feed turns a step number into ids, so a position in training is its step and t
 
 import zlib
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,10 +68,25 @@ class EndlessFeed:
         return feed
 
 
-def in_order(n: int, *, rows: int, pad_id: int):
-    """Yields i32[1, rows] feeds that visit 0..n-1 once, in order; for evaluation and prediction."""
-    for first in range(0, n, rows):
-        feed = np.full((1, rows), pad_id, np.int32)
-        count = min(rows, n - first)
-        feed[0, :count] = np.arange(first, first + count)
-        yield feed
+class InOrder:
+    """0..n-1 once, in order; for evaluation and prediction. The last batch is padded."""
+
+    def __init__(self, n: int, *, rows: int, pad_id: int):
+        self.n, self.rows, self.pad_id = n, rows, pad_id
+        self.steps = -(-n // rows)
+
+    def __call__(self, step: int, count: int) -> np.ndarray:
+        """i32[count, rows]: the ids of ``count`` steps from ``step`` on."""
+        ids = np.arange(step * self.rows, (step + count) * self.rows, dtype=np.int32).reshape(count, self.rows)
+        return np.where(ids < self.n, ids, self.pad_id).astype(np.int32)
+
+
+class Paired(NamedTuple):
+    """FixMatch's two streams."""
+
+    labelled: EndlessFeed
+    unlabelled: EndlessFeed
+
+    def __call__(self, step: int, count: int) -> dict[str, np.ndarray]:
+        """i32[count, rows] of each."""
+        return {"labelled": self.labelled(step, count), "unlabelled": self.unlabelled(step, count)}

@@ -4,11 +4,15 @@ Preparing one needs TensorFlow itself, once (extra ``prepare``); the README has 
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
+from tqdm import tqdm
 
-from semiprune_jax.datasets.encoded import encoded_split
+from semiprune_jax.artifacts import read_table, write_table
+from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
 from semiprune_jax.errors import DataError
 
@@ -16,13 +20,14 @@ _KEYS = ("id", "file_name", "image/filename", "filename")  # features that name 
 _CHUNK = 1024
 
 
-def tfds(name: str, path: str, split: str, test_split: str, image_size: int, decoder: str) -> Dataset:
+def tfds(name: str, path: str, split: str, test_split: str, decoder: str, notes: Path | None = None) -> Dataset:
     """A prepared dataset; ids follow the prepared order, keys are the dataset's own or "<split>/<position>".
 
     Args:
       name: "cifar10", or "cifar10:3.0.2" for one version.
       path: the directory of prepared datasets, gs:// too; empty: TFDS' own default.
       split, test_split: of TFDS, slices ("train[:90%]") too; an empty ``test_split`` is none.
+      notes: a directory to keep labels and keys in: to find them, every record is read.
 
     Raises:
       DataError: the dataset, a split or a label is missing, or it was prepared in another format.
@@ -43,23 +48,24 @@ def tfds(name: str, path: str, split: str, test_split: str, image_size: int, dec
             f"{where} was prepared as {builder.info.file_format.value}; prepare it with file_format='array_record'"
         )
     features = builder.info.features
-    image = _one(features, library.features.Image, where)
+    picture = _one(features, library.features.Image, where)
     label = _one(features, library.features.ClassLabel, where)
     key = next((feature for feature in _KEYS if feature in features), None)
     classes = tuple(features[label].names)
 
     def load(part: str, field: str) -> Split:
         try:
-            source = builder.as_data_source(split=part, decoders={image: library.decode.SkipDecoding()})
+            source = builder.as_data_source(split=part, decoders={picture: library.decode.SkipDecoding()})
         except Exception as error:
             raise DataError(
                 f"{field} = {part!r}: {_first_line(error)}; {where} has {', '.join(builder.info.splits)}"
             ) from None
-        labels, keys = np.empty(len(source), np.int32), []
-        for first in range(0, len(source), _CHUNK):
-            records = source.__getitems__(list(range(first, min(first + _CHUNK, len(source)))))
-            labels[first : first + len(records)] = [int(record[label]) for record in records]
-            keys += [_text(record[key]) for record in records] if key else []
+        files = [
+            (file.filename, epath.Path(file.filename).stat().length, file.skip, file.take)
+            for file in builder.info.splits[part].file_instructions
+        ]
+        note = notes and notes / f"records-{hashlib.sha256(repr((key, files)).encode()).hexdigest()[:16]}.parquet"
+        labels, keys = _labels(source, label, key, note)
         keys = keys or [f"{part}/{i:07d}" for i in range(len(source))]
         if len(labels) and (labels.min() < -1 or labels.max() >= len(classes)):
             raise DataError(f"{where}: labels span {labels.min()}..{labels.max()}; expected -1..{len(classes) - 1}")
@@ -68,13 +74,31 @@ def tfds(name: str, path: str, split: str, test_split: str, image_size: int, dec
         check_keys(keys, where)
         digest = hashlib.sha256(f"{builder.info.full_name} {part}".encode() + labels.tobytes())
         digest.update("\n".join(keys).encode())
-        return encoded_split(
-            keys, labels, digest.hexdigest(), lambda row: source[row][image],
-            where=f"{builder.info.full_name} ({part})", image_size=image_size, decoder=decoder,
-        )  # fmt: skip
+
+        def image(row: int) -> np.ndarray:
+            return decode(source[row][picture], decoder)
+
+        return Split(keys, labels, digest.hexdigest(), f"{builder.info.full_name} ({part})", image)
 
     test = load(test_split, "data.test_split") if test_split else None
-    return Dataset(classes, load(split, "data.split"), test, image_size)
+    return Dataset(classes, load(split, "data.split"), test)
+
+
+def _labels(source: Any, label: str, key: str | None, note: Path | None) -> tuple[np.ndarray, list[str]]:
+    """i32[N] labels, and keys (none if the dataset names no examples): as noted before, or read from all records."""
+    if note and note.exists():
+        table = read_table(note)
+        return table["label"].astype(np.int32), table["key"].tolist() if key else []
+    labels, keys = np.empty(len(source), np.int32), []
+    with tqdm(total=len(source), desc="reading labels", unit="img", leave=False, disable=None) as bar:
+        for first in range(0, len(source), _CHUNK):
+            records = source.__getitems__(list(range(first, min(first + _CHUNK, len(source)))))
+            labels[first : first + len(records)] = [int(record[label]) for record in records]
+            keys += [_text(record[key]) for record in records] if key else []
+            bar.update(len(records))
+    if note:
+        write_table(note, {"label": labels, "key": keys or [""] * len(labels)})
+    return labels, keys
 
 
 def _one(features: Any, kind: type, where: str) -> str:

@@ -4,13 +4,15 @@ Which example gets what is a function of (seed, key), and what happens to its pi
 the same on any machine and whatever reads it.
 """
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from semiprune_jax.datasets.budget import first_of_each
+from semiprune_jax.datasets.geometry import resize
 from semiprune_jax.datasets.split import Split
 from semiprune_jax.errors import DataError
 from semiprune_jax.randomness import hash_keys
@@ -62,18 +64,17 @@ def corruptions(keys: Sequence[str], rate: float, seed: int) -> np.ndarray:
     return kinds
 
 
-def corrupted(split: Split, kinds: np.ndarray, *, faithful: bool) -> Split:
-    """The split with its images corrupted as ``corruptions`` says, each in its own way."""
+def corrupted(split: Split, kinds: np.ndarray, size: int, *, faithful: bool) -> Split:
+    """The split with its images corrupted as ``corruptions`` says, each in its own way, as squares of ``size``."""
 
-    def read(ids: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
-        images = np.require(split.read(ids, progress), requirements="W")  # a copy only where it must be one
-        for row in np.flatnonzero(kinds[ids] >= 0):
-            key = split.keys[int(ids[row])]
-            images[row] = corrupt(images[row], KINDS[kinds[ids[row]]], key, faithful=faithful)
-        return images
+    def image(row: int) -> np.ndarray:
+        clean = split.image(row)
+        if kinds[row] < 0:
+            return clean
+        return corrupt(resize(clean, size, size), KINDS[kinds[row]], split.keys[row], faithful=faithful)
 
     content = hashlib.sha256(f"{split.content} {faithful}".encode() + kinds.tobytes()).hexdigest()
-    return Split(split.keys, split.labels, content, read, split.find_broken)
+    return dataclasses.replace(split, content=content, image=image)
 
 
 def corrupt(image: np.ndarray, kind: str, key: str, *, faithful: bool = False) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""A pool that is read while it is used, over grain: any number of images, in the order of a memory pool.
+
+The feed is the order of a training; grain's workers read its steps ahead, each process its own rows of each batch. A
+step is a position, so that a run resumes at any and nothing of a stream is saved.
+"""
+
+import gc
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from semiprune_jax.datasets.geometry import Fit, Place
+from semiprune_jax.errors import DeviceError
+
+_AHEAD = 2  # batches that each worker, or thread, has ready
+
+
+Order: TypeAlias = Callable[[int, int], Any]  # (step, count) -> ids [count, rows], or a dict of them; see ``order``
+
+
+class Images(Protocol):
+    """A ``Split``, or a ``Cache`` of one."""
+
+    def one(self, row: int, fit: Fit, place: Place) -> np.ndarray:
+        """u8[S, S, 3]."""
+        ...
+
+
+class StreamPool(NamedTuple):
+    """What lies on the devices of a pool whose images come with the feed."""
+
+    label: jax.Array  # i32[N], -1 where unknown
+
+
+def fetch(pool: StreamPool, item: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The batch of a feed's item {"id": i32[B], "image": u8[B, S, S, 3]}; an id past the end is padding."""
+    n = pool.label.shape[0]
+    return item | {"label": pool.label[jnp.minimum(item["id"], n - 1)], "mask": item["id"] < n}
+
+
+class StreamFeed:
+    """The batches of a training, read ahead. Steps are asked for one after the other; another starts the reading anew.
+
+    Args:
+      images: where they come from.
+      fit: how they become u8[S, S, 3].
+      order: of which ids.
+      n: ids of the pool; others are padding, and black.
+      total_steps: there are no steps past it.
+      workers: processes that decode; 0: threads of this one.
+      part: this process and how many there are; each reads its own rows of every batch, in one block.
+    """
+
+    def __init__(
+        self, images: Images, fit: Fit, order: Order, n: int, *, total_steps: int, workers: int, part: tuple[int, int]
+    ):
+        self._steps = _Steps(images, fit, order, n, total_steps, part)
+        self._workers = workers
+        self._iterator: Any = None
+        self._next = 0
+
+    def __call__(self, step: int, count: int) -> Any:
+        """{"id": i32[count, B], "image": u8[count, B, S, S, 3]}, or a dict of these: this process' rows."""
+        if self._iterator is None or step != self._next:
+            self._open(step)
+        batches: Any = self._iterator
+        try:
+            items = [next(batches) for _ in range(count)]
+        except RuntimeError as error:
+            raise DeviceError(
+                f"a worker that decodes images died ({' '.join(str(error).split())}); it was killed for want of "
+                "memory, or /dev/shm is too small: lower runtime.workers or the batch size"
+            ) from None
+        self._next = step + count
+        # A copy: workers hand over shared memory, which would stay until the devices let go of it.
+        return jax.tree.map(lambda *parts: np.stack(parts), *items)
+
+    def close(self) -> None:
+        """Stops the workers, and frees the memory shared with them."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+            gc.collect()  # what was read ahead lies in cycles
+
+    def _open(self, step: int) -> None:
+        import grain  # a second, and not needed by pools in memory
+
+        self.close()
+        threads = grain.ReadOptions(
+            num_threads=1 if self._workers else os.cpu_count() or 1, prefetch_buffer_size=_AHEAD
+        )
+        dataset = grain.MapDataset.source(self._steps)[step:].to_iter_dataset(threads)
+        if self._workers:
+            options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=_AHEAD)
+            dataset = dataset.mp_prefetch(options)
+        self._iterator, self._next = iter(dataset), step
+
+
+class _Steps:
+    """The steps of a training as grain's source: a record is this process' part of a batch."""
+
+    def __init__(self, images: Images, fit: Fit, order: Order, n: int, total_steps: int, part: tuple[int, int]):
+        self._images, self._fit, self._order, self._n = images, fit, order, n
+        self._total_steps, self._part = total_steps, part
+
+    def __len__(self) -> int:
+        return self._total_steps
+
+    def __getitem__(self, index: int) -> Any:
+        ids = self._order(index, 1)
+        if isinstance(ids, dict):
+            return {name: self._read(index, value[0]) for name, value in ids.items()}
+        return self._read(index, ids[0])
+
+    def _read(self, step: int, ids: np.ndarray) -> dict[str, np.ndarray]:
+        process, processes = self._part
+        share = len(ids) // processes  # rows are a multiple of the devices, and these of the processes
+        first = process * share
+        images = np.zeros((share, self._fit.size, self._fit.size, 3), np.uint8)
+        for row in range(first, first + share):
+            if ids[row] < self._n:
+                images[row - first] = self._images.one(int(ids[row]), self._fit, (step, row))
+        return {"id": ids[first : first + share], "image": images}

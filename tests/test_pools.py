@@ -1,0 +1,73 @@
+"""Where images lie: what fits is resident, the rest is streamed; and which parts of them stages see."""
+
+import numpy as np
+import pytest
+
+from semiprune_jax.datasets.cache import Cache
+from semiprune_jax.mesh import Layout
+from semiprune_jax.pools import Resident, Sizes, Streamed
+from tests import small
+
+SQUARES = Sizes(8, 8, resized=False, exact=True)
+PARTS = Sizes(8, 10, resized=True, exact=True)
+
+
+def pools(monkeypatch=None, memory=10**9, **options):
+    if monkeypatch:
+        monkeypatch.setattr(Layout, "memory", memory)
+    return small.pools(Layout.of("jit", 1), small.pool(64, size=12), small.pool(24, size=12, seed=1), **options)
+
+
+@pytest.mark.parametrize(
+    ("placement", "share", "train", "test"),
+    [
+        ("auto", 1.0, Resident, Resident),
+        ("auto", 0.5, Streamed, Resident),  # 64 and 24 squares of 192 bytes, on devices of 15,000
+        ("auto", 0.1, Streamed, Streamed),
+        ("stream", 1.0, Streamed, Streamed),
+        ("memory", 0.1, Resident, Resident),
+    ],
+)
+def test_what_fits_is_resident(monkeypatch, placement, share, train, test):
+    made = pools(monkeypatch, 15_000, placement=placement, memory_share=share)
+    assert type(made.squares) is train
+    assert type(made.test) is test
+    assert made.still is made.squares is made.supervised(0, "proxy/crops")
+
+
+def test_parts_come_from_the_original_or_from_the_square():
+    exact, cached = pools(sizes=PARTS), pools(sizes=PARTS._replace(exact=False))
+    assert type(exact.squares) is Resident
+    assert type(exact.supervised(0, "proxy/crops")) is Streamed
+    assert cached.supervised(0, "proxy/crops") is cached.squares
+    assert type(exact.still) is Streamed
+    assert exact.squares.arrays(np.zeros(64)).image.shape == (64, 10, 10, 3)
+    assert exact.test is not None
+    assert exact.test.arrays(np.zeros(24)).image.shape == (24, 8, 8, 3)
+
+
+def test_what_is_streamed_more_than_once_is_cached(tmp_path):
+    made = pools(sizes=PARTS, placement="stream", cache=tmp_path)
+    assert type(made.squares._images) is Cache
+    assert type(made.test._images) is Cache
+    assert type(made.still._images) is not Cache
+    assert type(made.supervised(0, "s")._images) is not Cache
+    assert sorted(path.name.split("-")[0] for path in tmp_path.glob("*.u8")) == ["central8", "square10"]
+
+
+def test_digests_are_of_pixels():
+    one, again = pools().digests(), pools().digests()
+    assert one == again
+    assert set(one) == {"all"}
+    streamed = pools(placement="stream").digests()
+    assert set(streamed) == {"sample"}
+    images, labels = small.pool(64, size=12)
+    images[5] += 1
+    for placement, before in (("memory", one), ("stream", streamed)):
+        other = small.pools(Layout.of("jit", 1), (images, labels), small.pool(24, size=12, seed=1), placement=placement)
+        assert other.digests() != before
+
+
+def test_minus_one_worker_is_one_a_core(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    assert pools(placement="stream", workers=-1).squares._workers == 7

@@ -1,0 +1,155 @@
+"""The stream pool: every id once whatever the processes, the run of the memory pool, and what a worker meets."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from semiprune_jax.datasets import Split
+from semiprune_jax.datasets.geometry import RandomCrop, Square
+from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, Paired
+from semiprune_jax.datasets.stream_pool import StreamFeed
+from semiprune_jax.errors import DataError, DeviceError
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.training import Trainings
+from tests import small
+
+
+def split(n, size=8, image=None):
+    images, labels = small.pool(n, size=size)
+    return Split([f"{i:03d}.png" for i in range(n)], labels, "c", "the pool", image or images.__getitem__)
+
+
+def feed(split, order, *, fit=Square(8), total=100, workers=0, part=(0, 1)):  # noqa: B008
+    return StreamFeed(split, fit, order, len(split.keys), total_steps=total, workers=workers, part=part)
+
+
+@pytest.mark.parametrize("n", [48, 45])
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_the_slices_of_processes_are_the_pool(n, processes):
+    """Each id of an epoch once, at any size: divisible or not, padding aside, and all processes as many steps."""
+    pool = split(n)
+    order = EpochFeed(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
+    seen, steps = [], order.steps_per_epoch
+    for process in range(processes):
+        made = feed(pool, order, part=(process, processes), total=steps)
+        for step in range(steps):
+            batch = made(step, 1)
+            assert batch["id"].shape == (1, 12 // processes)
+            np.testing.assert_array_equal(
+                batch["id"][0], order(step, 1)[0][process * 12 // processes :][: 12 // processes]
+            )
+            for row, image in zip(batch["id"][0], batch["image"][0], strict=True):
+                np.testing.assert_array_equal(image, pool.image(row) if row < n else 0)
+            seen += [row for row in batch["id"][0] if row < n]
+        made.close()
+    assert sorted(seen) == list(range(n))
+
+
+def test_steps_may_be_asked_for_anew():
+    """From any step, several at once, and again: what comes is the order's."""
+    pool = split(40)
+    order = EndlessFeed(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
+    made = feed(pool, order)
+    for step, count in ((0, 1), (1, 3), (17, 2), (2, 1)):
+        batch = made(step, count)
+        np.testing.assert_array_equal(batch["id"], order(step, count))
+        assert batch["image"].shape == (count, 9, 8, 8, 3)
+        assert not batch["image"][:, 8].any()  # padding
+    made.close()
+
+
+def test_workers_change_nothing():
+    """Processes or threads, random parts too: they are drawn from the place in the batch."""
+    pool, shared = split(30, size=20), len(os.listdir("/dev/shm"))
+    order = Paired(
+        EndlessFeed(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
+        EndlessFeed(0, "u", np.arange(30), batch_size=8, rows=8, pad_id=30),
+    )
+    batches = []
+    for workers in (0, 2):
+        made = feed(pool, order, fit=RandomCrop(0, "c", 8), workers=workers, total=7)
+        batches.append([made(step, 1) for step in range(3, 7)])
+        made.close()
+    for one, other in zip(*batches, strict=True):
+        for part in ("labelled", "unlabelled"):
+            np.testing.assert_array_equal(one[part]["id"], other[part]["id"])
+            np.testing.assert_array_equal(one[part]["image"], other[part]["image"])
+    deadline = time.monotonic() + 5
+    while len(os.listdir("/dev/shm")) > shared and time.monotonic() < deadline:
+        time.sleep(0.05)  # it is freed in the background
+    assert len(os.listdir("/dev/shm")) == shared
+    halves = [feed(pool, order, fit=RandomCrop(0, "c", 8), part=(i, 2)) for i in range(2)]
+    for step, batch in enumerate(batches[0], start=3):
+        parts = [half(step, 1)["unlabelled"]["image"] for half in halves]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), batch["unlabelled"]["image"])
+
+
+def broken_at_five(row):
+    if row == 5:
+        raise OSError("image file is truncated")
+    return small.pool(30)[0][row]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_breaks_in_mid_epoch_is_named(workers):
+    order = EpochFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    made = feed(split(30, image=broken_at_five), order, workers=workers)
+    with pytest.raises(DataError, match=r"the pool cannot be decoded: 005\.png \(image file is truncated\).*skip_bad"):
+        [made(step, 1) for step in range(3)]
+    made.close()
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
+    order = EndlessFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    made = feed(split(30), order, workers=1, total=10_000)
+    made(0, 1)
+    children = [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == os.getpid()]
+    workers = [pid for pid in children if b"multiprocessing.spawn" in _command(pid)]
+    assert workers
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(DeviceError, match=r"a worker that decodes images died .*runtime\.workers"):
+        [made(step, 1) for step in range(1, 1000)]
+    assert time.monotonic() - began < 10
+    made.close()
+
+
+def _parent(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def _command(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("pmap", 3)])
+def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, devices):
+    """FixMatch with its predictions, the proxy's dynamics, and a retraining on some ids, with a test set: same bits."""
+    tiny_config.fixmatch.steps = 4
+    tiny_config.proxy.epochs = 1
+    tiny_config.retrain.epochs = 1
+    ends = {}
+    for placement in ("memory", "stream"):
+        layout, work = Layout.of(mode, devices), tmp_path / placement
+        work.mkdir()
+        train, test = small.pool(64), small.pool(24, seed=1)
+        pools = small.pools(layout, train, test, placement=placement)
+        made = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(work), work)
+        labels = np.where(np.arange(64) < 16, train[1], -1).astype(np.int32)
+        found = made.fixmatch("pseudolabel", labels)
+        record = made.proxy("score", train[1])
+        tested = made.retrain("retrain/a_seed0", train[1], np.arange(5, 60), batch_size=16, seed=0)
+        made.metrics.close()
+        ends[placement] = found | record | tested
+    for name, value in ends["memory"].items():
+        np.testing.assert_array_equal(value, ends["stream"][name], err_msg=name)
