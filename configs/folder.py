@@ -14,14 +14,15 @@ Images are resized to 32x32. With 10,000 images on one GPU the defaults are a ma
 --config.proxy.epochs=30 --config.retrain.epochs=30. A run says at its start which average is too slow for its length.
 """
 
+from semiprune_jax import recipes
 from semiprune_jax.config import base_config
 
 
-def get_config():
+def get_config(variant: str = ""):
     config = base_config()
     config.data.source = "folder"
     config.data.test_fraction = 0.2  # of the labelled images: what the retrained networks are tested on
     config.select.keep = (0.3, 0.1)
     config.select.semi_aum.cutoff = (0.1, 0.4)
     config.select.ccs.cutoff = (0.1, 0.3)
-    return config
+    return recipes.varied(config, variant)

@@ -40,6 +40,9 @@ def base_config() -> Config:
     data.corruption = 0.0  # share of the pool corrupted, in five kinds; the test set stays clean. The paper: 0.3
     data.corruption_faithful = False  # with the released script's mistakes: black fog, noise that wraps around
     data.test_fraction = 0.0  # part of the labelled examples set apart for testing where there is no test set
+    # Images of the pool, of the test set, and classes: what a run is held to, and what plan counts with where there is
+    # no data. Empty: whatever there is.
+    data.expected = ()
     data.limit_per_class = 0  # at most so many images of each class, of the pool and of the test set; 0: all
     data.image_size = 32  # pixels of a network's input, square
     # padded: images become squares of that size, views are windows of them with a reflected border (CIFAR).

@@ -50,8 +50,8 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
 
 
 _DONE_BEFORE = "done before"
-# Fields of config.data: where images lie, which changes nothing, and how stages view them.
-_PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache")
+# Fields of config.data: where images lie and how many there should be, which changes nothing, and how stages view them.
+_PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected")
 _VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
 
 
@@ -451,6 +451,7 @@ class Pipeline:
             faithful=data.corruption_faithful,
             corrupted_size=self._sizes.square,
             limit_per_class=data.limit_per_class,
+            expected=tuple(data.expected),
             seed=self.config.seed,
             notes=self.workdir / "label",
         )

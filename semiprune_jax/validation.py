@@ -27,6 +27,7 @@ _EXPLAINED = {
     r"flag (--[^=]+=.*): invalid literal for int.*": r"\1: expected a whole number",
     r"flag (--[^=]+=.*): could not convert string to float.*": r"\1: expected a number",
     r"Attempted \[[\w ]+\]: (.*?) \[Errno \d+\] (.*?)(: '.*'|$)": r"--config=\1: \2",
+    r"ValueError: (no variant .*?none)": r"--config: \1",
     r"Path to config file is an empty string": "--config is empty; name a file",
     r"module '\w+' has no attribute 'get_config'": "the file that --config names has no get_config()",
 }
@@ -93,6 +94,8 @@ def validate(config: Config) -> None:
     one_of("data.pool", "auto", "memory", "stream")
     one_of("data.crops", "padded", "resized")
     one_of("data.supervised_crops", "original", "cached")
+    counted = len(data.expected) == 3 and all(count >= 0 for count in data.expected)
+    check(counted or not data.expected, "data.expected", "3 whole numbers (pool, test set, classes), or none")
     check(data.limit_per_class >= 0, "data.limit_per_class", "0 (all) or more")
     positive("data", "image_size")
     if data.crops == "resized":
@@ -178,7 +181,7 @@ _KINDS = {
     float: ("a finite number", "finite numbers"),
     bool: ("True or False", ""),
 }
-_ELEMENTS = {"classes": str, "names": str, "seeds": int}  # of tuples; numbers otherwise
+_ELEMENTS = {"classes": str, "names": str, "seeds": int, "expected": int}  # of tuples; numbers otherwise
 
 
 def _wrong_types(config: Config) -> list[str]:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 GROUPS = [
     {"errors"},
     {"config", "randomness"},
-    {"validation"},
+    {"validation", "recipes"},
     {"scores", "selection", "losses", "dynamics", "augment", "quality", "guards"},
     {"artifacts"},
     {"coreset", "stage", "workdir"},
@@ -25,7 +25,7 @@ GROUPS = [
     {"pipeline"},
     {"main"},
 ]
-SEES_CONFIG = {"validation", "training", "pipeline", "main"}
+SEES_CONFIG = {"validation", "recipes", "training", "pipeline", "main"}
 
 
 def modules():

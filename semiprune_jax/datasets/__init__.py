@@ -38,6 +38,7 @@ def load(
     faithful: bool = False,
     corrupted_size: int = 32,
     limit_per_class: int = 0,
+    expected: tuple[int, ...] = (),
     seed: int = 0,
     notes: Path | None = None,
 ) -> Dataset:
@@ -55,6 +56,7 @@ def load(
       faithful: with the mistakes of the released script, see ``variants.corrupt``.
       corrupted_size: pixels of a side, of the squares that corrupted images become.
       limit_per_class: at most so many examples of each class, of the pool and of the test set; 0: all.
+      expected: how many images pool and test set should have, before they are limited, and how many classes.
       seed: of the draws.
       notes: a directory to note in what is costly to find again.
 
@@ -79,6 +81,13 @@ def load(
         dataset = dataclasses.replace(dataset, train=_subset(dataset.train, rows))
     if dataset.test is None and test_fraction > 0:
         dataset = _set_apart(dataset, test_fraction, seed)
+    found = len(dataset.train.keys), len(dataset.test.keys) if dataset.test else 0, len(dataset.classes)
+    if expected and found != expected:
+        counts = ["{:,} images, {:,} to test, {:,} classes".format(*values) for values in (found, expected)]
+        raise DataError(
+            f"{dataset.train.where} holds {counts[0]}; data.expected says {counts[1]}; "
+            "complete the data, or take what there is: --config.data.expected=()"
+        )
     if limit_per_class:
         dataset = _limit(dataset, limit_per_class, seed)
     if corruption > 0:

@@ -4,7 +4,6 @@ The feed is the order of a training; grain's workers read its steps ahead, each 
 step is a position, so that a run resumes at any and nothing of a stream is saved.
 """
 
-import gc
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -76,15 +75,20 @@ class StreamFeed:
                 "memory, or /dev/shm is too small: lower runtime.workers or the batch size"
             ) from None
         self._next = step + count
-        # A copy: workers hand over shared memory, which would stay until the devices let go of it.
-        return jax.tree.map(lambda *parts: np.stack(parts), *items)
+        batches = jax.tree.map(lambda *parts: np.stack(parts), *items)
+        for leaf in jax.tree.leaves(items):
+            # Workers hand over shared memory. Grain 0.2.18 frees it in a thread, which fails where that is quicker than
+            # the end of the array, and the memory stays: one batch in some twenty feeds. So it is freed here.
+            if shared := getattr(leaf, "shm", None):
+                shared.unlink()
+                leaf._unlink_on_del = False
+        return batches
 
     def close(self) -> None:
         """Stops the workers, and frees the memory shared with them."""
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
-            gc.collect()  # what was read ahead lies in cycles
 
     def _open(self, step: int) -> None:
         import grain  # a second, and not needed by pools in memory

@@ -1,0 +1,40 @@
+"""Tiny-ImageNet with 30% of the pool corrupted, five kinds alike; the test set is clean (the paper's table 3).
+
+    python -m semiprune_jax.main --config=configs/tiny_imagenet_c.py --workdir=runs/tiny_c \
+        --config.data.path=tiny-imagenet-200/train --config.data.test_path=tiny-imagenet-200/val
+
+DATA and variants as in tiny_imagenet.py. The corruption is that of the authors' script with its mistakes (black fog,
+noise that wraps around); --config.data.corruption_faithful=False mends them. Their script corrupts every image as
+shipped and overwrites JPEGs; here it is the 30% of the paper, and nothing is compressed again.
+
+Expected (the paper's tables 1 and 3): pseudo-labels 58.0% right; test accuracy by pruned share
+
+                   30%   50%   70%   80%   90%
+    semi_aum      40.9  37.7  33.4  30.8  24.1
+    semi_dual     42.0  38.5  33.8  30.1  24.0
+    random        38.9  34.4  27.1  22.6  17.0
+
+Hardware: one GPU; FixMatch took the authors 7.3 h on four RTX A6000 (table 15).
+"""
+
+from semiprune_jax import recipes
+from semiprune_jax.config import base_config
+
+
+def get_config(variant: str = ""):
+    config = base_config()
+    config.data.source = "folder"
+    config.data.expected = (100_000, 10_000, 200)
+    config.data.corruption = 0.3
+    config.data.corruption_faithful = True
+    config.data.oracle = True
+    config.data.image_size = 64
+    config.model.proxy = config.model.retrain = "resnet34"
+    recipes.large_images(config)
+    recipes.supervised(config, epochs=90, batch_size=256)
+    config.fixmatch.batch_size = 128
+    config.fixmatch.steps = 39_050  # 50 passes of 781 steps
+    config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
+    config.select.semi_dual.horizon = 50
+    config.select.semi_dual.c_d = 3.0
+    return recipes.varied(config, variant, usb_steps=51_200)
