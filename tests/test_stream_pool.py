@@ -62,9 +62,13 @@ def test_steps_may_be_asked_for_anew():
     made.close()
 
 
+def shared_memory():
+    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
+
+
 def test_workers_change_nothing():
     """Processes or threads, random parts too: they are drawn from the place in the batch."""
-    pool, shared = split(30, size=20), len(os.listdir("/dev/shm"))
+    pool, shared = split(30, size=20), shared_memory()
     order = Paired(
         EndlessFeed(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
         EndlessFeed(0, "u", np.arange(30), batch_size=8, rows=8, pad_id=30),
@@ -78,10 +82,10 @@ def test_workers_change_nothing():
         for part in ("labelled", "unlabelled"):
             np.testing.assert_array_equal(one[part]["id"], other[part]["id"])
             np.testing.assert_array_equal(one[part]["image"], other[part]["image"])
-    deadline = time.monotonic() + 5
-    while len(os.listdir("/dev/shm")) > shared and time.monotonic() < deadline:
-        time.sleep(0.05)  # it is freed in the background
-    assert len(os.listdir("/dev/shm")) == shared
+    deadline = time.monotonic() + 10
+    while shared_memory() - shared and time.monotonic() < deadline:
+        time.sleep(0.05)  # of other tests' feeds
+    assert not shared_memory() - shared
     halves = [feed(pool, order, fit=RandomCrop(0, "c", 8), part=(i, 2)) for i in range(2)]
     for step, batch in enumerate(batches[0], start=3):
         parts = [half(step, 1)["unlabelled"]["image"] for half in halves]
