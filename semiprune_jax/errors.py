@@ -4,6 +4,8 @@ Every message says what was got, what was expected and what to do. Anything that
 bug of ours and ends with a traceback and exit code 1.
 """
 
+import errno
+
 
 class UserError(Exception):
     """Base of every error that is shown as one line, without a traceback."""
@@ -33,3 +35,17 @@ class TrainingError(UserError):
     """Training collapsed or is not finite."""
 
     exit_code = 6
+
+
+def in_words(error: BaseException) -> tuple[str, int] | None:
+    """What to say of an error that a person can mend, and the exit code; None: it is a bug of ours."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command goes on from the last checkpoint", 130
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return f"{error}; make room or mend the disk, then run the same command again", DeviceError.exit_code
+    if "RESOURCE_EXHAUSTED" in str(error):
+        first = str(error).splitlines()[0]
+        return f"device memory: {first}; lower the batch size or data.image_size", DeviceError.exit_code
+    return None

@@ -1,6 +1,5 @@
 """Command line: flags, configuration, exit codes; then ``pipeline.run``. See USAGE."""
 
-import errno
 import os
 import sys
 from pathlib import Path
@@ -10,40 +9,32 @@ from ml_collections import config_flags
 
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.config import STAGES
-from semiprune_jax.errors import ConfigError, DeviceError, UserError
+from semiprune_jax.errors import ConfigError, in_words
 from semiprune_jax.validation import explain, split_texts, validate
 
-USAGE = """usage: python -m semiprune_jax.main [run|report] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
+USAGE = """usage: python -m semiprune_jax.main [VERB] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
   run      (default) all stages; the same command again goes on where the last one ended
   report   makes the report anew from what the work directory holds
+  plan     what a run would take: steps, FLOPs, memory, disk, decoding; without an accelerator or a work directory
+  doctor   whether a run would work here, and if not, what to do
 """
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, a Python file with get_config().")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of this run; one run, one directory.")
 _UNTIL = flags.DEFINE_enum("until", "report", STAGES, "Last stage to run.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start afresh: removes what an earlier run left in --workdir.")
+_RATE = flags.DEFINE_float("images_per_second", 0.0, "plan: images trained a second, to tell hours; 0: none.", 0.0)
 
 
 def main(argv: list[str]) -> int:
     """Runs a command; returns its exit code."""
     try:
         return _command(argv)
-    except UserError as error:
-        return _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _end("interrupted; the same command goes on from the last checkpoint", 130)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            return _end(f"{error}; make room or mend the disk, then run the same command again", DeviceError.exit_code)
-        if "RESOURCE_EXHAUSTED" in str(error):
-            text = f"device memory: {str(error).splitlines()[0]}; lower the batch size or data.image_size"
-            return _end(text, DeviceError.exit_code)
-        raise
-
-
-def _end(message: str, code: int) -> int:
-    print(f"semiprune: {message}", file=sys.stderr)
-    return code
+    except (Exception, KeyboardInterrupt) as error:
+        if (words := in_words(error)) is None:
+            raise
+        print(f"semiprune: {words[0]}", file=sys.stderr)
+        return words[1]
 
 
 def _command(argv: list[str]) -> int:
@@ -55,23 +46,30 @@ def _command(argv: list[str]) -> int:
         config = _CONFIG.value and _CONFIG.value.lock()
     except Exception as error:  # a config is a program and may raise anything
         raise ConfigError(f"{explain(error)}; see --help") from None
-    if config is None or not _WORKDIR.value:
+    if config is None or not (_WORKDIR.value or verb in ("plan", "doctor")):
         raise ConfigError("both --config and --workdir are needed; see --help")
-    if verb not in ("run", "report"):
-        raise ConfigError(f"unknown command {verb!r}; expected run or report; see --help")
+    if verb not in ("run", "report", "plan", "doctor"):
+        raise ConfigError(f"unknown command {verb!r}; expected run, report, plan or doctor; see --help")
     split_texts(config)
     validate(config)
+    workdir = Path(_WORKDIR.value or "")
+    # Heavy modules load below, seconds after --help would have answered.
+    if verb == "plan":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        from semiprune_jax import plan
+
+        print(plan.plan(config, _RATE.value))
+        return 0
     if config.runtime.deterministic:  # read by the compiler when it starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    workdir = Path(_WORKDIR.value)
+    if verb == "doctor":
+        from semiprune_jax import doctor
+
+        return doctor.examine(config, workdir if _WORKDIR.value else None)
     workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
+    from semiprune_jax import pipeline
 
-    from semiprune_jax import pipeline  # JAX loads here, seconds after --help would have answered
-
-    if verb == "report":
-        pipeline.remake_report(config, workdir)
-    else:
-        pipeline.run(config, workdir, until=_UNTIL.value)
+    pipeline.remake_report(config, workdir) if verb == "report" else pipeline.run(config, workdir, until=_UNTIL.value)
     return 0
 
 

@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiprune_jax import artifacts, coreset, datasets, guards, report, scores, selection
+from semiprune_jax import artifacts, coreset, datasets, guards, images, report, scores, selection
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
 from semiprune_jax.datasets.geometry import Square
 from semiprune_jax.errors import ConfigError, DataError
-from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
-from semiprune_jax.pools import Pools, Sizes
+from semiprune_jax.pools import Pools
 from semiprune_jax.quality import pseudo_label_quality
 from semiprune_jax.stage import Stage, verify
 from semiprune_jax.training import Trainings
@@ -240,7 +239,7 @@ class Pipeline:
                 lines=self._metrics.lines(),
                 quality=given.quality,
                 alike=coreset.alike(self.workdir / "select" / name for name in coresets),
-                images=lambda ids: self._dataset.train.read(ids, Square(self._sizes.square)),
+                images=lambda ids: self._dataset.train.read(ids, Square(images.sizes(self.config).square)),
                 examples_a_row=self.config.report.examples,
                 config=self.config.to_dict(),
             ),
@@ -425,59 +424,19 @@ class Pipeline:
 
     @cached_property
     def _dataset(self) -> datasets.Dataset:
-        data, found = self.config.data, self.workdir / "label" / "skipped.json"
-        skipped = None
-        if data.skip_bad and found.exists():
+        found, skipped = self.workdir / "label" / "skipped.json", None
+        if self.config.data.skip_bad and found.exists():
             try:
                 skipped = [datasets.Skipped(**entry) for entry in artifacts.read_json(found)]
             except TypeError:
                 raise DataError(f"{found} is not what was written; restore it, or use --overwrite") from None
-        return datasets.load(
-            data.source,
-            path=data.path,
-            labels=data.labels,
-            test_path=data.test_path,
-            test_labels=data.test_labels,
-            name=data.name,
-            split=data.split,
-            test_split=data.test_split,
-            test_fraction=data.test_fraction,
-            decoder=data.decoder,
-            classes=tuple(data.classes),
-            skip_bad=data.skip_bad,
-            skipped=skipped,
-            imbalance=data.imbalance,
-            corruption=data.corruption,
-            faithful=data.corruption_faithful,
-            corrupted_size=self._sizes.square,
-            limit_per_class=data.limit_per_class,
-            expected=tuple(data.expected),
-            seed=self.config.seed,
-            notes=self.workdir / "label",
-        )
+        return images.load(self.config, skipped=skipped, notes=self.workdir / "label")
 
     @cached_property
     def _trainings(self) -> Trainings:
-        data, runtime = self.config.data, self.config.runtime
-        pools = Pools(
-            self._dataset,
-            self._sizes,
-            Layout.of(runtime.parallel, runtime.devices),
-            placement=data.pool,
-            memory_share=runtime.memory_share,
-            cache=Path(data.cache) if data.cache else None,
-            decoder=data.decoder,
-            workers=runtime.workers,
-        )
+        pools = images.pools(self.config, self._dataset)
         self._check_pixels(pools)
         return Trainings(self.config, self._given.classes, pools, pools.layout, self._metrics, self.workdir)
-
-    @property
-    def _sizes(self) -> Sizes:
-        data = self.config.data
-        resized = data.crops == "resized"
-        square = data.square_size if resized else data.image_size
-        return Sizes(data.image_size, square, resized, exact=data.supervised_crops == "original")
 
     def _check_pixels(self, pools: Pools) -> None:
         """Refuses images that are not those that earlier stages saw; a folder's digest knows their sizes only."""

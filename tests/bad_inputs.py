@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from semiprune_jax import loop, main, pipeline, training  # noqa: F401  (before the forks)
@@ -136,7 +138,7 @@ CASES = [
     Case("a config that is no Python", ["--config=labels.csv"], 2, "labels.csv"),
     Case("a config without get_config", ["--config=empty.py"], 2, r"has no get_config\(\)", write("empty.py", "x = 1\n")),
     Case("no work directory", ["--workdir="], 2, "both --config and --workdir are needed"),
-    Case("an unknown command", ["prune"], 2, "unknown command 'prune'; expected run or report"),
+    Case("an unknown command", ["prune"], 2, "unknown command 'prune'; expected run, report, plan or doctor"),
     Case("an unknown flag", ["--workdri=x"], 2, "Did you mean: workdir"),
     Case("an unknown stage", ["--until=training"], 2, "value should be one of"),
     Case("an unknown field", ["--config.fixmatch.step=7"], 2, "no field 'step'; did you mean 'steps'"),
@@ -162,6 +164,15 @@ CASES = [
     Case("Beta sampling by AUM", ["--config.select.semi_dual.score=aum"], 2, "never negative"),
     Case("an unknown network", ["--config.model.proxy=resnet19"], 2, "config.model.proxy = 'resnet19': expected wrn_"),
     Case("a budget of 1", ["--config.label.budget=1"], 2, "a fraction below 1, or a count above 1"),
+    Case("a variant that is none", ["--config=smokes.py:smoke"], 2, "--config: no variant 'smoke' of this config; expected usb, after a colon, or none", write("smokes.py", "def get_config(variant):\n    raise ValueError(f'no variant {variant!r} of this config; expected usb, after a colon, or none')\n")),
+    Case("a pool nowhere", ["--config.data.pool=disk"], 2, "config.data.pool = 'disk': expected auto | memory | stream"),
+    Case("crops of another kind", ["--config.data.crops=random"], 2, "config.data.crops = 'random': expected padded | resized"),
+    Case("squares smaller than networks see", ["--config.data.crops=resized", "--config.data.square_size=4"], 2, "config.data.square_size = 4: expected data.image_size = 8 or more"),
+    Case("squares too large for whole numbers", ["--config.data.crops=resized", "--config.data.square_size=600"], 2, "config.data.square_size = 600: expected 512 or less"),
+    Case("two counts expected", ["--config.data.expected=64,24"], 2, r"config.data.expected = \(64, 24\): expected 3 whole numbers"),
+    Case("fewer workers than none", ["--config.runtime.workers=-2"], 2, "config.runtime.workers = -2: expected -1"),
+    Case("no memory", ["--config.runtime.memory_share=0"], 2, "config.runtime.memory_share = 0.0: expected 0 < x <= 1"),
+    Case("a negative rate", ["plan", "--images_per_second=-1"], 2, "images_per_second"),
     Case("more pruned than there is", ["--config.select.keep=0.001"], 2, "keeps none"),
     # The work directory.
     Case("a work directory of another config", [*DONE, "--config.fixmatch.steps=13"], 2, "fixmatch.steps was 12, now 13; go back to those"),
@@ -186,6 +197,9 @@ CASES = [
     Case("labels of one class", [], 3, "labels of 1 classes", npz(y_train=np.zeros(12, int))),
     Case("two keys alike", [], 3, "no two alike", npz(keys_train=np.array(["a"] * 12))),
     Case("unknown labels with an oracle", [], 3, "data.oracle=True needs every label", npz(y_train=np.r_[-1, np.arange(11) % 3])),
+    Case("fewer images than expected", ["--config.data.expected=65,24,3"], 3, "pool.npz holds 64 images, 24 to test, 3 classes; data.expected says 65 images, 24 to test, 3 classes; complete the data"),
+    Case("a plan without data", ["plan", "--config.data.path=none.npz"], 3, "is not a file"),
+    Case("a long tail of unknown labels", ["--config.data.imbalance=0.5", "--config.data.oracle=False"], 3, "needs every label", npz(y_train=np.r_[-1, np.arange(11) % 3])),
     Case("fewer labels than classes", ["--config.label.budget=2", "--config.label.rule=uniform"], 3, "of 3 classes have no labelled example"),
     Case("more labels than images to label", ["--config.label.budget=500"], 3, "gives 500 labels of 64"),
     # Datasets of TFDS.
@@ -197,6 +211,13 @@ CASES = [
     Case("an empty folder", [*FOLDER, "--config.data.path=empty"], 3, "holds no images", lambda: Path("empty").mkdir()),
     Case("no class folders", [*FOLDER, "--config.data.path=photos/ant"], 3, "is not made of class folders"),
     Case("images outside the class folders", FOLDER, 3, "1 images outside any", lambda: shutil.copy("photos/ant/000.png", "photos/x.png")),
+    Case("a table cut in half, in parquet", [*TABLE[:-1], "--config.data.labels=t.parquet"], 3, "t.parquet cannot be read as parquet", write("t.parquet", b"PAR1PAR1")),
+    Case("a table without labels, in parquet", [*TABLE[:-1], "--config.data.labels=t.parquet"], 3, "has the columns path; expected path,label", lambda: pq.write_table(pa.table({"path": ["ant/000.png"]}), "t.parquet")),
+    Case("a table that leaves its folder", [*TABLE, "--config.data.path="], 3, "line 2: '../photos/a.png' leaves the table's folder", table("path,label\n../photos/a.png,ant\n")),
+    Case("a table of images that are gone", [*TABLE, "--config.data.path="], 3, "photos/none.png cannot be read: No such file", table("path,label\nphotos/none.png,ant\nphotos/bee/001.png,bee\n")),
+    Case("a test table with a blank", [*TABLE, "--config.data.test_path=photos", "--config.data.path=", "--config.data.labels=p.csv", "--config.data.test_labels=labels.csv"], 3, "gives 'ant/003.png' no label; a test set needs them all", lambda: [write("p.csv", "path,label\nphotos/ant/000.png,ant\nphotos/bee/001.png,bee\n")(), table("path,label\nant/000.png,ant\nant/003.png,\n")()]),
+    Case("a cache that cannot be made", [*FOLDER, "--config.data.pool=stream", "--config.data.cache=/proc/none", "--until=pseudolabel"], 4, "data.cache = '/proc/none' cannot be used: No such file"),
+    Case("a streamed image that is broken", [*FOLDER, "--config.data.pool=stream", "--until=pseudolabel"], 3, "1 of 64 images in photos cannot be decoded: ant/000.png", write("photos/ant/000.png", b"broken")),
     Case("a class folder misnamed", [*FOLDER, "--config.data.classes=ant,bee,cats"], 3, "'cat', which is no class; .*did you mean 'cats'"),
     Case("a class without an image", [*FOLDER, "--config.data.classes=ant,bee,cat,dog"], 3, r"have no labelled example \(dog\)"),
     Case("a test set of other classes", [*FOLDER, "--config.data.test_path=test"], 3, "holds the folder 'ants', which is no class; .*did you mean 'ant'", lambda: shutil.copytree("photos/ant", "test/ants")),

@@ -21,11 +21,12 @@ GROUPS = [
     {"steps"},
     {"loop"},
     {"pools"},
-    {"training", "report"},
-    {"pipeline"},
+    {"images", "training", "report"},
+    {"plan"},
+    {"doctor", "pipeline"},
     {"main"},
 ]
-SEES_CONFIG = {"validation", "recipes", "training", "pipeline", "main"}
+SEES_CONFIG = {"validation", "recipes", "training", "images", "plan", "doctor", "pipeline", "main"}
 
 
 def modules():

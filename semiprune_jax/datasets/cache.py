@@ -29,7 +29,7 @@ class Cache:
       decoder: see ``decode``.
 
     Raises:
-      DeviceError: the disk has no room for what is missing.
+      DeviceError: the directory cannot be written, or the disk has no room for what is missing.
     """
 
     size: int
@@ -41,8 +41,13 @@ class Cache:
         self._images, self._sums = directory / f"{name}.u8", directory / f"{name}.crc32"
         self._row = fit.size * fit.size * 3
         self._files: tuple[int, np.ndarray, np.ndarray] | None = None
-        directory.mkdir(parents=True, exist_ok=True)
-        self._make_room(len(split.keys))
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._make_room(len(split.keys))
+        except OSError as error:
+            raise DeviceError(
+                f"data.cache = '{directory}' cannot be used: {error.strerror}; name a directory on a local disk"
+            ) from None
 
     def one(self, row: int, fit: object = None, place: Place = (0, 0)) -> np.ndarray:
         """u8[S, S, 3]: the image, decoded if it is not here yet; see ``Split.one``."""

@@ -1,0 +1,220 @@
+"""What a run will take, before it begins: steps, FLOPs, memory, disk, decoding, time. Touches no accelerator.
+
+FLOPs are XLA's count of a forward pass; a training pass is three of them. Memory is that of parameters and their kin,
+and of what autodiff keeps of each image: the compiler may need less, and needs some more for its own.
+"""
+
+import io
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from semiprune_jax import images, models
+from semiprune_jax.config import Config, paper_batch_size
+from semiprune_jax.datasets.decode import decode
+from semiprune_jax.datasets.geometry import Fit, RandomCrop, Square
+from semiprune_jax.selection import coreset_size
+
+_RECORD = 13  # bytes of dynamics an example and epoch: two probabilities, a hit or miss, EL2N
+_SECONDS = 0.5  # of decoding, to see how fast it is
+
+
+class Work(NamedTuple):
+    """One stage, or several trainings alike."""
+
+    name: str
+    steps: int
+    trained: float  # images through forward and backward
+    predicted: float  # images through forward only
+    decoded: float  # images decoded, if nothing is cached or resident
+    cost: "Cost"
+
+
+class Cost(NamedTuple):
+    """What a network takes."""
+
+    flops: float  # of a forward pass of one image
+    parameters: int
+    kept: int  # bytes that autodiff keeps of one image
+
+
+def plan(config: Config, images_per_second: float = 0.0) -> str:
+    """The plan as text.
+
+    Args:
+      images_per_second: through forward and backward, on all devices; 0: no times.
+
+    Raises:
+      DataError: ``data.expected`` is empty, and the data is not there to be counted.
+    """
+    if config.data.expected:
+        n, tests, classes = config.data.expected
+    else:
+        dataset = images.load(config)
+        n, tests, classes = len(dataset.train.keys), len(dataset.test.keys) if dataset.test else 0, len(dataset.classes)
+    works = list(_works(config, n, tests, classes))
+    head = f"{n:,} images, {tests:,} to test, {classes:,} classes; networks see {config.data.image_size} pixels"
+    return "\n\n".join(
+        "\n".join(lines)
+        for lines in (
+            [head],
+            _stages(works, images_per_second),
+            _memory(config, works, n, tests),
+            _disk(config, works, n, tests, classes),
+            _decoding(config, works, images_per_second),
+        )
+    )
+
+
+def dynamics_bytes(config: Config, n: int) -> int:
+    """Bytes of the dynamics of ``n`` examples."""
+    return (_RECORD + 4 * config.proxy.record_entropy) * n * config.proxy.epochs
+
+
+def cache_bytes(config: Config, n: int, tests: int) -> int:
+    """Bytes of the squares of ``n`` examples and the views of ``tests``: in memory, or in ``data.cache``."""
+    sizes = images.sizes(config)
+    return 3 * (n * sizes.square**2 + tests * sizes.image**2)
+
+
+def worker_bytes(config: Config) -> int:
+    """Bytes of shared memory that a decoding worker fills: batches it has ready, is making, and has handed over."""
+    sizes, f = images.sizes(config), config.fixmatch
+    return 4 * 3 * max(f.batch_size * (1 + f.mu) * sizes.square**2, config.proxy.batch_size * sizes.image**2)
+
+
+def decode_rate(config: Config) -> float:
+    """Images/s of one core of this machine: JPEGs of 500x375 pixels, cut as the supervised stages need them."""
+    sizes = images.sizes(config)
+    fit: Fit = RandomCrop(0, "rate", sizes.image) if sizes.resized else Square(sizes.square)
+    noise = np.random.default_rng(0).integers(0, 256, (94, 125, 3)).astype(np.uint8)
+    buffer = io.BytesIO()  # of noise drawn out, which takes as many bytes as a photograph: 95 kB
+    Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    count, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < _SECONDS:
+        fit(decode(buffer.getvalue(), config.data.decoder), (0, count))
+        count += 1
+    return count / passed
+
+
+def _stages(works: list[Work], images_per_second: float) -> Iterator[str]:
+    title = f"h at {images_per_second:,g}/s" if images_per_second else ""
+    yield f"{'':<26}{'steps':>11}{'images trained':>16}{'predicted':>12}{'PFLOP':>11}{title:>15}".rstrip()
+    for work in works:
+        passes = work.trained + work.predicted / 3
+        hours = f"{passes / images_per_second / 3600:15,.2f}" if images_per_second else ""
+        petaflops = 3 * passes * work.cost.flops / 1e15
+        yield (f"{work.name:<26}{work.steps:11,}{work.trained:16,.0f}{work.predicted:12,.0f}{petaflops:11,.4g}{hours}")
+
+
+def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
+    def evaluations(steps: int, every: int) -> int:
+        return tests * math.ceil(steps / every)
+
+    costs = {
+        name: _cost(config, name, classes) for name in sorted(set(config.model.to_dict().values()) - {"usb", "tf"})
+    }
+    f, model = config.fixmatch, config.model
+    seen = f.steps * f.batch_size
+    yield Work(
+        "pseudolabel", f.steps, seen * (1 + 2 * f.mu), n + evaluations(f.steps, f.eval_every_steps),
+        seen * (1 + f.mu) + n, costs[model.fixmatch],
+    )  # fmt: skip
+    for name, size, batch, times in [("score", n, config.proxy.batch_size, 1), *_retrainings(config, n)]:
+        recipe = config.proxy if name == "score" else config.retrain
+        network = model.proxy if name == "score" else model.retrain
+        steps = recipe.epochs * math.ceil(size / batch)
+        every = recipe.eval_every_epochs * math.ceil(size / batch)
+        trained = times * recipe.epochs * size
+        yield Work(name, times * steps, trained, times * evaluations(steps, every), trained, costs[network])
+
+
+def _retrainings(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
+    """Name, examples, batch size and how often, of the trainings of each coreset size."""
+    seeds, options = len(config.retrain.seeds), config.retrain
+    parts = [(f"retrain keep {keep:g}", keep, len(config.select.names)) for keep in config.select.keep]
+    parts += [("retrain full", 1.0, 1)] if options.full else []
+    if options.labelled_only:
+        budget = config.label.budget
+        parts.append(("retrain labelled_only", budget if budget < 1 else budget / n, 1))
+    for name, keep, times in parts:
+        batch = paper_batch_size(options.batch_size, keep, options.batch_rule)
+        yield f"{name} x {times * seeds}", coreset_size(n, keep), batch, times * seeds
+
+
+def _cost(config: Config, name: str, classes: int) -> Cost:
+    side = config.data.image_size
+    dtype = config.runtime.compute_dtype
+    network = models.create(
+        name, num_classes=classes, bn_momentum=0.9, variant=config.model.wide_resnet,
+        dtype=jnp.dtype("bfloat16" if dtype == "auto" else dtype),
+    )  # fmt: skip
+    params, stats = jax.eval_shape(lambda key: network.init(key, (side, side, 3)), jax.random.key(0))
+
+    def x(rows: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, side, side, 3), jnp.float32)
+
+    def kept(rows: int) -> int:
+        def backward(params, stats, x):
+            mask = jnp.ones(rows, bool)
+            return jax.vjp(lambda params: network.apply(params, stats, x, train=True, mask=mask)[0], params)[1]
+
+        residuals = jax.eval_shape(backward, params, stats, x(rows))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
+
+    forward = jax.jit(lambda params, stats, x: network.apply(params, stats, x, train=False)[0])
+    counted: Any = forward.lower(params, stats, x(1)).cost_analysis()
+    # What is kept once for a batch, such as the parameters, cancels.
+    return Cost(counted["flops"], sum(leaf.size for leaf in jax.tree.leaves(params)), kept(3) - kept(2))
+
+
+def _memory(config: Config, works: list[Work], n: int, tests: int) -> Iterator[str]:
+    devices, f = config.runtime.devices or 1, config.fixmatch
+    record = dynamics_bytes(config, n)
+    pool = cache_bytes(config, n, tests)
+    yield f"memory of each device, of {devices} (runtime.devices), about"
+    batches = (f.batch_size * (1 + 2 * f.mu), config.proxy.batch_size, config.retrain.batch_size)
+    for work, batch, name in zip(works, batches, ("pseudolabel", "score", "retrain"), strict=False):
+        share, cost = math.ceil(batch / devices), work.cost
+        copies = 4 if name == "pseudolabel" else 3  # parameters, gradients, momentum, average
+        recorded = record / devices if name == "score" else 0
+        total = copies * 4 * cost.parameters + share * cost.kept + recorded
+        what = f"{share:,} images a step, {cost.parameters / 1e6:.1f} M parameters"
+        yield _line(name, total, what + f", dynamics of {_size(recorded)}" * bool(recorded))
+    yield _line("pool and test set", pool, "if they are resident, not streamed")
+    yield "memory of the host, about"
+    yield _line("pool and dynamics", pool + record, "resident; the dynamics alone if streamed")
+    yield _line("/dev/shm", worker_bytes(config), "for each decoding worker, if streamed")
+
+
+def _disk(config: Config, works: list[Work], n: int, tests: int, classes: int) -> Iterator[str]:
+    record, logits = dynamics_bytes(config, n), 2 * classes * n * config.proxy.epochs
+    state = max(4 * work.cost.parameters * (3 if work.name == "pseudolabel" else 2) for work in works)
+    yield "disk"
+    yield _line("dynamics", record, f"logits in half precision: {_size(logits)}, {logits / record:,.1f} times as much")
+    yield _line("checkpoints", 2 * (state + record), "two at a time, until their stage is done")
+    if config.data.cache:
+        yield _line("data.cache", cache_bytes(config, n, tests), "on each host, once")
+
+
+def _decoding(config: Config, works: list[Work], images_per_second: float) -> Iterator[str]:
+    rate = decode_rate(config)
+    yield f"decoding, at {rate:,.0f} JPEGs/s of 500x375 pixels on a core of this machine, unless cached or resident"
+    for work in works[:2]:
+        share = work.decoded / (work.trained + work.predicted / 3)
+        cores = f", {share * images_per_second / rate:,.1f} cores" if images_per_second else ""
+        yield f"  {work.name:<20}{share:10.2f} images for each one trained{cores}"
+
+
+def _line(name: str, size: float, what: str) -> str:
+    return f"  {name:<20}{_size(size):>10}  {what}"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,97 @@
+"""The doctor: a line a check, what is wrong in words, and the exit code of the first thing that is."""
+
+import importlib.metadata
+import shutil
+from pathlib import Path
+
+import pytest
+
+from semiprune_jax import doctor, plan
+from semiprune_jax.mesh import Layout
+from tests import small
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(plan, "_SECONDS", 0.01)
+
+
+def examine(config, workdir=None):
+    lines = []
+    return doctor.examine(config, workdir, lines.append), lines
+
+
+def test_all_is_well(tiny_config, tmp_path):
+    tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
+    tiny_config.runtime.devices = 1
+    code, lines = examine(tiny_config, tmp_path / "w")
+    assert code == 0, lines
+    assert [line.split()[0] for line in lines] == ["ok"] * 6
+    assert "64 images, 3 classes, 16 labelled; 24 to test; a sample decodes" in lines[2]
+    assert not (tmp_path / "w").exists()  # it looks, and leaves nothing
+
+
+def test_every_problem_is_told(tiny_config, tmp_path, monkeypatch):
+    tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
+    tiny_config.label.budget = 5000
+    tiny_config.runtime.devices = 99
+    tiny_config.data.cache = str(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if name == "flax" else real(name))
+    code, lines = examine(tiny_config, tmp_path / "w")
+    assert code == 2
+    assert "PROBLEM  versions       needed: flax >=0.12 (found 0.1); install with" in lines[0]
+    assert "PROBLEM  devices        runtime.devices = 99, but there are 4" in lines[1]
+    assert "PROBLEM  data           a budget of 5000 gives 5000 labels of 64" in lines[2]
+    assert lines[3].startswith("ok       decoding")
+    assert "PROBLEM  disk           --workdir = " in lines[4]
+    assert "name a larger disk" in lines[4]
+    assert "PROBLEM  shared memory  /dev/shm has 0.00 GB free; streaming needs up to" in lines[5]
+
+
+def test_a_package_that_is_missing(tiny_config, monkeypatch):
+    def version(name):
+        if name == "grain":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    code, lines = examine(tiny_config)
+    assert code == 2
+    assert "grain >=0.2.12 (found none)" in lines[0]
+
+
+def test_images_that_are_broken_and_decoders_that_are_missing(tiny_config, tmp_path, monkeypatch):
+    tiny_config.data.source = "folder"
+    tiny_config.data.path = small.write_folder(tmp_path / "pool", n=9)
+    (tmp_path / "pool" / "ant" / "000.png").write_bytes(b"broken")
+    code, lines = examine(tiny_config)
+    assert code == 3
+    assert "PROBLEM  data           1 of 9 images" in lines[2]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tiny_config.data.decoder = "fast"
+    assert "data.decoder='fast' needs the extra fast-decode" in examine(tiny_config)[1][3]
+
+
+def test_a_gpu_that_jax_does_not_see(tiny_config, monkeypatch):
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([Path("/dev/nvidia0")]))
+    code, lines = examine(tiny_config)
+    assert "PROBLEM  devices        there is an NVIDIA GPU, but JAX sees none; pip install" in lines[1]
+    assert code == 4  # of the first problem; there are no data either
+
+
+def test_a_device_that_cannot_add(tiny_config, monkeypatch):
+    monkeypatch.setattr("jax.device_put", lambda x, device: x * 2)
+    code, lines = examine(tiny_config)
+    assert "adds 4,096 ones up to 8192; replace it" in lines[1]
+    assert code == 4
+    monkeypatch.undo()
+    assert "4 x cpu (cpu)" in examine(tiny_config)[1][1]
+    assert Layout.of("jit", 0).memory > 0
+
+
+def test_workers_without_shared_memory(tiny_config):
+    tiny_config.runtime.workers = 0
+    assert "shared memory  not needed" in examine(tiny_config)[1][5]

@@ -1,0 +1,92 @@
+"""The plan: its counts by hand, its costs against published ones, and that it needs neither data nor an accelerator."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import cifar100, imagenet
+from semiprune_jax import artifacts, pipeline, plan, workdir
+from tests import small
+
+
+def numbers(line):
+    return [float(text.replace(",", "")) for text in line.split()]
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "classes", "gigaflops", "parameters"),
+    [
+        ("resnet50", 224, 1000, 8.178, 25_557_032),
+        ("resnet34", 224, 1000, 7.328, 21_797_672),
+        ("resnet18_cifar", 32, 10, 1.111, 11_173_962),
+        ("wrn_28_2", 32, 10, 0.429, 1_467_626),
+    ],
+)
+def test_costs_are_the_networks_own(network, side, classes, gigaflops, parameters):
+    """FLOPs by hand count the padding's taps, XLA does not: a few per cent. Parameters to the last one."""
+    config = cifar100.get_config()
+    config.data.image_size = side
+    cost = plan._cost(config, network, classes)
+    assert 0.85 * gigaflops < cost.flops / 1e9 < 1.02 * gigaflops
+    assert cost.parameters == parameters
+    assert cost.kept > side * side * 64  # of the first layer alone
+
+
+def test_counts_by_hand():
+    config = imagenet.get_config()
+    config.runtime.devices = 8
+    config.data.cache = "/somewhere"
+    text = plan.plan(config, 5000)
+    assert re.search(r"pseudolabel +0\.67 images for each one trained", text)  # 256 of 384 views, and the pool once
+    rows = {line.split("  ")[0]: numbers(line[26:]) for line in text.splitlines()[3:10]}
+    # 128 labelled and 2 x 128 unlabelled views a step; predicted: the pool, and 101 evaluations of 50,000.
+    assert rows["pseudolabel"][:3] == [1_000_900, 1_000_900 * 384, 1_281_167 + 101 * 50_000]
+    assert rows["score"][:3] == [90 * 5005, 90 * 1_281_167, 9 * 50_000]
+    assert rows["retrain keep 0.1 x 3"][:3] == [3 * 90 * 501, 3 * 90 * 128_116, 3 * 9 * 50_000]
+    assert rows["score"][4] == pytest.approx((90 * 1_281_167 + 150_000) / 5000 / 3600, abs=0.01)
+    assert "1.5 GB  logits in half precision: 230.6 GB, 153.8 times as much" in text  # methods.md's ImageNet row
+    assert f"{(1_281_167 * 256**2 * 3 + 50_000 * 224**2 * 3) / 1e9:.1f} GB  on each host, once" in text
+    assert "48 images a step, 25.6 M parameters" in text
+    assert f"dynamics of {13 * 1_281_167 * 90 / 8 / 1e6:.1f} MB" in text
+
+
+def test_full_and_labelled_only_are_planned():
+    config = cifar100.get_config()
+    config.retrain.full = config.retrain.labelled_only = True
+    config.retrain.seeds = (0, 1)
+    text = plan.plan(config)
+    assert re.search(r"retrain full x 2 +156,400 ", text)  # 2 x 200 epochs of 391 steps
+    assert re.search(r"retrain labelled_only x 2 +62,800 ", text)  # 5,000 by a quarter of 128
+    assert re.search(r"retrain keep 0\.2 x 6 +188,400 ", text)
+
+
+def test_what_is_not_expected_is_counted(tiny_config, tmp_path):
+    tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
+    assert "64 images, 24 to test, 3 classes; networks see 8 pixels" in plan.plan(tiny_config)
+
+
+def test_steps_are_those_that_are_run(tiny_config, tmp_path):
+    """What the plan foretells of a run is what the run's files say."""
+    tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
+    tiny_config.select.names = ("random",)
+    workdir.open_workdir(tmp_path / "w", overwrite=False)
+    pipeline.run(tiny_config, tmp_path / "w", log=lambda line: None)
+    text = plan.plan(tiny_config)
+    for keep in ("0.50", "0.25"):
+        result = artifacts.read_json(tmp_path / "w" / "retrain" / f"random_keep{keep}_seed0" / "result.json")
+        assert re.search(rf"retrain keep {float(keep):g} x 1 +{result['steps']} ", text)
+    record = np.load(tmp_path / "w" / "score" / "dynamics.npz")
+    assert sum(value.nbytes for value in record.values()) == plan.dynamics_bytes(tiny_config, 64)
+
+
+def test_the_command_needs_no_accelerator_and_no_data():
+    command = [sys.executable, "-m", "semiprune_jax.main", "plan", "--config=configs/cifar10.py"]
+    done = subprocess.run(
+        [*command, "--images_per_second=1000"], capture_output=True, text=True, check=False,
+        env={"PATH": "", "JAX_PLATFORMS": "cuda"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "h at 1,000/s" in done.stdout
