@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from semiprune_jax import processes
 from semiprune_jax.errors import DataError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name, flushes it to the disk, and renames it into place."""
+    """Writes a file under a temporary name, flushes it to the disk, and renames it into place; process 0 does."""
+    if not processes.leads():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from semiprune_jax import processes
 from semiprune_jax.artifacts import hash_file, read_json, write_json
 from semiprune_jax.errors import DataError
 
@@ -31,7 +32,8 @@ class Checkpoints:
     def __init__(self, directory: Path):
         ocp = _v1()
         self.directory = Path(directory).absolute()
-        self.damaged = _drop_damaged(self.directory)
+        self.damaged = _drop_damaged(self.directory) if processes.leads() else []
+        processes.wait(f"{self.directory} is whole")
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
             # When to save is the loop's decision.
@@ -50,7 +52,8 @@ class Checkpoints:
         """Saves a tree of arrays as the checkpoint of ``step``; on the disk when this returns."""
         self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
         path = self.directory / str(step)
-        write_json(path / _HASHES, _hash_files(path))
+        if processes.leads():
+            write_json(path / _HASHES, _hash_files(path))
 
     def latest(self) -> int | None:
         """The newest step saved."""

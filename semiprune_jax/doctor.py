@@ -25,7 +25,7 @@ from semiprune_jax.plan import cache_bytes, decode_rate, dynamics_bytes, worker_
 _SAMPLE = 64  # images decoded to see that they can be
 
 
-def examine(config: Config, workdir: Path | None, log: Callable[[str], None] = print) -> int:
+def examine(config: Config, workdir: Path, log: Callable[[str], None] = print) -> int:
     """Logs a line a check; returns the exit code of the first that fails, 0 if none does."""
     dataset: list[Dataset] = []
 
@@ -103,7 +103,7 @@ def _decoding(config: Config) -> str:
     return f"{rate:,.0f} JPEGs/s of 500x375 pixels on a core, {cores} cores (data.decoder = {config.data.decoder!r})"
 
 
-def _disk(config: Config, workdir: Path | None, dataset: list[Dataset]) -> str:
+def _disk(config: Config, workdir: Path, dataset: list[Dataset]) -> str:
     cache, counts = config.data.cache, tuple(config.data.expected[:2]) or (0, 0)
     if dataset:
         test = dataset[0].test
@@ -123,7 +123,7 @@ def _disk(config: Config, workdir: Path | None, dataset: list[Dataset]) -> str:
                 f"{name} = {path} needs {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; name a larger disk"
             )
         shown.append(f"{name} needs {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free")
-    return ", ".join(shown) or "neither --workdir nor data.cache is given"
+    return ", ".join(shown)
 
 
 def _shared_memory(config: Config) -> str:

@@ -37,8 +37,8 @@ class TrainingError(UserError):
     exit_code = 6
 
 
-def in_words(error: BaseException) -> tuple[str, int] | None:
-    """What to say of an error that a person can mend, and the exit code; None: it is a bug of ours."""
+def in_words(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code; 1 for what no person can mend: a bug of ours."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -48,4 +48,4 @@ def in_words(error: BaseException) -> tuple[str, int] | None:
     if "RESOURCE_EXHAUSTED" in str(error):
         first = str(error).splitlines()[0]
         return f"device memory: {first}; lower the batch size or data.image_size", DeviceError.exit_code
-    return None
+    return f"{type(error).__name__}: {error}", 1

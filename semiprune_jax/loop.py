@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from semiprune_jax import processes
 from semiprune_jax.checkpoint import Checkpoints
 from semiprune_jax.errors import TrainingError
 from semiprune_jax.mesh import Layout
@@ -71,7 +72,8 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
         for damage in checkpoints.damaged:
             before = checkpoints.latest()
             after = "the training begins again" if before is None else f"going on from the one of step {before}"
-            print(f"semiprune: {damage}; {after}", file=sys.stderr)
+            if processes.leads():
+                print(f"semiprune: {damage}; {after}", file=sys.stderr)
         if checkpoints.latest() is not None:
             # The record goes through the host, so that it may come back on another number of devices.
             saved = checkpoints.restore((state, layout.save_record(record)))
@@ -106,12 +108,14 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                     if saves:
                         checkpoints.save(step, (state, layout.save_record(record)))
                     meter.restart()
+    processes.wait(f"{training.name} is trained")
     return state, record
 
 
 def forget(directory: Path) -> None:
     """Removes the checkpoints of a training whose results are saved."""
-    shutil.rmtree(directory, ignore_errors=True)
+    if processes.leads():
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _due(step: int, every: int, total: int) -> bool:
@@ -139,7 +143,8 @@ class _Saver:
             now = time.monotonic()
             if not self._began:  # the first dispatch compiled: count from its end
                 self._last, self._began = step, now
-            if now - self._began < CHECKPOINT_SECONDS:
+            # One clock for all processes.
+            if not processes.from_leader(now - self._began >= CHECKPOINT_SECONDS):
                 return False
             self._every = step - self._last
         if step // self._every == self._last // self._every:
@@ -162,7 +167,7 @@ class _Meter:
             desc=f"{training.name} (compiling)",
             unit="step",
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() and processes.leads()),
             ncols=shutil.get_terminal_size().columns,  # 80 where a terminal claims to have none
         )
 

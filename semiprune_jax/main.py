@@ -7,10 +7,11 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from semiprune_jax import processes
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.config import STAGES
 from semiprune_jax.errors import ConfigError, in_words
-from semiprune_jax.validation import explain, split_texts, validate
+from semiprune_jax.validation import explain, validate
 
 USAGE = """usage: python -m semiprune_jax.main [VERB] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
   run      (default) all stages; the same command again goes on where the last one ended
@@ -23,6 +24,9 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, a Pyth
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of this run; one run, one directory.")
 _UNTIL = flags.DEFINE_enum("until", "report", STAGES, "Last stage to run.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start afresh: removes what an earlier run left in --workdir.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of the first one.")
+_PROCESSES = flags.DEFINE_integer("num_processes", 1, "Several processes: how many.", 1)
+_PROCESS = flags.DEFINE_integer("process_id", 0, "Several processes: which one this is, from 0.", 0)
 _RATE = flags.DEFINE_float("images_per_second", 0.0, "plan: images trained a second, to tell hours; 0: none.", 0.0)
 
 
@@ -31,10 +35,12 @@ def main(argv: list[str]) -> int:
     try:
         return _command(argv)
     except (Exception, KeyboardInterrupt) as error:
-        if (words := in_words(error)) is None:
+        message, code = in_words(error)
+        processes.fail(message, code)
+        if code == 1:  # a bug of ours
             raise
-        print(f"semiprune: {words[0]}", file=sys.stderr)
-        return words[1]
+        print(f"semiprune: {message}", file=sys.stderr)
+        return code
 
 
 def _command(argv: list[str]) -> int:
@@ -50,27 +56,23 @@ def _command(argv: list[str]) -> int:
         raise ConfigError("both --config and --workdir are needed; see --help")
     if verb not in ("run", "report", "plan", "doctor"):
         raise ConfigError(f"unknown command {verb!r}; expected run, report, plan or doctor; see --help")
-    split_texts(config)
     validate(config)
-    workdir = Path(_WORKDIR.value or "")
-    # Heavy modules load below, seconds after --help would have answered.
-    if verb == "plan":
-        os.environ["JAX_PLATFORMS"] = "cpu"
-        from semiprune_jax import plan
-
-        print(plan.plan(config, _RATE.value))
-        return 0
+    workdir = Path(_WORKDIR.value or ".")
     if config.runtime.deterministic:  # read by the compiler when it starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    if verb == "doctor":
-        from semiprune_jax import doctor
+    if _COORDINATOR.value:
+        processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if verb in ("run", "report"):
+        workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
+    from semiprune_jax import doctor, pipeline, plan  # JAX loads here, seconds after --help would have answered
 
-        return doctor.examine(config, workdir if _WORKDIR.value else None)
-    workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
-    from semiprune_jax import pipeline
-
-    pipeline.remake_report(config, workdir) if verb == "report" else pipeline.run(config, workdir, until=_UNTIL.value)
-    return 0
+    if verb == "run":
+        pipeline.run(config, workdir, until=_UNTIL.value)
+    elif verb == "report":
+        pipeline.remake_report(config, workdir)
+    elif verb == "plan":
+        print(plan.plan(config, _RATE.value))
+    return doctor.examine(config, workdir) if verb == "doctor" else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from semiprune_jax.augment import View
@@ -33,7 +35,9 @@ class Layout:
 
     def __init__(self, mode: str = "jit", devices: Sequence[Any] | None = None):
         self.mode = mode
-        self.devices = list(jax.devices() if devices is None else devices)
+        everywhere = jax.devices() if devices is None else devices
+        # A process' devices lie together, so that its rows of a batch do.
+        self.devices = sorted(everywhere, key=lambda device: device.process_index)
         # Auto: the compiler propagates shardings; the default of make_mesh is explicit mode, which flax rejects.
         self.mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self._replicated = NamedSharding(self.mesh, PartitionSpec())
@@ -51,6 +55,11 @@ class Layout:
             raise DeviceError(
                 f"runtime.devices = {count}, but there are {len(devices)} ({devices[0].platform}); "
                 "ask for fewer, or for 0, which uses them all"
+            )
+        if jax.process_count() > 1 and (count or mode == "pmap"):
+            raise DeviceError(
+                f"runtime.parallel = {mode!r} and runtime.devices = {count} with {jax.process_count()} processes; "
+                "several processes run under 'jit', on all their devices (0)"
             )
         return cls(mode, devices[: count or None])
 
@@ -81,7 +90,15 @@ class Layout:
 
     def replicate(self, tree: Any) -> Any:
         """The tree, whole on every device."""
-        return jax.device_put(tree, self._replicated)
+
+        def whole(x: Any) -> jax.Array:
+            if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                return jax.random.wrap_key_data(whole(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+            x = np.asarray(x)
+            return jax.make_array_from_callback(x.shape, self._replicated, lambda index: x[index])
+
+        # device_put would compare the copies of all processes first.
+        return jax.device_put(tree, self._replicated) if jax.process_count() == 1 else jax.tree.map(whole, tree)
 
     def compile_init(self, function: Callable) -> Callable:
         """``function``, compiled, with what it makes on every device."""
@@ -98,23 +115,27 @@ class Layout:
             whole = array.reshape(-1, *array.shape[2:]) if self.mode == "pmap" else array
             return whole[: len(whole) // RECORD_MULTIPLE * RECORD_MULTIPLE]
 
-        return jax.tree.map(rows, jax.device_get(record))
+        whole = multihost_utils.process_allgather(record, tiled=True) if jax.process_count() > 1 else record
+        return jax.tree.map(rows, jax.device_get(whole))
 
     def restore_record(self, saved: Any) -> Any:
         """The inverse of ``save_record``, on any number of devices."""
 
         def rows(array: np.ndarray) -> jax.Array:
             extra = self.padded(len(array)) - len(array)
-            return jax.device_put(np.pad(array, [(0, extra)] + [(0, 0)] * (array.ndim - 1)), self._rows)
+            padded = np.pad(array, [(0, extra)] + [(0, 0)] * (array.ndim - 1))
+            return jax.make_array_from_callback(padded.shape, self._rows, lambda index: padded[index])
 
         return self._fold(jax.tree.map(rows, saved))
 
     def put_feed(self, feed: Any) -> Any:
-        """A tree of host arrays [K, B, ...], K steps of batches, onto the devices as the compiled step takes it."""
+        """This process' rows of K steps of batches, a tree of arrays [K, B, ...], as the compiled step takes them."""
         if self.mode == "pmap":
             share = len(self.devices)
             return jax.tree.map(lambda x: x.reshape(x.shape[0], share, -1, *x.shape[2:]), feed)
-        return jax.device_put(feed, self._batches)
+        if jax.process_count() == 1:
+            return jax.device_put(feed, self._batches)
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._batches, x), feed)
 
     def per_shard(self, view: View) -> View:
         """A batch view in which each device maps over its own rows only.

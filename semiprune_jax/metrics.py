@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from semiprune_jax import processes
 from semiprune_jax.artifacts import write_atomically
 from semiprune_jax.errors import ConfigError
 
@@ -26,7 +27,7 @@ class Metrics:
         self._tensorboard_directory = directory / "tb"
         self._board_of: tuple[str, Any] | None = None  # one stage's at a time: each holds a file and a thread
         self._wandb = None
-        if wandb_project:
+        if wandb_project and processes.leads():
             try:
                 import wandb  # pyright: ignore[reportMissingImports]  (an extra)
             except ImportError as error:
@@ -35,7 +36,9 @@ class Metrics:
             self._wandb = wandb.init(project=wandb_project, dir=str(directory), resume="allow")
 
     def write(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """Appends one line; it is on the disk when this returns."""
+        """Appends one line; it is on the disk when this returns. Process 0 does."""
+        if not processes.leads():
+            return
         line = {"stage": stage, "step": step} | {key: _number(value) for key, value in values.items()}
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -63,6 +66,8 @@ class Metrics:
 
     def rewind(self, stage: str, step: int) -> None:
         """Drops the stage's lines beyond ``step``: those a killed run wrote after its last checkpoint."""
+        if not processes.leads():
+            return
         kept = [line for line in self.lines() if line["stage"] != stage or line["step"] <= step]
         if self._path.exists():
             write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -70,6 +75,8 @@ class Metrics:
 
     def close(self) -> None:
         """Writes metrics.csv and ends the writers."""
+        if not processes.leads():
+            return
         lines = self.lines()
         columns = list(dict.fromkeys(key for line in lines for key in line))
         with self._path.with_suffix(".csv").open("w", newline="") as file:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiprune_jax import artifacts, coreset, datasets, guards, images, report, scores, selection
+from semiprune_jax import artifacts, coreset, datasets, guards, images, processes, report, scores, selection
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
@@ -75,7 +75,8 @@ class Pipeline:
     """The stages of one run. Each method takes the stages it reads from and returns its own, done."""
 
     def __init__(self, config: Config, workdir: Path, log: Callable[[str], None] = print):
-        self.config, self.workdir, self._log = config, workdir, log
+        self.config, self.workdir = config, workdir
+        self._log = log if processes.leads() else lambda line: None
         self._metrics = Metrics(workdir, config.report.wandb_project)
         self._given = Handover(workdir, oracle=config.data.oracle)
 
@@ -178,6 +179,7 @@ class Pipeline:
         self._do(stage, work)
         # A view of the dynamics, cheap and always up to date with config.score: re-scoring doesn't retrain.
         self._write_scores(stage.directory / "scores.parquet")
+        processes.wait("scores are written")
         return stage
 
     def select(self, score: Stage) -> list[Stage]:
@@ -216,12 +218,15 @@ class Pipeline:
         """Tables, figures and a page, from what lies in the work directory; made anew each time."""
         if not self._label_stage().is_done():
             raise ConfigError(f"{self.workdir} holds nothing to report yet; run the stages first")
+        if not processes.leads():
+            return processes.wait("the report is written")
         given, names = self._given, self.config.select.names
         with self._line("report") as line:
             table = self._write_report(given, names)
             record_config(self.workdir, self.config.to_json())
             line.append(str(self.workdir / "report" / "index.html"))
         self._log("\n" + table)
+        return processes.wait("the report is written")
 
     # Their parts.
 
@@ -407,6 +412,7 @@ class Pipeline:
             files, summary = work()
             stage.finish(*files)
         Trainings.forget(self.workdir / stage.name)  # also of a run killed between being done and tidying up
+        processes.wait(f"{stage.name} is done")
         line.append(summary)
         return stage
 

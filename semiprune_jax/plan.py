@@ -53,6 +53,7 @@ def plan(config: Config, images_per_second: float = 0.0) -> str:
     Raises:
       DataError: ``data.expected`` is empty, and the data is not there to be counted.
     """
+    jax.config.update("jax_platforms", "cpu")
     if config.data.expected:
         n, tests, classes = config.data.expected
     else:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -43,9 +44,17 @@ class Resident:
         return MemoryPool(self._images, self._layout.replicate(jnp.asarray(labels, jnp.int32)))
 
     def feed(self, order: Any, total_steps: int) -> contextlib.AbstractContextManager[Callable[[int, int], Any]]:
-        """(step, count) -> what the compiled step reads of each step."""
+        """(step, count) -> what the compiled step reads of each step: this process' rows of it."""
         del total_steps
-        return contextlib.nullcontext(order)
+        process, processes = self._layout.part
+        if processes == 1:
+            return contextlib.nullcontext(order)
+
+        def rows(ids: np.ndarray) -> np.ndarray:
+            share = ids.shape[1] // processes
+            return ids[:, process * share : (process + 1) * share]
+
+        return contextlib.nullcontext(lambda step, count: jax.tree.map(rows, order(step, count)))
 
 
 class Streamed:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from semiprune_jax import processes
 from semiprune_jax.artifacts import hash_file, read_json, write_json
 from semiprune_jax.errors import ConfigError, DataError
 
@@ -56,7 +57,8 @@ class Stage:
                 "go back to those, use another --workdir, or start afresh with --overwrite"
             )
         if is_done:
-            started.unlink(missing_ok=True)  # of a run killed between the two
+            if processes.leads():
+                started.unlink(missing_ok=True)  # of a run killed between the two
             _verify(self.root, self.name, found["files"])
         return is_done
 
@@ -72,11 +74,12 @@ class Stage:
             {
                 "fingerprint": self.fingerprint,
                 "identity": self._identity,
-                "files": {str(path.relative_to(self.root)): hash_file(path) for path in files},
+                "files": {str(path.relative_to(self.root)): hash_file(path) for path in files if processes.leads()},
                 "seconds": round(time.time() - self._began, 3),
             },
         )
-        (self.directory / "STARTED.json").unlink()
+        if processes.leads():
+            (self.directory / "STARTED.json").unlink()
 
     @property
     def digest(self) -> str:

@@ -83,12 +83,12 @@ class Trainings:
         final, _ = self._run(
             Training(
                 name=name,
-                state=create(stream_key(seed, "fixmatch/init"), options.learning_rate, options.steps),
+                state=create(self._key(seed, "fixmatch/init"), options.learning_rate, options.steps),
                 record=None,
                 dispatch=self.layout.compile(step, paired(pool.fetch)),
                 pool=pool.arrays(labels),
                 feed=pool.feed(Paired(labelled, unlabelled), options.steps),
-                key=stream_key(seed, "fixmatch/views"),
+                key=self._key(seed, "fixmatch/views"),
                 total_steps=options.steps,
                 steps_per_epoch=options.steps,  # endless streams have no epochs
                 passes=("pool_passes", n / (options.batch_size * options.mu)),
@@ -217,12 +217,12 @@ class Trainings:
         return self._run(
             Training(
                 name=name,
-                state=program.create(stream_key(seed, f"{kind}/init"), options.learning_rate, total),
+                state=program.create(self._key(seed, f"{kind}/init"), options.learning_rate, total),
                 record=record,
                 dispatch=program.dispatch,
                 pool=pool.arrays(labels),
                 feed=pool.feed(feed, total),
-                key=stream_key(seed, f"{kind}/views"),
+                key=self._key(seed, f"{kind}/views"),
                 total_steps=total,
                 steps_per_epoch=feed.steps_per_epoch,
                 passes=("epoch", feed.steps_per_epoch),
@@ -331,6 +331,9 @@ class Trainings:
             name, num_classes=len(self.classes), bn_momentum=bn_momentum, variant=self.config.model.wide_resnet,
             dtype=jnp.dtype(dtype),
         )  # fmt: skip
+
+    def _key(self, seed: int, stream: str) -> jax.Array:
+        return self.layout.replicate(stream_key(seed, stream))
 
     def _initial(self, network: Network, tx, *, ema: bool):
         shape = (self.config.data.image_size, self.config.data.image_size, 3)

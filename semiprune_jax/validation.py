@@ -44,7 +44,7 @@ def explain(error: Exception) -> str:
     return text if "flag" in text else f"{type(error).__name__}: {text}"
 
 
-def split_texts(config: Config) -> None:
+def _split_texts(config: Config) -> None:
     """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names."""
     for section, name in (("data", "classes"), ("select", "names")):
         value = config[section] and config[section][name]
@@ -53,7 +53,11 @@ def split_texts(config: Config) -> None:
 
 
 def validate(config: Config) -> None:
-    """Raises one ConfigError that lists everything wrong with the values: of their types first, if any is wrong."""
+    """Raises one ConfigError that lists everything wrong with the values: of their types first, if any is wrong.
+
+    Names that a flag spelled as one text are split before.
+    """
+    _split_texts(config)
     problems = _wrong_types(config)
     if problems:
         raise ConfigError("\n".join(problems))

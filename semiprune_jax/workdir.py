@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from semiprune_jax import __version__
+from semiprune_jax import __version__, processes
 from semiprune_jax.artifacts import read_json, read_npz, read_table, write_json
 from semiprune_jax.errors import ConfigError
 
@@ -32,6 +32,8 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
     Raises:
       ConfigError: it holds something else, or cannot be written.
     """
+    if not processes.leads():
+        return processes.wait("the work directory is open")
     try:
         path.mkdir(parents=True, exist_ok=True)
         entries = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
@@ -52,6 +54,7 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"--workdir={path} cannot be used: {error.strerror}; name one that can be written") from None
+    return processes.wait("the work directory is open")
 
 
 def record_start(workdir: Path, config: str, *, oracle: bool) -> None:

@@ -218,6 +218,7 @@ CASES = [
     Case("a test table with a blank", [*TABLE, "--config.data.test_path=photos", "--config.data.path=", "--config.data.labels=p.csv", "--config.data.test_labels=labels.csv"], 3, "gives 'ant/003.png' no label; a test set needs them all", lambda: [write("p.csv", "path,label\nphotos/ant/000.png,ant\nphotos/bee/001.png,bee\n")(), table("path,label\nant/000.png,ant\nant/003.png,\n")()]),
     Case("a cache that cannot be made", [*FOLDER, "--config.data.pool=stream", "--config.data.cache=/proc/none", "--until=pseudolabel"], 4, "data.cache = '/proc/none' cannot be used: No such file"),
     Case("a streamed image that is broken", [*FOLDER, "--config.data.pool=stream", "--until=pseudolabel"], 3, "1 of 64 images in photos cannot be decoded: ant/000.png", write("photos/ant/000.png", b"broken")),
+    Case("a bucket without its library", [*FOLDER, "--config.data.path=gs://bucket/pool"], 2, "gs://bucket/pool: Please install gcsfs .*extra gcs", lambda: sys.modules.__setitem__("gcsfs", None)),
     Case("a class folder misnamed", [*FOLDER, "--config.data.classes=ant,bee,cats"], 3, "'cat', which is no class; .*did you mean 'cats'"),
     Case("a class without an image", [*FOLDER, "--config.data.classes=ant,bee,cat,dog"], 3, r"have no labelled example \(dog\)"),
     Case("a test set of other classes", [*FOLDER, "--config.data.test_path=test"], 3, "holds the folder 'ants', which is no class; .*did you mean 'ant'", lambda: shutil.copytree("photos/ant", "test/ants")),

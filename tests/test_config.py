@@ -176,10 +176,9 @@ def test_all_problems_come_at_once():
 def test_names_in_a_flag_are_split_at_commas():
     """ml_collections reads --config.select.names=random,ccs as one name."""
     config = change("select.names", ("random, ccs",))
-    validation.split_texts(config)
     validation.validate(config)
     assert config.select.names == ("random", "ccs")
-    validation.split_texts(config)
+    validation.validate(config)
     assert config.select.names == ("random", "ccs")
 
 

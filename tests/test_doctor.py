@@ -16,7 +16,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(plan, "_SECONDS", 0.01)
 
 
-def examine(config, workdir=None):
+def examine(config, workdir=Path()):
     lines = []
     return doctor.examine(config, workdir, lines.append), lines
 

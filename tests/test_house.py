@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A module may import what stands before it, and its own group where that is said.
 GROUPS = [
-    {"errors"},
+    {"errors", "processes"},
     {"config", "randomness"},
     {"validation", "recipes"},
     {"scores", "selection", "losses", "dynamics", "augment", "quality", "guards"},

@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from semiprune_jax import datasets
 from semiprune_jax.datasets import Split
 from semiprune_jax.datasets.geometry import RandomCrop, Square
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, Paired
@@ -14,6 +16,7 @@ from semiprune_jax.datasets.stream_pool import StreamFeed
 from semiprune_jax.errors import DataError, DeviceError
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
+from semiprune_jax.pools import Pools, Sizes
 from semiprune_jax.training import Trainings
 from tests import small
 
@@ -157,3 +160,91 @@ def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, device
         ends[placement] = found | record | tested
     for name, value in ends["memory"].items():
         np.testing.assert_array_equal(value, ends["stream"][name], err_msg=name)
+
+
+def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monkeypatch):
+    """Between two checkpoints, in the second epoch: the dynamics are those of a run that nothing befell."""
+    tiny_config.proxy.epochs = 3
+    tiny_config.runtime.checkpoint_every_steps = 3
+    train = small.pool(64)
+    ends = []
+    for killed_at in (None, 5):
+        work = tmp_path / str(killed_at)
+        work.mkdir()
+        for attempt in range(2 if killed_at else 1):
+            layout = Layout.of("jit", 1)
+            pools = small.pools(layout, train, placement="stream")
+            made = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(work), work)
+            read = StreamFeed.__call__
+
+            def interrupted(self, step, count, attempt=attempt, killed_at=killed_at, read=read):
+                if killed_at and attempt == 0 and step == killed_at:
+                    raise KeyboardInterrupt
+                if attempt == 1:
+                    assert step >= 3  # from the checkpoint, not from the start
+                return read(self, step, count)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(StreamFeed, "__call__", interrupted)
+                try:
+                    ends.append(made.proxy("score", train[1]))
+                except KeyboardInterrupt:
+                    assert attempt == 0
+            made.metrics.close()
+    for name, value in ends[0].items():
+        np.testing.assert_array_equal(value, ends[1][name])
+
+
+def _resident(pid):
+    """Bytes in memory of a process and its children that are its own; what they share in /dev/shm is counted apart."""
+    total = 0
+    for name in [str(pid), *(name for name in os.listdir("/proc") if name.isdigit() and _parent(name) == pid)]:
+        try:
+            with open(f"/proc/{name}/status") as file:
+                total += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
+        except OSError:  # ended meanwhile
+            continue
+    return total
+
+
+@pytest.mark.long
+def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, capsys):
+    """A proxy's epoch over files of their own, decoded by two workers: what the first fifth takes is what all takes."""
+    image = small.pool(1, size=32)[0][0]
+    for i in range(100):
+        folder = tmp_path / "pool" / "ab"[i % 2] / f"{i:02d}"
+        folder.mkdir(parents=True)
+        for j in range(1000):
+            Image.fromarray(np.roll(image, i * 1000 + j)).save(folder / f"{j:03d}.jpg")
+    began = time.monotonic()
+    dataset = datasets.load("folder", path=str(tmp_path / "pool"))
+    listed = time.monotonic() - began
+    layout = Layout.of("jit", 1)
+    pools = Pools(
+        dataset, Sizes(8, 8, resized=False, exact=True), layout,
+        placement="stream", memory_share=1, cache=None, decoder="pillow", workers=2,
+    )  # fmt: skip
+    tiny_config.proxy.epochs = 1
+    tiny_config.proxy.batch_size = 100
+    tiny_config.runtime.log_every_steps = 20
+    seen = []
+
+    class Watch(Metrics):
+        def write(self, stage, step, values):
+            shared = sum(os.stat(f"/dev/shm/{name}").st_size for name in shared_memory())
+            seen.append((step, _resident(os.getpid()), shared))
+            super().write(stage, step, values)
+
+    made = Trainings(tiny_config, ("a", "b"), pools, layout, Watch(tmp_path), tmp_path)
+    began = time.monotonic()
+    record = made.proxy("score", dataset.train.labels)
+    seconds = time.monotonic() - began
+    made.metrics.close()
+    assert np.all(record["p_label"][:, 0] > 0)  # each once
+    own = np.array([row[1] for row in seen])
+    fifth = len(own) // 5
+    with capsys.disabled():
+        print(f"\n100,000 JPEGs listed in {listed:.1f} s, streamed in {seconds:.0f} s; MB of all processes, by tenths:")
+        print(" ".join(f"{value / 1e6:.0f}" for value in own[:: len(own) // 10]), end="; ")
+        print(f"shared {min(row[2] for row in seen) / 1e6:.1f} to {max(row[2] for row in seen) / 1e6:.1f}")
+    assert own[fifth:].max() < 1.05 * own[:fifth].max()

@@ -13,7 +13,7 @@ from etils import epath
 from semiprune_jax.datasets.decode import EXTENSIONS, decode
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
 from semiprune_jax.datasets.table import read_table
-from semiprune_jax.errors import DataError
+from semiprune_jax.errors import ConfigError, DataError
 
 _ANNOTATIONS = "val_annotations.txt"  # of Tiny-ImageNet: lines of file, class and box, separated by tabs
 
@@ -42,6 +42,9 @@ def scan(
             raise DataError(
                 f"data.test_path = {test_path!r} and data.path = {path!r} lie in each other; keep them apart"
             )
+    for place in (path, labels, test_path, test_labels):
+        if "://" in place:
+            _check_bucket(place)
     root, files, names = _listing(path, labels, "", classes)
     found = tuple(sorted({name for name in names if name is not None}))
     if len(found) < 2 and not classes:
@@ -63,6 +66,16 @@ def scan(
 def _place(name: str) -> Any:
     """A path, of a bucket too; here as a plain one, which is read several times faster."""
     return epath.Path(name) if "://" in name else Path(name)
+
+
+def _check_bucket(place: str) -> None:
+    """One line for what a bucket's library says when it is missing, or may not read."""
+    try:
+        epath.Path(place).exists()
+    except ImportError as error:
+        raise ConfigError(f"{place}: {' '.join(str(error).split())} (extra gcs)") from None
+    except Exception as error:  # of a network, a login, a permission
+        raise DataError(f"{place} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def _is_here(root: Any) -> bool:
