@@ -22,17 +22,8 @@ from semiprune_jax.config import base_config
 
 def get_config(variant: str = ""):
     config = base_config()
-    config.data.source = "tfds"
-    config.data.name = "cifar100"
-    config.data.expected = (50_000, 10_000, 100)
+    recipes.cifar100(config)
     config.data.corruption = 0.3
     config.data.corruption_faithful = True
-    config.data.oracle = True
-    config.data.mean = (0.507, 0.487, 0.441)
-    config.data.std = (0.267, 0.256, 0.276)
-    config.model.fixmatch = "wrn_28_8"
-    config.fixmatch.weight_decay = 1e-3
-    config.score.last = 20  # SemiPrune's EL2N window
     config.select.semi_aum.cutoff = (0.1, 0.2, 0.4, 0.5, 0.7)
-    config.select.semi_dual.c_d = 4.0
     return recipes.varied(config, variant, usb_steps=102_400)

@@ -19,16 +19,5 @@ from semiprune_jax.config import base_config
 
 def get_config(variant: str = ""):
     config = base_config()
-    config.data.source = "folder"
-    config.data.expected = (100_000, 10_000, 200)
-    config.data.oracle = True
-    config.data.image_size = 64
-    config.model.proxy = config.model.retrain = "resnet34"
-    recipes.large_images(config)
-    recipes.supervised(config, epochs=90, batch_size=256)
-    config.fixmatch.batch_size = 128
-    config.fixmatch.steps = 39_050  # 50 passes of 781 steps
-    config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
-    config.select.semi_dual.horizon = 50
-    config.select.semi_dual.c_d = 3.0
+    recipes.tiny_imagenet(config)
     return recipes.varied(config, variant, usb_steps=51_200)

@@ -122,7 +122,7 @@ def base_config() -> Config:
     runtime.devices = 0  # how many to use; 0: all
     runtime.compute_dtype = "auto"  # auto (bfloat16 on GPU and TPU, float32 on CPU) | float32 | bfloat16
     runtime.memory_share = 0.3  # of a device's memory that pool and test set may each take with data.pool = auto
-    runtime.workers = -1  # processes that decode a streamed pool; -1: one a core; 0: threads of this process
+    runtime.workers = -1  # processes that decode a streamed pool; -1: one a core, 64 at most; 0: threads
     runtime.steps_per_dispatch = 0  # training steps in one program; 0: 1 on CPU or streaming, 16 elsewhere
     runtime.deterministic = False  # GPU: only deterministic kernels
     runtime.log_every_steps = 50

@@ -21,6 +21,7 @@ from semiprune_jax.datasets.geometry import Square
 from semiprune_jax.errors import ConfigError, DataError, DeviceError, UserError
 from semiprune_jax.mesh import Layout
 from semiprune_jax.plan import cache_bytes, decode_rate, dynamics_bytes, worker_bytes
+from semiprune_jax.pools import worker_count
 
 _SAMPLE = 64  # images decoded to see that they can be
 
@@ -127,7 +128,7 @@ def _disk(config: Config, workdir: Path, dataset: list[Dataset]) -> str:
 
 
 def _shared_memory(config: Config) -> str:
-    workers = (os.cpu_count() or 1) if config.runtime.workers < 0 else config.runtime.workers
+    workers = worker_count(config.runtime.workers)
     need = workers * worker_bytes(config)
     place = Path("/dev/shm")
     if config.data.pool == "memory" or not workers or not place.exists():

@@ -111,17 +111,16 @@ def _stages(works: list[Work], images_per_second: float) -> Iterator[str]:
         passes = work.trained + work.predicted / 3
         hours = f"{passes / images_per_second / 3600:15,.2f}" if images_per_second else ""
         petaflops = 3 * passes * work.cost.flops / 1e15
-        yield (f"{work.name:<26}{work.steps:11,}{work.trained:16,.0f}{work.predicted:12,.0f}{petaflops:11,.4g}{hours}")
+        counts = f"{work.steps:11,}{work.trained:16,.0f}{work.predicted:12,.0f}{petaflops:11,.4g}"
+        yield f"{work.name:<26}{counts}{hours}"
 
 
 def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
     def evaluations(steps: int, every: int) -> int:
         return tests * math.ceil(steps / every)
 
-    costs = {
-        name: _cost(config, name, classes) for name in sorted(set(config.model.to_dict().values()) - {"usb", "tf"})
-    }
     f, model = config.fixmatch, config.model
+    costs = {name: _cost(config, name, classes) for name in {model.fixmatch, model.proxy, model.retrain}}
     seen = f.steps * f.batch_size
     yield Work(
         "pseudolabel", f.steps, seen * (1 + 2 * f.mu), n + evaluations(f.steps, f.eval_every_steps),

@@ -25,6 +25,7 @@ from semiprune_jax.datasets.stream_pool import StreamFeed, StreamPool
 from semiprune_jax.mesh import Layout
 from semiprune_jax.randomness import hash_keys
 
+_MOST_WORKERS = 64  # each holds whole batches
 _SAMPLE = 256  # images that a digest of a streamed pool looks at
 
 
@@ -36,7 +37,7 @@ class Resident:
 
     def __init__(self, images: np.ndarray, layout: Layout):
         self.n, self._layout = len(images), layout
-        self.digest = hashlib.sha256(images.tobytes()).hexdigest()
+        self.digest = hashlib.sha256(images.data).hexdigest()
         self._images = layout.replicate(images)
 
     def arrays(self, labels: np.ndarray) -> MemoryPool:
@@ -84,6 +85,11 @@ class Streamed:
 Pool: TypeAlias = Resident | Streamed
 
 
+def worker_count(workers: int) -> int:
+    """``runtime.workers`` as a number of processes: -1 is one a core, but no more than have batches to make."""
+    return min(os.cpu_count() or 1, _MOST_WORKERS) if workers < 0 else workers
+
+
 class Sizes(NamedTuple):
     """Pixels, and which parts of an image stages see."""
 
@@ -101,7 +107,7 @@ class Pools:
       placement: "memory", "stream", or "auto": memory for what takes no more than ``memory_share`` of a device's.
       cache: a directory for squares and centres that are streamed; None: they are decoded each time.
       decoder: see ``decode``.
-      workers: processes that decode; 0: threads; -1: one a core.
+      workers: see ``worker_count``; 0: threads.
     """
 
     dataset: Dataset
@@ -160,6 +166,5 @@ class Pools:
         return Resident(split.read(np.arange(n), fit, title), self.layout)
 
     def _streamed(self, split: Split, fit: Fit, cache: Path | None) -> Streamed:
-        workers = (os.cpu_count() or 1) if self.workers < 0 else self.workers
         images = Cache(cache, split, fit, self.decoder) if cache and not isinstance(fit, RandomCrop) else split
-        return Streamed(images, fit, len(split.keys), self.layout, workers)
+        return Streamed(images, fit, len(split.keys), self.layout, worker_count(self.workers))

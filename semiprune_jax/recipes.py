@@ -37,6 +37,36 @@ def imagenet_crops(config: Config) -> None:
     config.data.square_size = 256
 
 
+def cifar100(config: Config) -> None:
+    """CIFAR-100 of TFDS, and the networks and dynamics that its three experiments share."""
+    config.data.source = "tfds"
+    config.data.name = "cifar100"
+    config.data.expected = (50_000, 10_000, 100)
+    config.data.oracle = True
+    config.data.mean = (0.507, 0.487, 0.441)
+    config.data.std = (0.267, 0.256, 0.276)
+    config.model.fixmatch = "wrn_28_8"
+    config.fixmatch.weight_decay = 1e-3
+    config.score.last = 20  # SemiPrune's EL2N window
+    config.select.semi_dual.c_d = 4.0
+
+
+def tiny_imagenet(config: Config) -> None:
+    """Tiny-ImageNet's folder at 64 pixels: clean or corrupted, the recipe is one."""
+    config.data.source = "folder"
+    config.data.expected = (100_000, 10_000, 200)
+    config.data.oracle = True
+    config.data.image_size = 64
+    config.model.proxy = config.model.retrain = "resnet34"
+    large_images(config)
+    supervised(config, epochs=90, batch_size=256)
+    config.fixmatch.batch_size = 128
+    config.fixmatch.steps = 39_050  # 50 passes of 781 steps
+    config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
+    config.select.semi_dual.horizon = 50
+    config.select.semi_dual.c_d = 3.0
+
+
 def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
     """The config in one of VARIANTS.
 

@@ -81,6 +81,7 @@ class Trainings:
         pool = self.pools.squares
         create = self.layout.compile_init(self._initial(network, tx, ema=True))
         final, _ = self._run(
+            pool,
             Training(
                 name=name,
                 state=create(self._key(seed, "fixmatch/init"), options.learning_rate, options.steps),
@@ -96,7 +97,7 @@ class Trainings:
                 evaluate=self._evaluation(network),
                 evaluate_every=options.eval_every_steps,
                 guard=self._guard(labels),
-            )
+            ),
         )
         checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
         return self._predict(network, final)
@@ -215,6 +216,7 @@ class Trainings:
         total = options.epochs * feed.steps_per_epoch
         pool = self.pools.supervised(seed, f"{kind}/crops")
         return self._run(
+            pool,
             Training(
                 name=name,
                 state=program.create(self._key(seed, f"{kind}/init"), options.learning_rate, total),
@@ -229,15 +231,19 @@ class Trainings:
                 images_per_step=batch_size,
                 evaluate=program.evaluate,
                 evaluate_every=options.eval_every_epochs * feed.steps_per_epoch,
-            )
+            ),
         )
 
-    def _run(self, training: Training) -> tuple[TrainState, Any]:
+    def _run(self, pool: Pool, training: Training) -> tuple[TrainState, Any]:
+        runtime = self.config.runtime
+        # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
+        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
+        automatic = 1 if self.layout.platform == "cpu" or pool.streams else 16
         return loop.run(
             training,
             layout=self.layout,
             metrics=self.metrics,
-            pace=self._pace,
+            pace=Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps),
             directory=self.workdir / training.name / "checkpoints",
         )
 
@@ -314,14 +320,6 @@ class Trainings:
     def _strong(self) -> augment.View:
         one_by_one = self.layout.platform == "cpu"
         return self.layout.per_shard(augment.views(augment.strong_view(self._recipe), sequential=one_by_one))
-
-    @cached_property
-    def _pace(self) -> Pace:
-        runtime = self.config.runtime
-        # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
-        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
-        automatic = 1 if self.layout.platform == "cpu" or self.pools.squares.streams else 16
-        return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
 
     def _network(self, name: str, bn_momentum: float) -> Network:
         dtype = self.config.runtime.compute_dtype

@@ -251,6 +251,15 @@ def test_a_bucket_reads_as_a_folder(tmp_path, monkeypatch):
     assert len(datasets.load("folder", labels="gs://bucket/pool.csv").train.keys) == 9
 
 
+def test_a_bucket_that_refuses_is_told_in_one_line(monkeypatch):
+    def refuse(self):
+        raise PermissionError("403: you may not\nread this")
+
+    monkeypatch.setattr(type(epath.Path("gs://bucket")), "exists", refuse)
+    with pytest.raises(DataError, match="gs://bucket/pool cannot be read: 403: you may not read this"):
+        datasets.load("folder", path="gs://bucket/pool")
+
+
 def test_a_pool_may_be_limited(tmp_path):
     """At most so many of each class, the same ones whatever lies beside them; unlabelled ones count as a class."""
     root = small.write_folder(tmp_path / "pool", n=30)

@@ -1,11 +1,15 @@
 """Where images lie: what fits is resident, the rest is streamed; and which parts of them stages see."""
 
+import jax
 import numpy as np
 import pytest
 
+from semiprune_jax import augment
 from semiprune_jax.datasets.cache import Cache
 from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
 from semiprune_jax.pools import Resident, Sizes, Streamed
+from semiprune_jax.training import Trainings
 from tests import small
 
 SQUARES = Sizes(8, 8, resized=False, exact=True)
@@ -68,6 +72,21 @@ def test_digests_are_of_pixels():
         assert other.digests() != before
 
 
-def test_minus_one_worker_is_one_a_core(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 7)
-    assert pools(placement="stream", workers=-1).squares._workers == 7
+@pytest.mark.parametrize(("cores", "count"), [(7, 7), (224, 64), (None, 1)])
+def test_minus_one_worker_is_one_a_core(monkeypatch, cores, count):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert pools(placement="stream", workers=-1).squares._workers == count
+
+
+def test_supervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
+    """Drawn on the device; those that the host has cut out are flipped only."""
+    tiny_config.data.flip = False
+    keys, images = jax.random.split(jax.random.key(0), 2), small.pool(2, size=10)[0]
+    for sizes, side in ((PARTS._replace(exact=False), 10), (PARTS, 8)):
+        made = pools(sizes=sizes)
+        trainings = Trainings(tiny_config, ("a", "b", "c"), made, made.layout, Metrics(tmp_path), tmp_path)
+        given = images[:, :side, :side]
+        view = trainings._supervised_view(keys, given)
+        assert view.shape == (2, 8, 8, 3)
+        as_it_is = augment.normalise(given[:, :8, :8], tiny_config.data.mean, tiny_config.data.std)
+        assert np.allclose(view, as_it_is) == (side == 8)

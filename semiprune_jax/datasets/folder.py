@@ -120,10 +120,8 @@ def _listing(path: str, labels: str, prefix: str, classes: tuple[str, ...]) -> t
         names = _annotated(root, files)
     else:
         names = [file.split("/")[0] if "/" in file else None for file in files]
-    loose, folders = (
-        [file for file, name in zip(files, names, strict=True) if name is None],
-        {name for name in names if name},
-    )
+    loose = [file for file, name in zip(files, names, strict=True) if name is None]
+    folders = {name for name in names if name}
     if prefix and loose:
         raise DataError(f"data.test_path = {path!r} holds {loose[0]!r} outside any class folder; sort it into one")
     if loose or (len(folders) < 2 and not prefix):

@@ -94,10 +94,9 @@ class StreamFeed:
         import grain  # a second, and not needed by pools in memory
 
         self.close()
-        threads = grain.ReadOptions(
-            num_threads=1 if self._workers else os.cpu_count() or 1, prefetch_buffer_size=_AHEAD
-        )
-        dataset = grain.MapDataset.source(self._steps)[step:].to_iter_dataset(threads)
+        threads = 1 if self._workers else os.cpu_count() or 1
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, _AHEAD))
+        dataset = grain.MapDataset.source(self._steps)[step:].to_iter_dataset(options)
         if self._workers:
             options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=_AHEAD)
             dataset = dataset.mp_prefetch(options)
