@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from semiprune_jax import loop, main, pipeline, training  # noqa: F401  (before the forks)
+from semiprune_jax import doctor, loop, main, pipeline, plan, training  # noqa: F401  (before the forks)
 from tests import small
 
 README = Path(__file__).parent / "README.md"

@@ -68,6 +68,7 @@ def test_what_is_not_expected_is_counted(tiny_config, tmp_path):
     assert "64 images, 24 to test, 3 classes; networks see 8 pixels" in plan.plan(tiny_config)
 
 
+@pytest.mark.long
 def test_steps_are_those_that_are_run(tiny_config, tmp_path):
     """What the plan foretells of a run is what the run's files say."""
     tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")

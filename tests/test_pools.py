@@ -86,7 +86,7 @@ def test_supervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
         made = pools(sizes=sizes)
         trainings = Trainings(tiny_config, ("a", "b", "c"), made, made.layout, Metrics(tmp_path), tmp_path)
         given = images[:, :side, :side]
-        view = trainings._supervised_view(keys, given)
+        view = jax.jit(trainings._supervised_view)(keys, given)
         assert view.shape == (2, 8, 8, 3)
         as_it_is = augment.normalise(given[:, :8, :8], tiny_config.data.mean, tiny_config.data.std)
         assert np.allclose(view, as_it_is) == (side == 8)

@@ -41,6 +41,7 @@ def photographs(root, n, *, names=("n00", "n01", "n02"), seed=0):
     return str(root)
 
 
+@pytest.mark.long
 def test_imagenet_as_tfds_prepares_it(tmp_path):
     """Records of JPEGs of varying size, streamed by worker processes through a cache; and again: all is done."""
     data = write(tmp_path / "data", {"train": (20, 25), "validation": (12,)})

@@ -139,7 +139,8 @@ def _command(pid):
         return file.read()
 
 
-@pytest.mark.parametrize(("mode", "devices"), [("jit", 1), pytest.param("pmap", 3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("jit", 3), ("pmap", 3)])
 def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, devices):
     """FixMatch with its predictions, the proxy's dynamics, and a retraining on some ids, with a test set: same bits."""
     tiny_config.fixmatch.steps = 4
