@@ -183,6 +183,26 @@ def test_resized_parts_are_pillows(side, size):
         np.testing.assert_array_equal(run(np.asarray(photo), part), np.asarray(expected), err_msg=str(box))
 
 
+@pytest.mark.parametrize(("side", "size"), [(16, 14), (40, 32), (64, 20), (256, 224)])
+def test_weights_of_a_resized_part_are_pillows(side, size):
+    """Its formula in double precision, rounded to 1 / 2^22; every extent."""
+    taps = jax.jit(lambda extent: augment._taps(0, extent, side, size))
+    for extent in range(1, side + 1, 1 if side < 100 else 13):
+        at, got = (np.asarray(x) for x in taps(extent))
+        scale = extent / size
+        support = max(scale, 1.0)
+        for x in range(size):
+            centre = (x + 0.5) * scale
+            low, high = max(0, int(centre - support + 0.5)), min(extent, int(centre + support + 0.5))
+            weights = np.maximum(0, 1 - np.abs((np.arange(low, high) - centre + 0.5) / support))
+            expected = np.zeros(side, np.int64)
+            expected[low:high] = (0.5 + weights / weights.sum() * 2**22).astype(np.int64)
+            found = np.zeros(side, np.int64)
+            np.add.at(found, at[x], got[x])
+            # A weight that is a half exactly may round either way in doubles.
+            assert np.abs(found - expected).max() <= (np.abs(weights / weights.sum() * 2**22 % 1 - 0.5) < 1e-6).any()
+
+
 def test_parts_are_torchvisions():
     """Area uniform in 8 to 100% where it fits, aspect log-uniform in 3/4 to 4/3, corners wherever there is room."""
     keys = jax.random.split(jax.random.key(0), 4000)
@@ -197,6 +217,8 @@ def test_parts_are_torchvisions():
     assert 1.32 < aspect.max() < 1.35
     assert np.log(aspect).mean() == pytest.approx(0, abs=0.01)
     for corner, extent in ((top, height), (left, width)):
+        assert np.any((corner == 0) & (extent < 300))
+        assert np.any((corner + extent == 300) & (extent < 300))
         assert (corner[extent < 290] / (300 - extent[extent < 290])).mean() == pytest.approx(0.5, abs=0.02)
     assert np.mean(drawn.flip) == pytest.approx(0.5, abs=0.03)
     narrow = jax.vmap(lambda key: augment.draw_part(key, (8, 900, 3), LARGE))(keys[:50])

@@ -6,6 +6,7 @@ import pytest
 
 from semiprune_jax import augment
 from semiprune_jax.datasets.cache import Cache
+from semiprune_jax.datasets.order import EpochFeed
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.pools import Resident, Sizes, Streamed
@@ -70,6 +71,17 @@ def test_digests_are_of_pixels():
     for placement, before in (("memory", one), ("stream", streamed)):
         other = small.pools(Layout.of("jit", 1), (images, labels), small.pool(24, size=12, seed=1), placement=placement)
         assert other.digests() != before
+
+
+def test_each_process_feeds_its_own_rows_of_a_resident_pool(monkeypatch):
+    made = pools().squares
+    order = EpochFeed(0, "s", np.arange(64), batch_size=12, rows=12, pad_id=64)
+    parts = []
+    for process in range(3):
+        monkeypatch.setattr(Layout, "part", (process, 3))
+        with made.feed(order, 6) as feed:
+            parts.append(feed(2, 2))
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), order(2, 2))
 
 
 @pytest.mark.parametrize(("cores", "count"), [(7, 7), (224, 64), (None, 1)])

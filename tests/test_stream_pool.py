@@ -1,15 +1,17 @@
 """The stream pool: every id once whatever the processes, the run of the memory pool, and what a worker meets."""
 
+import multiprocessing
 import os
 import signal
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from semiprune_jax import datasets
-from semiprune_jax.datasets import Split
+from semiprune_jax.datasets import Split, memory_pool, stream_pool
 from semiprune_jax.datasets.geometry import RandomCrop, Square
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, Paired
 from semiprune_jax.datasets.stream_pool import StreamFeed
@@ -52,17 +54,31 @@ def test_the_slices_of_processes_are_the_pool(n, processes):
     assert sorted(seen) == list(range(n))
 
 
-def test_steps_may_be_asked_for_anew():
+def test_steps_may_be_asked_for_anew(monkeypatch):
     """From any step, several at once, and again: what comes is the order's."""
     pool = split(40)
     order = EndlessFeed(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
-    made = feed(pool, order)
-    for step, count in ((0, 1), (1, 3), (17, 2), (2, 1)):
+    made, opened = feed(pool, order), []
+    monkeypatch.setattr(made, "_open", lambda step, opening=made._open: [opened.append(step), opening(step)])
+    for step, count in ((0, 1), (1, 3), (4, 2), (17, 2), (2, 1)):
         batch = made(step, count)
         np.testing.assert_array_equal(batch["id"], order(step, count))
         assert batch["image"].shape == (count, 9, 8, 8, 3)
         assert not batch["image"][:, 8].any()  # padding
+    assert opened == [0, 17, 2]  # what comes next is there already
     made.close()
+
+
+def test_a_batch_is_that_of_a_memory_pool():
+    """Labels, ids and the mask of padding; labelled and unlabelled alike."""
+    images, labels = small.pool(5)
+    ids = np.array([3, 5, 0, 4], np.int32)
+    item = {"id": jnp.asarray(ids), "image": jnp.asarray(images[np.minimum(ids, 4)])}
+    streamed = stream_pool.fetch(stream_pool.StreamPool(jnp.asarray(labels)), item)
+    resident = memory_pool.fetch(memory_pool.MemoryPool.of(images, labels), jnp.asarray(ids))
+    assert streamed.keys() == resident.keys()
+    for name, value in resident.items():
+        np.testing.assert_array_equal(value, streamed[name], err_msg=name)
 
 
 def shared_memory():
@@ -85,6 +101,7 @@ def test_workers_change_nothing():
         for part in ("labelled", "unlabelled"):
             np.testing.assert_array_equal(one[part]["id"], other[part]["id"])
             np.testing.assert_array_equal(one[part]["image"], other[part]["image"])
+    assert not [process for process in multiprocessing.active_children() if "grain" in process.name]
     deadline = time.monotonic() + 10
     while shared_memory() - shared and time.monotonic() < deadline:
         time.sleep(0.05)  # of other tests' feeds
