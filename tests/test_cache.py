@@ -34,8 +34,8 @@ def test_an_image_is_decoded_once(tmp_path):
     assert cache.count() == 3
     again = make(tmp_path, pool)  # of another run, or process
     np.testing.assert_array_equal(again.one(19), images[19])
-    taken = cloudpickle.dumps(make(tmp_path, split(20)))  # by a worker: the place of the files, not what is in them
-    assert len(taken) < 15_000
+    # A worker takes the place of the files with it, not what is in them.
+    assert cloudpickle.loads(cloudpickle.dumps(again))._files is None
     assert cloudpickle.loads(cloudpickle.dumps(again)).one(0).tolist() == images[0].tolist()
     assert decoded == [3, 19, 0]
 
