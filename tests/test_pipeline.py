@@ -269,6 +269,9 @@ def test_changes_are_refused_with_the_difference(finished):
         ("fixmatch.steps", 13, "fixmatch.steps was 12, now 13"),
         ("label.budget", 0.5, "label.budget was 0.25, now 0.5"),
         ("proxy.learning_rate", 0.2, "proxy.learning_rate was 0.1, now 0.2"),
+        ("data.flip", True, "pseudolabel was made .*: data.flip was False, now True"),
+        ("data.crops", "resized", "pseudolabel was made .*: data.crops was 'padded', now 'resized'"),
+        ("data.supervised_crops", "cached", "score was made .*: data.supervised_crops was 'original', now 'cached'"),
         ("select.semi_aum.cutoff", (0.2,), "cutoff was 0.1, now 0.2"),
         ("retrain.epochs", 3, "retrain.epochs was 2, now 3"),
     ):
