@@ -53,7 +53,9 @@ def base_config() -> Config:
     data.supervised_crops = "original"  # resized: parts of the original image | cached: of its square; inexact, fast
     data.decoder = "pillow"  # pillow | fast (simplejpeg for JPEG, extra fast-decode; may differ by a grey level)
     data.pool = "auto"  # memory (of the devices) | stream (decoded as they are used) | auto: see runtime.memory_share
-    data.cache = ""  # stream: a directory on a local disk for squares, 3 * square_size^2 bytes each; empty: none
+    # A directory on a local disk, for all runs: for streamed squares, 3 * square_size^2 bytes each, and for what a
+    # prepared dataset's records say. Empty: none.
+    data.cache = ""
     data.mean = (0.485, 0.456, 0.406)  # of each channel in [0, 1]; FixMatch in USB uses ImageNet's for CIFAR-10
     data.std = (0.229, 0.224, 0.225)
     data.padding = 0.125  # reflected border of random crops, as a fraction of the side

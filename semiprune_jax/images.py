@@ -11,7 +11,10 @@ from semiprune_jax.pools import Pools, Sizes
 
 
 def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Path | None = None) -> Dataset:
-    """Lists pool and test set; see ``datasets.load``. Decodes nothing."""
+    """Lists pool and test set; see ``datasets.load``. Decodes nothing.
+
+    What is costly to find again is noted in ``data.cache``, for all runs, or else in the directory ``notes``.
+    """
     data = config.data
     return datasets.load(
         data.source,
@@ -34,7 +37,7 @@ def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Pat
         limit_per_class=data.limit_per_class,
         expected=tuple(data.expected),
         seed=config.seed,
-        notes=notes,
+        notes=Path(data.cache) if data.cache else notes,
     )
 
 

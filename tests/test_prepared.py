@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from semiprune_jax import datasets, pipeline
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.geometry import Square
-from semiprune_jax.errors import ConfigError, DataError
+from semiprune_jax.errors import ConfigError, DataError, DeviceError
 from tests import small
 
 CLASSES = ["ant", "bee", "cat"]
@@ -166,6 +167,10 @@ def test_labels_are_read_once(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="records are read"):
         load(path, split="train[:5]", notes=notes)
     monkeypatch.undo()
+    with pytest.raises(
+        DeviceError, match=r"/proc/none cannot be written \(.*\); name another directory as data\.cache"
+    ):
+        load(path, notes=Path("/proc/none"))
     unnamed = write(tmp_path / "b", {"train": (4,)}, named=False)
     for _ in range(2):
         assert load(unnamed, test_split="", notes=notes).train.keys[3] == "train/0000003"

@@ -56,6 +56,7 @@ def test_imagenet_as_tfds_prepares_it(tmp_path):
     assert coreset["kept"].sum() == 6
     assert all(key.endswith(".jpg") for key in coreset["key"])
     assert [path.name.split("-")[0] for path in sorted((tmp_path / "cache").glob("*.u8"))] == ["central32", "square36"]
+    assert len(list((tmp_path / "cache").glob("records-*.parquet"))) == 2  # labels, for other runs too
     assert (tmp_path / "w/retrain/semi_aum_keep0.50_seed0/result.json").exists()
     assert all("done before" in line for line in run(config, tmp_path / "w", until="retrain"))
 

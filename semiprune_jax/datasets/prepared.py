@@ -14,7 +14,7 @@ from tqdm import tqdm
 from semiprune_jax.artifacts import read_table, write_table
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.split import Dataset, Split, check_keys
-from semiprune_jax.errors import DataError
+from semiprune_jax.errors import DataError, DeviceError
 
 _KEYS = ("id", "file_name", "image/filename", "filename")  # features that name an example
 _CHUNK = 1024
@@ -97,7 +97,12 @@ def _labels(source: Any, label: str, key: str | None, note: Path | None) -> tupl
             keys += [_text(record[key]) for record in records] if key else []
             bar.update(len(records))
     if note:
-        write_table(note, {"label": labels, "key": keys or [""] * len(labels)})
+        try:
+            write_table(note, {"label": labels, "key": keys or [""] * len(labels)})
+        except OSError as error:
+            raise DeviceError(
+                f"{note.parent} cannot be written ({error.strerror}); name another directory as data.cache, or none"
+            ) from None
     return labels, keys
 
 
