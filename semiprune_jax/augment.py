@@ -22,6 +22,8 @@ import jax.numpy as jnp
 Image = jax.Array  # u8[H, W, 3] or f32[H, W, 3]
 View = Callable[[jax.Array, Image], Image]
 
+# Of a resized part, as torchvision's RandomResizedCrop draws it: share of the area, aspect, and how often it is tried.
+PART_AREA, PART_ASPECT, PART_TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 CUTOUT_FILL = (125, 123, 114)
 
 
@@ -134,8 +136,10 @@ def draw_part(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Part:
     """
     height, width = shape[:2]
     area_key, aspect_key, corner_key, flip_key = jax.random.split(key, 4)
-    area = height * width * jax.random.uniform(area_key, (10,), minval=0.08, maxval=1.0)
-    aspect = jnp.exp(jax.random.uniform(aspect_key, (10,), minval=jnp.log(3 / 4), maxval=jnp.log(4 / 3)))
+    (smallest, largest), (narrow, wide) = PART_AREA, PART_ASPECT
+    area = height * width * jax.random.uniform(area_key, (PART_TRIES,), minval=smallest, maxval=largest)
+    logs = jax.random.uniform(aspect_key, (PART_TRIES,), minval=jnp.log(narrow), maxval=jnp.log(wide))
+    aspect = jnp.exp(logs)
     extents = jnp.round(jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], axis=1)).astype(jnp.int32)
     whole = jnp.array([height, width])
     fits = jnp.all((extents > 0) & (extents <= whole[None]), axis=1)
@@ -191,9 +195,7 @@ def _taps(corner: jax.Array, extent: jax.Array, side: int, size: int) -> tuple[j
     In whole numbers: weights are ratios of small ones, and sums of them land on halves too often to be nearly right.
     """
     count = 2 * math.ceil(max(1.0, side / size)) + 1
-    reach = jnp.maximum(
-        extent, size
-    )  # of the triangle, in 1 / size of an old pixel, as all that follows in 1 / (2 size)
+    reach = jnp.maximum(extent, size)  # of the triangle, in 1 / size of an old pixel; what follows, in half of that
     centre = (2 * jnp.arange(size) + 1) * extent
     first = jnp.maximum((centre - 2 * reach + size) // (2 * size), 0)
     at = first[:, None] + jnp.arange(count)[None]

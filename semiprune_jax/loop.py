@@ -72,8 +72,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
         for damage in checkpoints.damaged:
             before = checkpoints.latest()
             after = "the training begins again" if before is None else f"going on from the one of step {before}"
-            if processes.leads():
-                print(f"semiprune: {damage}; {after}", file=sys.stderr)
+            print(f"semiprune: {damage}; {after}", file=sys.stderr)
         if checkpoints.latest() is not None:
             # The record goes through the host, so that it may come back on another number of devices.
             saved = checkpoints.restore((state, layout.save_record(record)))

@@ -116,4 +116,4 @@ def smoke(config: Config) -> None:
     config.select.keep = (0.5,)
     config.select.semi_aum.cutoff = config.select.ccs.cutoff = (0.1,)
     config.select.semi_dual.horizon = config.select.dual_hardest.horizon = 10
-    config.runtime.workers = min(config.runtime.workers, 2)
+    config.runtime.workers = 2

@@ -69,17 +69,18 @@ class Stage:
 
     def finish(self, *files: Path) -> None:
         """Marks the stage as done, with the hashes of the files that later stages read."""
+        if not processes.leads():
+            return
         write_json(
             self.directory / "DONE.json",
             {
                 "fingerprint": self.fingerprint,
                 "identity": self._identity,
-                "files": {str(path.relative_to(self.root)): hash_file(path) for path in files if processes.leads()},
+                "files": {str(path.relative_to(self.root)): hash_file(path) for path in files},
                 "seconds": round(time.time() - self._began, 3),
             },
         )
-        if processes.leads():
-            (self.directory / "STARTED.json").unlink()
+        (self.directory / "STARTED.json").unlink()
 
     @property
     def digest(self) -> str:

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from semiprune_jax.augment import PART_AREA, PART_ASPECT, PART_TRIES
+
 Place: TypeAlias = tuple[int, int]
-_AREA, _ASPECT, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # torchvision's RandomResizedCrop
 
 
 class Square(NamedTuple):
@@ -61,13 +62,13 @@ Fit: TypeAlias = Square | Central | RandomCrop
 
 def random_box(rng: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:
     """(top, left, height, width) of a crop: area uniform, aspect log-uniform; centred if ten draws do not fit."""
-    aspects = np.log(_ASPECT)
-    for _ in range(_TRIES):
-        area, aspect = height * width * rng.uniform(*_AREA), math.exp(rng.uniform(*aspects))
+    aspects = np.log(PART_ASPECT)
+    for _ in range(PART_TRIES):
+        area, aspect = height * width * rng.uniform(*PART_AREA), math.exp(rng.uniform(*aspects))
         h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
         if 0 < h <= height and 0 < w <= width:
             return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    w, h = min(width, round(height * _ASPECT[1])), min(height, round(width / _ASPECT[0]))
+    w, h = min(width, round(height * PART_ASPECT[1])), min(height, round(width / PART_ASPECT[0]))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
