@@ -4,9 +4,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,15 +14,18 @@ from semiprune_jax import processes
 from semiprune_jax.errors import DataError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name, flushes it to the disk, and renames it into place; process 0 does."""
+def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """Writes a file under a temporary name, flushes it to the disk, and renames it into place; process 0 does.
+
+    ``data`` is what to write, or a function that writes it.
+    """
     if not processes.leads():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.write(data) if isinstance(data, bytes) else data(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -49,9 +52,8 @@ def read_json(path: Path, *fields: str) -> Any:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]  (numpy's stub types every keyword as a bool)
-    write_atomically(path, buffer.getvalue())
+    # Straight into the file: dynamics are gigabytes. (Numpy's stub types every keyword as a bool.)
+    write_atomically(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -126,6 +126,7 @@ def base_config() -> Config:
     runtime.memory_share = 0.3  # of a device's memory that pool and test set may each take with data.pool = auto
     runtime.workers = -1  # processes that decode a streamed pool; -1: one a core, 64 at most; 0: threads
     runtime.steps_per_dispatch = 0  # training steps in one program; 0: 1 on CPU or streaming, 16 elsewhere
+    runtime.compilation_cache = "~/.cache/semiprune_jax"  # compiled programs are kept here for later runs; "": nowhere
     runtime.deterministic = False  # GPU: only deterministic kernels
     runtime.log_every_steps = 50
     runtime.checkpoint_every_steps = 0  # 0: chosen so that at least 15 s lie between two

@@ -21,14 +21,11 @@ class Dynamics(flax.struct.PyTreeNode):
 
 def init(n: int, epochs: int, *, entropy: bool = False) -> Dynamics:
     """An all-zero record of ``n`` rows (padding included) and ``epochs`` columns."""
-    zeros = jnp.zeros((n, epochs), jnp.float32)
-    return Dynamics(
-        p_label=zeros,
-        p_other=zeros,
-        correct=jnp.zeros((n, epochs), bool),
-        el2n=zeros,
-        entropy=zeros if entropy else None,
-    )
+
+    def zeros(dtype: type = jnp.float32) -> jax.Array:
+        return jnp.zeros((n, epochs), dtype)  # each its own, so that a record can be donated
+
+    return Dynamics(zeros(), zeros(), zeros(bool), zeros(), zeros() if entropy else None)
 
 
 def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from semiprune_jax import datasets
 from semiprune_jax.config import Config
 from semiprune_jax.datasets import Dataset, Skipped
-from semiprune_jax.mesh import Layout
+from semiprune_jax.mesh import Layout, keep_programs
 from semiprune_jax.pools import Pools, Sizes
 
 
@@ -52,6 +52,7 @@ def sizes(config: Config) -> Sizes:
 def pools(config: Config, dataset: Dataset) -> Pools:
     """Where the images lie, on the devices that the config asks for."""
     data, runtime = config.data, config.runtime
+    keep_programs(runtime.compilation_cache)
     return Pools(
         dataset,
         sizes(config),

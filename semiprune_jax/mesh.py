@@ -25,6 +25,23 @@ AXIS = "data"
 RECORD_MULTIPLE = 1024  # rows of a saved record: a multiple of this, whatever the number of devices
 
 
+def keep_programs(directory: str) -> None:
+    """Compiled programs are kept in a directory, and found again by later runs of this machine or kind of machine.
+
+    Nothing is kept where ``directory`` is empty or cannot be made, or where JAX has been told of another one already
+    (JAX_COMPILATION_CACHE_DIR). A damaged entry is compiled anew, with a warning of JAX's.
+    """
+    if not directory or jax.config.jax_compilation_cache_dir:
+        return
+    path = os.path.expanduser(directory)
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError:  # a home that cannot be written to, as some containers have
+        return
+    jax.config.update("jax_compilation_cache_dir", path)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 class Layout:
     """How the arrays of one run lie on its devices.
 

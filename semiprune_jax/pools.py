@@ -33,7 +33,6 @@ class Resident:
     """A pool that lies on every device as uint8; a feed is ids."""
 
     fetch = staticmethod(memory_pool.fetch)
-    streams = False
 
     def __init__(self, images: np.ndarray, layout: Layout):
         self.n, self._layout = len(images), layout
@@ -62,7 +61,6 @@ class Streamed:
     """A pool that is decoded as it is used; a feed is images with their ids."""
 
     fetch = staticmethod(stream_pool.fetch)
-    streams = True
 
     def __init__(self, images: Split | Cache, fit: Fit, n: int, layout: Layout, workers: int):
         self.n, self._layout = n, layout

@@ -9,10 +9,12 @@ changes nothing that was drawn for the others; without them ties go by position 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+_SAMPLE, _CHUNK = 1 << 14, 1 << 15  # values that a rank is guessed from; rows computed with at a time
 
 
 def coreset_size(n: int, keep: float) -> int:
@@ -37,7 +39,7 @@ def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) 
     >>> len(random(100, keep=0.3, seed=0))
     30
     """
-    return _first(_noise(n, seed, noise), coreset_size(n, keep), None)
+    return np.flatnonzero(_smallest(_noise(n, seed, noise), coreset_size(n, keep)))
 
 
 def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -47,7 +49,7 @@ def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> n
     array([1, 3])
     """
     score = _checked(score)
-    return _first(-score, coreset_size(len(score), keep), tiebreak)
+    return np.flatnonzero(_smallest(-score, coreset_size(len(score), keep), _matching(tiebreak, score)))
 
 
 def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -65,7 +67,8 @@ def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarr
     """
     score = _checked(score)
     size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
-    return np.sort(_ascending(score, tiebreak)[skipped : skipped + size])
+    tiebreak = _matching(tiebreak, score)
+    return np.flatnonzero(_smallest(score, skipped + size, tiebreak) & ~_smallest(score, skipped, tiebreak))
 
 
 def beta_parameters(
@@ -124,14 +127,17 @@ def beta(
         raise ValueError(f"beta weighs by the score, which must not be negative; got {score.min():g}; use DUAL")
     size = coreset_size(len(score), keep)
     uniform = _noise(len(score), seed, noise)
-    mu = float(np.mean(q[_ascending(score, uniform)[-10:]]))
+    most_uncertain = ~_smallest(score, max(len(score) - 10, 0), uniform)
+    mu = float(np.mean(q[most_uncertain], dtype=np.float64))
     a, b = beta_parameters(mu, keep, c_d, concentration, form)
-    q = np.clip(q, 1e-8, 1.0 - 1e-8)
-    with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
-        log_weight = (a - 1.0) * np.log(q) + (b - 1.0) * np.log1p(-q) + np.log(score)
+    late = np.empty(len(score))  # minus the log weight plus Gumbel noise; the smallest are drawn
+    for rows in _chunks(len(score)):
+        p = np.clip(q[rows].astype(np.float64), 1e-8, 1.0 - 1e-8)
+        with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
+            log_score = np.log(score[rows].astype(np.float64))
+        late[rows] = np.log(-np.log(uniform[rows])) - (a - 1.0) * np.log(p) - (b - 1.0) * np.log1p(-p) - log_score
     # Where every weight left is 0, the noise alone decides, so the size is exact whatever the scores.
-    order = np.lexsort((uniform, -(log_weight - np.log(-np.log(uniform)))))
-    return np.sort(order[:size])
+    return np.flatnonzero(_smallest(late, size, uniform))
 
 
 def stratified(
@@ -161,11 +167,12 @@ def stratified(
         raise ValueError(f"strata = {strata}; at least one stratum is needed")
     size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
     uniform = _noise(len(score), seed, noise)
-    rest = _ascending(score, uniform)[skipped:]
-    low, high = score[rest[0]], score[rest[-1]]
-    width = (high - low) / strata
+    rest = np.flatnonzero(~_smallest(score, skipped, uniform))
+    values = score[rest].astype(np.float64)
+    low = values.min()
+    width = (values.max() - low) / strata
     # All equal: one stratum. Otherwise half-open strata, the last one closed.
-    stratum = np.zeros(len(rest), np.int64) if width <= 0 else np.minimum((score[rest] - low) / width, strata - 1)
+    stratum = np.zeros(len(rest), np.int64) if width <= 0 else np.minimum((values - low) / width, strata - 1)
     members = [rest[stratum.astype(np.int64) == s] for s in range(strata)]
     kept, budget = [], size
     for left, ids in zip(range(strata, 0, -1), sorted(members, key=len), strict=True):
@@ -200,7 +207,9 @@ def select(name: str, arguments: Mapping[str, Any]) -> np.ndarray:
 
 
 def _checked(score: np.ndarray) -> np.ndarray:
-    score = np.asarray(score, np.float64)
+    score = np.asarray(score)
+    if score.dtype not in (np.float32, np.float64):
+        score = score.astype(np.float64)
     if score.ndim != 1 or len(score) == 0:
         raise ValueError(f"scores have shape {score.shape}; expected [N] with N >= 1")
     if not np.all(np.isfinite(score)):
@@ -217,16 +226,54 @@ def _noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:
     return np.asarray(noise, np.float64)
 
 
-def _ascending(score: np.ndarray, tiebreak: np.ndarray | None) -> np.ndarray:
-    if tiebreak is None:
-        return np.argsort(score, kind="stable")
-    if np.shape(tiebreak) != score.shape:
+def _matching(tiebreak: np.ndarray | None, score: np.ndarray) -> np.ndarray | None:
+    if tiebreak is not None and np.shape(tiebreak) != score.shape:
         raise ValueError(f"tiebreak has shape {np.shape(tiebreak)}; expected one an example, {score.shape}")
-    return np.lexsort((tiebreak, score))
+    return tiebreak
 
 
-def _first(values: np.ndarray, size: int, tiebreak: np.ndarray | None) -> np.ndarray:
-    return np.sort(_ascending(values, tiebreak)[:size])
+def _smallest(values: np.ndarray, size: int, tiebreak: np.ndarray | None = None) -> np.ndarray:
+    """bool[N]: the ``size`` smallest values; of equal ones those of smaller tiebreak, then those that come first."""
+    if size == 0:
+        return np.zeros(len(values), bool)
+    last = _at_rank(values, size - 1)
+    chosen = values < last
+    tied = np.flatnonzero(values == last)
+    missing = size - np.count_nonzero(chosen)
+    if tiebreak is not None and missing < len(tied):
+        tied = tied[np.argsort(tiebreak[tied], kind="stable")]
+    chosen[tied[:missing]] = True
+    return chosen
+
+
+def _at_rank(values: np.ndarray, rank: int) -> Any:
+    """The value that sorting would put at ``rank``, exactly, without sorting or copying all of them.
+
+    A sample says roughly where it lies, so that only the values near there need be ordered (Floyd and Rivest's
+    SELECT); where the sample misleads, all are.
+    """
+    n = len(values)
+    sample = np.sort(values[:: max(1, n // _SAMPLE)])
+    place, margin = rank * len(sample) // n, int(2 * np.sqrt(len(sample)))
+    low, high = sample[max(0, place - margin)], sample[min(len(sample) - 1, place + margin)]
+    if place < margin:
+        low = -np.inf
+    if place + margin >= len(sample):
+        high = np.inf
+    below, near = 0, []
+    for rows in _chunks(n):
+        part = values[rows]
+        below += np.count_nonzero(part < low)
+        near.append(part[(part >= low) & (part <= high)])
+    candidates = np.concatenate(near)
+    if not 0 <= rank - below < len(candidates):
+        candidates, below = values, 0
+    return np.partition(candidates, rank - below)[rank - below]
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    """Parts of n rows, small enough that what is computed of one stays in a processor's cache."""
+    return (slice(first, first + _CHUNK) for first in range(0, n, _CHUNK))
 
 
 def _cutoff_size(n: int, keep: float, cutoff: float) -> int:

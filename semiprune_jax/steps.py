@@ -43,7 +43,7 @@ def fixmatch_step(
 
     Args:
       batch: {"labelled": batch of B, "unlabelled": batch of mu * B}; unlabelled labels are never read.
-      weak, strong: views of whole batches, see ``augment.views``.
+      weak, strong: views of whole batches, ``jax.vmap`` of a view or ``augment.strong_views``.
       threshold: probability from which on a pseudo-label counts.
       unsupervised_weight: lambda_u. The unsupervised loss is a mean over the *whole* unlabelled batch.
 
@@ -122,7 +122,7 @@ def supervised_step(
 
     Args:
       record: Dynamics, rows sharded over the axis, or None.
-      augment: view of a whole batch, see ``augment.views``.
+      augment: view of a whole batch, ``jax.vmap`` of a view or ``augment.strong_views``.
       steps_per_epoch: needed with a record only.
 
     Returns:

@@ -14,6 +14,7 @@ from semiprune_jax import augment, checkpoint, dynamics, guards, loop, models, s
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.memory_pool import paired
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, Paired
+from semiprune_jax.datasets.stream_pool import StreamPool
 from semiprune_jax.loop import Pace, Training
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
@@ -49,58 +50,9 @@ class Trainings:
         Returns:
           prediction i32[N] and confidence f32[N], by the averaged parameters; they are saved as ``<name>/model``.
         """
-        options = self.config.fixmatch
-        network = self._network(self.config.model.fixmatch, options.bn_momentum)
-        tx = state.sgd(
-            state.cosine_sevenths,
-            learning_rate=options.learning_rate,
-            total_steps=options.steps,
-            momentum=options.momentum,
-            nesterov=options.nesterov,
-            weight_decay=options.weight_decay,
-            decay_matrices_only=True,
-        )
-        step = partial(
-            steps.fixmatch_step,
-            model=network,
-            tx=tx,
-            weak=self._weak,
-            strong=self._strong,
-            threshold=options.threshold,
-            unsupervised_weight=options.unsupervised_weight,
-            ema_decay=options.ema_decay,
-        )
-        n, rows, seed = len(labels), self.layout.padded(options.batch_size), self.config.seed
-        labelled = EndlessFeed(
-            seed, "fixmatch/labelled", np.flatnonzero(labels >= 0), batch_size=options.batch_size, rows=rows, pad_id=n
-        )
-        unlabelled = EndlessFeed(
-            seed, "fixmatch/unlabelled", np.arange(n),
-            batch_size=options.batch_size * options.mu, rows=rows * options.mu, pad_id=n,
-        )  # fmt: skip
-        pool = self.pools.squares
-        create = self.layout.compile_init(self._initial(network, tx, ema=True))
-        final, _ = self._run(
-            pool,
-            Training(
-                name=name,
-                state=create(self._key(seed, "fixmatch/init"), options.learning_rate, options.steps),
-                record=None,
-                dispatch=self.layout.compile(step, paired(pool.fetch)),
-                pool=pool.arrays(labels),
-                feed=pool.feed(Paired(labelled, unlabelled), options.steps),
-                key=self._key(seed, "fixmatch/views"),
-                total_steps=options.steps,
-                steps_per_epoch=options.steps,  # endless streams have no epochs
-                passes=("pool_passes", n / (options.batch_size * options.mu)),
-                images_per_step=options.batch_size * (1 + 2 * options.mu),
-                evaluate=self._evaluation(network),
-                evaluate_every=options.eval_every_steps,
-                guard=self._guard(labels),
-            ),
-        )
+        final, _ = self._run(self.fixmatch_training(name, labels))
         checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
-        return self._predict(network, final)
+        return self._predict(self._fixmatch_network, final)
 
     def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Trains the proxy on the whole pool and records its dynamics.
@@ -112,18 +64,9 @@ class Trainings:
         Returns:
           The fields of ``Dynamics``, [N, epochs] each.
         """
-        options, n = self.config.proxy, len(labels)
-        record = self.layout.create_record(
-            partial(dynamics.init, self.layout.record_rows(n), options.epochs, entropy=options.record_entropy)
-        )
-        steps_per_epoch = -(-n // options.batch_size)
-        final, record = self._supervised(
-            name, self._proxy_program(steps_per_epoch), options, labels, np.arange(n),
-            batch_size=options.batch_size, seed=self.config.seed, record=record,
-        )  # fmt: skip
-        del final
+        _, record = self._run(self.proxy_training(name, labels))
         saved = self.layout.save_record(record)
-        return {key: value[:n] for key, value in vars(saved).items() if value is not None}
+        return {key: value[: len(labels)] for key, value in vars(saved).items() if value is not None}
 
     def retrain(
         self, name: str, labels: np.ndarray, ids: np.ndarray, *, batch_size: int, seed: int
@@ -134,10 +77,7 @@ class Trainings:
           What the run's metrics hold of the test set: test_accuracy and test_loss of the last epoch,
           best_test_accuracy and best_epoch; empty without a test set. Parameters are saved as ``<name>/model``.
         """
-        final, _ = self._supervised(
-            name, self._retrain_program, self.config.retrain, labels, ids,
-            batch_size=batch_size, seed=seed, record=None,
-        )  # fmt: skip
+        final, _ = self._run(self.retraining(name, labels, ids, batch_size=batch_size, seed=seed))
         if self.config.retrain.save_model:
             checkpoint.save(self.workdir / name / "model", {"params": final.params, "batch_stats": final.batch_stats})
         evaluate = self._retrain_program.evaluate
@@ -176,7 +116,82 @@ class Trainings:
         """Drops the checkpoints of a finished stage."""
         loop.forget(directory / "checkpoints")
 
+    # The trainings as the loop runs them, at their beginning.
+
+    def fixmatch_training(self, name: str, labels: np.ndarray) -> Training:
+        """FixMatch as the loop runs it, at its beginning; arguments as for ``fixmatch``."""
+        options = self.config.fixmatch
+        network = self._fixmatch_network
+        tx = state.sgd(
+            state.cosine_sevenths,
+            learning_rate=options.learning_rate,
+            total_steps=options.steps,
+            momentum=options.momentum,
+            nesterov=options.nesterov,
+            weight_decay=options.weight_decay,
+            decay_matrices_only=True,
+        )
+        step = partial(
+            steps.fixmatch_step,
+            model=network,
+            tx=tx,
+            weak=self.weak,
+            strong=self.strong,
+            threshold=options.threshold,
+            unsupervised_weight=options.unsupervised_weight,
+            ema_decay=options.ema_decay,
+        )
+        n, rows, seed = len(labels), self.layout.padded(options.batch_size), self.config.seed
+        labelled = EndlessFeed(
+            seed, "fixmatch/labelled", np.flatnonzero(labels >= 0), batch_size=options.batch_size, rows=rows, pad_id=n
+        )
+        unlabelled = EndlessFeed(
+            seed, "fixmatch/unlabelled", np.arange(n),
+            batch_size=options.batch_size * options.mu, rows=rows * options.mu, pad_id=n,
+        )  # fmt: skip
+        pool = self.pools.squares
+        create = self.layout.compile_init(self._initial(network, tx, ema=True))
+        return Training(
+            name=name,
+            state=create(self._key(seed, "fixmatch/init"), options.learning_rate, options.steps),
+            record=None,
+            dispatch=self.layout.compile(step, paired(pool.fetch)),
+            pool=pool.arrays(labels),
+            feed=pool.feed(Paired(labelled, unlabelled), options.steps),
+            key=self._key(seed, "fixmatch/views"),
+            total_steps=options.steps,
+            steps_per_epoch=options.steps,  # endless streams have no epochs
+            passes=("pool_passes", n / (options.batch_size * options.mu)),
+            images_per_step=options.batch_size * (1 + 2 * options.mu),
+            evaluate=self._evaluation(network),
+            evaluate_every=options.eval_every_steps,
+            guard=self._guard(labels),
+        )
+
+    def proxy_training(self, name: str, labels: np.ndarray) -> Training:
+        """The proxy as the loop runs it, at its beginning; arguments as for ``proxy``."""
+        options, n = self.config.proxy, len(labels)
+        record = self.layout.create_record(
+            partial(dynamics.init, self.layout.record_rows(n), options.epochs, entropy=options.record_entropy)
+        )
+        steps_per_epoch = -(-n // options.batch_size)
+        return self._supervised(
+            name, self._proxy_program(steps_per_epoch), options, labels, np.arange(n),
+            batch_size=options.batch_size, seed=self.config.seed, record=record,
+        )  # fmt: skip
+
+    def retraining(self, name: str, labels: np.ndarray, ids: np.ndarray, *, batch_size: int, seed: int) -> Training:
+        """A retraining as the loop runs it, at its beginning; arguments as for ``retrain``."""
+        return self._supervised(
+            name, self._retrain_program, self.config.retrain, labels, ids,
+            batch_size=batch_size, seed=seed, record=None,
+        )  # fmt: skip
+
     # The programs: a network and its compiled functions.
+
+    @property
+    def _fixmatch_network(self) -> Network:
+        return self._network(self.config.model.fixmatch, self.config.fixmatch.bn_momentum)
 
     @cached_property
     def _retrain_program(self) -> "_Program":
@@ -197,7 +212,7 @@ class Trainings:
             decay_matrices_only=False,
         )
         step = partial(
-            steps.supervised_step, model=network, tx=tx, augment=self._supervised_view, steps_per_epoch=steps_per_epoch
+            steps.supervised_step, model=network, tx=tx, augment=self.supervised_view, steps_per_epoch=steps_per_epoch
         )
         return _Program(
             create=self.layout.compile_init(self._initial(network, tx, ema=False)),
@@ -208,44 +223,45 @@ class Trainings:
     def _supervised(
         self, name: str, program: "_Program", options: Config, labels: np.ndarray, ids: np.ndarray,
         *, batch_size: int, seed: int, record: Any,
-    ) -> tuple[TrainState, Any]:  # fmt: skip
+    ) -> Training:  # fmt: skip
         kind = name.split("/", maxsplit=1)[0]  # the seed's streams are the stage's, not the coreset's
         feed = EpochFeed(
             seed, f"{kind}/order", ids, batch_size=batch_size, rows=self.layout.padded(batch_size), pad_id=len(labels)
         )
         total = options.epochs * feed.steps_per_epoch
         pool = self.pools.supervised(seed, f"{kind}/crops")
-        return self._run(
-            pool,
-            Training(
-                name=name,
-                state=program.create(self._key(seed, f"{kind}/init"), options.learning_rate, total),
-                record=record,
-                dispatch=program.dispatch,
-                pool=pool.arrays(labels),
-                feed=pool.feed(feed, total),
-                key=self._key(seed, f"{kind}/views"),
-                total_steps=total,
-                steps_per_epoch=feed.steps_per_epoch,
-                passes=("epoch", feed.steps_per_epoch),
-                images_per_step=batch_size,
-                evaluate=program.evaluate,
-                evaluate_every=options.eval_every_epochs * feed.steps_per_epoch,
-            ),
+        return Training(
+            name=name,
+            state=program.create(self._key(seed, f"{kind}/init"), options.learning_rate, total),
+            record=record,
+            dispatch=program.dispatch,
+            pool=pool.arrays(labels),
+            feed=pool.feed(feed, total),
+            key=self._key(seed, f"{kind}/views"),
+            total_steps=total,
+            steps_per_epoch=feed.steps_per_epoch,
+            passes=("epoch", feed.steps_per_epoch),
+            images_per_step=batch_size,
+            evaluate=program.evaluate,
+            evaluate_every=options.eval_every_epochs * feed.steps_per_epoch,
         )
 
-    def _run(self, pool: Pool, training: Training) -> tuple[TrainState, Any]:
-        runtime = self.config.runtime
-        # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
-        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
-        automatic = 1 if self.layout.platform == "cpu" or pool.streams else 16
+    def _run(self, training: Training) -> tuple[TrainState, Any]:
         return loop.run(
             training,
             layout=self.layout,
             metrics=self.metrics,
-            pace=Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps),
+            pace=self.pace(training),
             directory=self.workdir / training.name / "checkpoints",
         )
+
+    def pace(self, training: Training) -> Pace:
+        """How often things happen in it."""
+        runtime = self.config.runtime
+        # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
+        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
+        automatic = 1 if self.layout.platform == "cpu" or isinstance(training.pool, StreamPool) else 16
+        return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
 
     def _evaluation(self, network: Network) -> Callable[[TrainState], dict[str, float]] | None:
         """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
@@ -302,24 +318,26 @@ class Trainings:
         )  # fmt: skip
 
     @cached_property
-    def _weak(self) -> augment.View:
-        return self.layout.per_shard(augment.views(augment.weak_view(self._recipe), sequential=False))
+    def weak(self) -> augment.View:
+        """Of a whole batch, as those that follow."""
+        return self.layout.per_shard(jax.vmap(augment.weak_view(self._recipe)))
 
     @cached_property
-    def _supervised_view(self) -> augment.View:
+    def supervised_view(self) -> augment.View:
         """Of parts that the host has cut out only the flip is left to draw, which is a weak view of their own size."""
         if not self.pools.sizes.resized or self.pools.sizes.exact:
-            return self._weak
-        return self.layout.per_shard(augment.views(augment.resized_view(self._recipe), sequential=False))
+            return self.weak
+        return self.layout.per_shard(jax.vmap(augment.resized_view(self._recipe)))
 
     @cached_property
     def _still(self) -> augment.View:
-        return augment.views(augment.evaluation_view(self._recipe), sequential=False)
+        return jax.vmap(augment.evaluation_view(self._recipe))
 
     @cached_property
-    def _strong(self) -> augment.View:
+    def strong(self) -> augment.View:
+        """RandAugment's, in the way that suits the platform."""
         one_by_one = self.layout.platform == "cpu"
-        return self.layout.per_shard(augment.views(augment.strong_view(self._recipe), sequential=one_by_one))
+        return self.layout.per_shard(augment.strong_views(self._recipe, sequential=one_by_one))
 
     def _network(self, name: str, bn_momentum: float) -> Network:
         dtype = self.config.runtime.compute_dtype

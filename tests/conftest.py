@@ -1,5 +1,6 @@
 """Four virtual CPU devices, strict shapes, and small pools that the tests share."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 for option, value in COMPILED.items():
     jax.config.update(option, value)
+    os.environ[option.upper()] = str(value)  # for the programs that tests start
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # configs/, which is not part of the package
 

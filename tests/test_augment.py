@@ -105,14 +105,38 @@ def test_evaluation_normalises_only(rng):
     np.testing.assert_allclose(got, (image / 255 - RECIPE.mean) / RECIPE.std, rtol=1e-4, atol=1e-6)
 
 
-def test_both_mappings_and_any_batch_agree(rng):
-    """A view depends on its own key and image only."""
-    batch = rng.integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
-    keys = jax.random.split(jax.random.key(0), 6)
-    strong = augment.strong_view(RECIPE)
-    one = jax.jit(augment.views(strong, sequential=True))(keys, batch)
-    np.testing.assert_allclose(jax.jit(augment.views(strong, sequential=False))(keys, batch), one, atol=1e-5)
-    np.testing.assert_array_equal(jax.jit(augment.views(strong, sequential=True))(keys[2:4], batch[2:4]), one[2:4])
+def test_both_ways_and_any_batch_agree():
+    """A strong view depends on its own key and image only, and not on how its batch is mapped."""
+    batch, keys = natural_images(48, 16), jax.random.split(jax.random.key(0), 48)
+    one_by_one = jax.jit(augment.strong_views(RECIPE, sequential=True))
+    expected = one_by_one(keys, batch)
+    together = jax.jit(augment.strong_views(RECIPE, sequential=False))(keys, batch)
+    np.testing.assert_allclose(together, expected, atol=1e-5)
+    np.testing.assert_array_equal(one_by_one(keys[2:4], batch[2:4]), expected[2:4])
+
+
+@pytest.mark.parametrize("operation", ["Equalize", "TranslateY"])
+def test_an_operation_that_most_images_draw(operation, monkeypatch):
+    """More than there is room for: none is lost, and the views are those of one image after the other."""
+    which, recipe = list(augment.OPERATIONS).index(operation), RECIPE._replace(operations=1)
+    draw = augment.draw_strong
+    monkeypatch.setattr(
+        augment, "draw_strong", lambda *args: draw(*args)._replace(operation=jnp.full(1, which, jnp.int32))
+    )
+    batch, keys = natural_images(48, 16), jax.random.split(jax.random.key(0), 48)
+    assert not augment._group(jnp.full(48, which)).fits
+    together, one_by_one = (jax.jit(augment.strong_views(recipe, sequential=way))(keys, batch) for way in (False, True))
+    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+
+
+def test_every_image_has_a_place_of_its_own(rng):
+    for count in (1, 5, 60, 448):
+        which = jnp.array(rng.integers(0, 14, count))
+        group = augment._group(which)
+        assert group.fits
+        np.testing.assert_array_equal(group.image.ravel()[group.place], np.arange(count))
+        np.testing.assert_array_equal(group.place // group.image.shape[1], which)
+    assert group.image.size < 2.1 * 448  # twice as many places as images, not fourteen times
 
 
 def test_operations_are_drawn_with_replacement_over_the_whole_range():
@@ -132,7 +156,7 @@ def test_a_strong_view_is_made_of_what_it_draws(rng):
     batch = natural_images(24, 16)
     keys = jax.random.split(jax.random.key(1), len(batch))
     drawn = jax.vmap(lambda key: augment.draw_strong(key, (16, 16, 3), RECIPE))(keys)
-    got = jax.jit(augment.views(augment.strong_view(RECIPE), sequential=True))(keys, batch)
+    got = jax.jit(augment.strong_views(RECIPE, sequential=True))(keys, batch)
     compared = 0
     for i, image in enumerate(batch):
         operations = [(names[o], float(m)) for o, m in zip(drawn.operation[i], drawn.magnitude[i], strict=True)]
@@ -231,7 +255,7 @@ def test_a_strong_view_may_begin_with_a_part(rng):
     keys = jax.random.split(jax.random.key(3), 6)
     recipe = LARGE._replace(operations=0)
     drawn = jax.jit(jax.vmap(lambda key: augment.draw_strong(key, (16, 16, 3), recipe)))(keys)
-    got = jax.jit(augment.views(augment.strong_view(recipe), sequential=True))(keys, batch)
+    got = jax.jit(augment.strong_views(recipe, sequential=True))(keys, batch)
     assert got.shape == (6, 14, 14, 3)
     assert np.max(drawn.cutout[:, 1:]) <= 14
     for i, image in enumerate(batch):
@@ -242,7 +266,7 @@ def test_a_strong_view_may_begin_with_a_part(rng):
         )
         expected = pillow.normalise(view, RECIPE.mean, RECIPE.std).transpose(1, 2, 0)
         np.testing.assert_allclose(got[i], expected, atol=1e-5)
-    plain = jax.jit(augment.views(augment.resized_view(recipe), sequential=False))(keys, batch)
+    plain = jax.jit(jax.vmap(augment.resized_view(recipe)))(keys, batch)
     part = jax.jit(lambda key: augment.draw_part(key, (16, 16, 3), recipe))(keys[0])
     box = (*(int(v) for v in part.corner), *(int(v) for v in part.extent))
     view = pillow.resize_flip(Image.fromarray(batch[0]), box, bool(part.flip), 14)
@@ -253,7 +277,7 @@ def test_a_strong_view_may_begin_with_a_part(rng):
 def test_strong_views_differ_from_weak_ones(rng):
     image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
     keys = jax.random.split(jax.random.key(0), 20)
-    strong = jax.jit(augment.views(augment.strong_view(RECIPE), sequential=True))(keys, jnp.array([image] * 20))
+    strong = jax.jit(augment.strong_views(RECIPE, sequential=True))(keys, jnp.array([image] * 20))
     fill = augment.normalise(jnp.array(augment.CUTOUT_FILL, jnp.uint8), RECIPE.mean, RECIPE.std)
     boxed = np.all(np.isclose(strong, np.asarray(fill)[None, None, None]), axis=-1).any(axis=(1, 2))
     assert boxed.mean() > 0.9  # always Cutout; a side under a pixel still draws one

@@ -133,8 +133,8 @@ def test_five_fixmatch_steps():
             steps.fixmatch_step,
             model=made,
             tx=tx,
-            weak=augment.views(augment.weak_view(RECIPE), sequential=False),
-            strong=augment.views(augment.strong_view(RECIPE), sequential=True),
+            weak=jax.vmap(augment.weak_view(RECIPE)),
+            strong=augment.strong_views(RECIPE, sequential=True),
             threshold=options["threshold"],
             unsupervised_weight=options["weight"],
             ema_decay=goldens.EMA_DECAY,
@@ -158,7 +158,7 @@ def test_five_proxy_steps():
     made, params, stats = network("resnet8", options["classes"], options["pixels"])
     tx = sgd(state.cosine_to(1e-4), matrices_only=False, total=7)
     pool = MemoryPool.of(golden["image"], goldens.labels(options["pool"], options["classes"]))
-    weak = augment.views(augment.weak_view(RECIPE), sequential=False)
+    weak = jax.vmap(augment.weak_view(RECIPE))
     step = jax.jit(partial(steps.supervised_step, model=made, tx=tx, augment=weak, steps_per_epoch=options["steps"]))
     now, record, key = start(params, stats, tx, False), dynamics.init(options["pool"], 1), stream_key(0, "goldens")
     for number in range(options["steps"]):

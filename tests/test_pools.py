@@ -90,7 +90,7 @@ def test_minus_one_worker_is_one_a_core(monkeypatch, cores, count):
     assert pools(placement="stream", workers=-1).squares._workers == count
 
 
-def test_supervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
+def testsupervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
     """Drawn on the device; those that the host has cut out are flipped only."""
     tiny_config.data.flip = False
     keys, images = jax.random.split(jax.random.key(0), 2), small.pool(2, size=10)[0]
@@ -98,7 +98,7 @@ def test_supervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
         made = pools(sizes=sizes)
         trainings = Trainings(tiny_config, ("a", "b", "c"), made, made.layout, Metrics(tmp_path), tmp_path)
         given = images[:, :side, :side]
-        view = jax.jit(trainings._supervised_view)(keys, given)
+        view = jax.jit(trainings.supervised_view)(keys, given)
         assert view.shape == (2, 8, 8, 3)
         as_it_is = augment.normalise(given[:, :8, :8], tiny_config.data.mean, tiny_config.data.std)
         assert np.allclose(view, as_it_is) == (side == 8)

@@ -184,9 +184,8 @@ def run_fixmatch(mode, count, per_dispatch=1, total=3):
     images, labels = small.pool(50)
     network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
     tx = optimizer()
-    weak, strong = (
-        layout.per_shard(augment.views(v(RECIPE), sequential=True)) for v in (augment.weak_view, augment.strong_view)
-    )
+    weak = layout.per_shard(jax.vmap(augment.weak_view(RECIPE)))
+    strong = layout.per_shard(augment.strong_views(RECIPE, sequential=True))
     step = partial(
         steps.fixmatch_step, model=network, tx=tx, weak=weak, strong=strong, threshold=0.4, unsupervised_weight=1.0,
         ema_decay=0.9,
@@ -234,7 +233,7 @@ def run_supervised(mode, count, total=4):
     images, labels = small.pool(24)
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
     tx = optimizer(lr=0.05, decay_matrices_only=False)
-    view = layout.per_shard(augment.views(augment.weak_view(RECIPE), sequential=False))
+    view = layout.per_shard(jax.vmap(augment.weak_view(RECIPE)))
     step = partial(steps.supervised_step, model=network, tx=tx, augment=view, steps_per_epoch=2)
     current = layout.compile_init(lambda key: state.create(network, tx, key, (8, 8, 3), ema=False))(stream_key(0, "i"))
     record = layout.create_record(lambda: dynamics.init(layout.record_rows(24), 2))

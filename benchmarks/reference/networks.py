@@ -155,3 +155,23 @@ def create(name: str, classes: int) -> nn.Module:
         "resnet34": lambda: ResNet(classes, Basic, (3, 4, 6, 3), cifar=False),
         "resnet50": lambda: ResNet(classes, Bottleneck, (3, 4, 6, 3), cifar=False),
     }[name]()
+
+
+def forward_flops(model: nn.Module, pixels: int) -> float:
+    """Of one image, by formula: two for each multiply-add of convolutions and linear layers."""
+    total = 0.0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module.weight, Tensor)
+        total += 2 * output.numel() / output.shape[1] * module.weight.numel()
+
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, pixels, pixels))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return total

@@ -4,7 +4,6 @@ Shared by the maker, which needs PyTorch, and by tests/test_parity.py, which doe
 from its name and shape, so that only a few numbers of each tensor need be kept.
 """
 
-import re
 import zlib
 from pathlib import Path
 
@@ -70,21 +69,6 @@ def natural_images(count: int, size: int) -> np.ndarray:
         y, x = (int(rng.integers(0, side - 4 * size)) for side in photo.shape[:2])
         images.append(photo[y : y + 4 * size : 4, x : x + 4 * size : 4])
     return np.stack(images)
-
-
-def flax_path(torch_name: str) -> str:
-    """Our name of a PyTorch tensor: "layer1.0.downsample.1.weight" -> "stage0_block0_shortcut_bn/scale"."""
-    *module, leaf = torch_name.split(".")
-    name = ".".join(module)
-    if match := re.fullmatch(r"(layer|stages\.)(\d+)\.(\d+)\.(.+)", name):
-        stage = int(match[2]) - (match[1] == "layer")
-        part = {"downsample.0": "shortcut", "downsample.1": "shortcut_bn"}.get(match[4], match[4])
-        name = f"stage{stage}_block{match[3]}_{part}"
-    else:
-        name = {"conv1": "stem", "bn1": "stem_bn", "fc": "head"}.get(name, name)
-    norm = name == "bn" or "bn" in name.split("_")[-1]
-    leaves = {"weight": "scale" if norm else "kernel", "running_mean": "mean", "running_var": "var"}
-    return f"{name}/{leaves.get(leaf, leaf)}"
 
 
 def fixmatch_feed(step: int) -> dict[str, np.ndarray]:

@@ -10,17 +10,13 @@ import torch
 from PIL import Image
 
 from benchmarks.reference import augmentation, networks, training
+from benchmarks.reference.naming import flax_path, from_flax, to_flax
 from semiprune_jax import augment
 from semiprune_jax.randomness import example_keys, stream_key
 from tests import goldens
 
 torch.set_default_dtype(torch.float64)
 VIEWS = augment.Recipe(goldens.MEAN, goldens.STD, goldens.PADDING, flip=True)
-
-
-def to_flax(tensor: torch.Tensor) -> np.ndarray:
-    array = tensor.detach().numpy()
-    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
 def create(name: str, classes: int) -> torch.nn.Module:
@@ -32,13 +28,12 @@ def create(name: str, classes: int) -> torch.nn.Module:
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
             if "num_batches" not in key:
-                value = goldens.weight(goldens.flax_path(key), to_flax(tensor).shape)
-                tensor.copy_(torch.from_numpy(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T))
+                tensor.copy_(from_flax(goldens.weight(flax_path(key), to_flax(tensor).shape)))
     return model
 
 
 def samples(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    named = {goldens.flax_path(key): to_flax(value) for key, value in tensors.items() if "num_batches" not in key}
+    named = {flax_path(key): to_flax(value) for key, value in tensors.items() if "num_batches" not in key}
     return goldens.samples(prefix, named)
 
 
@@ -156,9 +151,10 @@ def proxy() -> dict[str, np.ndarray]:
         ids = goldens.proxy_feed(step)
         keys = example_keys(stream_key(0, "goldens"), step, np.arange(len(ids)))
         image = tensor(crops(pool[ids], draw(keys, pool.shape[1:], False)))
-        loss, seen = training.supervised_step(model, optimizer, schedule, image, torch.from_numpy(label[ids]).long())
+        truth = torch.from_numpy(label[ids]).long()
+        loss, logits, _ = training.supervised_step(model, optimizer, schedule, image, truth)
         losses.append(loss)
-        for key, value in seen.items():
+        for key, value in training.observe(logits, truth).items():
             record[key][ids] = value.numpy()
     made = {"image": pool, "metric/loss": np.array(losses), **{f"record/{key}": v for key, v in record.items()}}
     return made | samples("after", dict(model.state_dict()))

@@ -1,0 +1,51 @@
+"""Pools of images for the cases, and the package's trainings on them, built as its pipeline builds them."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from semiprune_jax import images
+from semiprune_jax.config import Config
+from semiprune_jax.datasets import Dataset, Split
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.pools import Pools
+from semiprune_jax.training import Trainings
+
+
+def windows(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """u8[count, size, size, 3]: windows of scikit-learn's two photographs, at random places."""
+    from sklearn.datasets import load_sample_image
+
+    photos, rng = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")], np.random.default_rng(seed)
+    made = np.empty((count, size, size, 3), np.uint8)
+    for i in range(count):
+        photo = photos[i % 2]
+        y, x = (int(rng.integers(0, side - size)) for side in photo.shape[:2])
+        made[i] = photo[y : y + size, x : x + size]
+    return made
+
+
+def labels(count: int, classes: int) -> np.ndarray:
+    """i32[count], every class as often as any other."""
+    return np.random.default_rng(0).permutation(np.arange(count, dtype=np.int32) % classes)
+
+
+def trainings(
+    config: Config, pool: np.ndarray, truth: np.ndarray, directory: Path, *, classes: int, test: int = 0
+) -> Trainings:
+    """The package's trainings on one device, on a pool of squares that lies there; the first ``test`` are its test set.
+
+    Args:
+      pool: u8[N, S, S, 3].
+      truth: i32[N].
+    """
+    names = tuple(f"class{i}" for i in range(classes))
+    train = Split([f"{i:07d}" for i in range(len(pool))], truth, "windows", "windows", pool.__getitem__)
+    tests = Split(train.keys[:test], truth[:test], "windows", "windows", pool.__getitem__) if test else None
+    pools = Pools(
+        Dataset(names, train, tests), images.sizes(config), Layout("jit", jax.devices()[:1]), placement="memory",
+        memory_share=1.0, cache=None, decoder="pillow", workers=0,
+    )  # fmt: skip
+    return Trainings(config, names, pools, pools.layout, Metrics(directory), directory)
