@@ -106,7 +106,8 @@ def _keep_programs(directory: str) -> None:
 def _versions() -> dict[str, str]:
     git = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout.strip()
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    installed = {found.metadata["Name"].lower(): found.version for found in importlib.metadata.distributions()}
+    versions = {name: installed[name] for name in _LIBRARIES if name in installed}
     return versions | {"python": platform.python_version(), "commit": commit}
 
 

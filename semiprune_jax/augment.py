@@ -80,7 +80,7 @@ def strong_view(recipe: Recipe) -> View:
 def strong_views(recipe: Recipe, *, sequential: bool) -> View:
     """``strong_view`` of a batch, (keys [B], images u8[B, H, W, 3]) -> f32[B, H, W, 3], by one of two ways.
 
-    Either way each image runs its own operations only (but for some room, see ``_grouped``). ``sequential``: one image
+    Either way each image runs its own operations only (but for some room, see ``_group``). ``sequential``: one image
     after the other, for CPUs; otherwise those with the same operation together, for devices that are wide.
     """
     one_by_one = partial(jax.lax.map, lambda pair: strong_view(recipe)(*pair))
@@ -253,7 +253,7 @@ def _group(which: jax.Array) -> _Group:
     """The groups of one round of operations, i32[B].
 
     An operation has room for the mean and six standard deviations of its draws: of 448 images 66, twice as many places
-    as images in all, and too few once in some hundred thousand batches (the tail of a binomial).
+    as images in all, and too few in one of two million batches, of 64 in one of 400,000 (tails of the binomial).
     """
     count, kinds = which.shape[0], len(OPERATIONS)
     room = min(count, math.ceil(count / kinds + 6 * math.sqrt(count / kinds)))

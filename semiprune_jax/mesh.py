@@ -31,7 +31,7 @@ def keep_programs(directory: str) -> None:
     Nothing is kept where ``directory`` is empty or cannot be made, or where JAX has been told of another one already
     (JAX_COMPILATION_CACHE_DIR). A damaged entry is compiled anew, with a warning of JAX's.
     """
-    if not directory or jax.config.jax_compilation_cache_dir:
+    if not directory or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     path = os.path.expanduser(directory)
     try:

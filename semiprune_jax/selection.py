@@ -229,7 +229,7 @@ def _noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:
 def _matching(tiebreak: np.ndarray | None, score: np.ndarray) -> np.ndarray | None:
     if tiebreak is not None and np.shape(tiebreak) != score.shape:
         raise ValueError(f"tiebreak has shape {np.shape(tiebreak)}; expected one an example, {score.shape}")
-    return tiebreak
+    return None if tiebreak is None else np.asarray(tiebreak)
 
 
 def _smallest(values: np.ndarray, size: int, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -255,11 +255,8 @@ def _at_rank(values: np.ndarray, rank: int) -> Any:
     n = len(values)
     sample = np.sort(values[:: max(1, n // _SAMPLE)])
     place, margin = rank * len(sample) // n, int(2 * np.sqrt(len(sample)))
-    low, high = sample[max(0, place - margin)], sample[min(len(sample) - 1, place + margin)]
-    if place < margin:
-        low = -np.inf
-    if place + margin >= len(sample):
-        high = np.inf
+    low = sample[place - margin] if place >= margin else -np.inf
+    high = sample[place + margin] if place + margin < len(sample) else np.inf
     below, near = 0, []
     for rows in _chunks(n):
         part = values[rows]

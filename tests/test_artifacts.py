@@ -19,6 +19,22 @@ def test_nothing_half_written(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_arrays_that_do_not_fit_leave_those_before(tmp_path, monkeypatch):
+    """They are written straight into the file, which may fail in the middle."""
+    path = tmp_path / "x.npz"
+    artifacts.write_npz(path, {"a": np.arange(3)})
+
+    def fail(file, **arrays):
+        file.write(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(artifacts.np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        artifacts.write_npz(path, {"a": np.arange(4)})
+    assert artifacts.read_npz(path)["a"].tolist() == [0, 1, 2]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
+
+
 def test_tables_and_arrays_come_back(tmp_path):
     columns = {"id": np.arange(3), "key": ["a", "b/ü.png", "c"], "kept": np.array([True, False, True])}
     artifacts.write_table(tmp_path / "t.parquet", columns)

@@ -109,3 +109,11 @@ def test_batches_in_any_order_and_split_write_every_example_once(logits, label, 
 def test_bytes_a_visit():
     record = dynamics.init(1, 1)
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(record)) == 13
+
+
+def test_a_record_can_be_given_away():
+    """Donated to a program that writes over it, without a copy; no two of its arrays are one."""
+    seen = dynamics.observe(jnp.zeros((1, 3)), jnp.array([0]))
+    write = jax.jit(lambda record: dynamics.update(record, jnp.array([1]), 0, seen), donate_argnums=0)
+    for entropy in (False, True):
+        assert write(dynamics.init(4, 2, entropy=entropy)).p_label[1, 0] > 0

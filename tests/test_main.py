@@ -29,8 +29,7 @@ def command(tmp_path, *flags):
 
 
 def environment():
-    cache = {option.upper(): str(value) for option, value in small.COMPILED.items()}
-    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | cache
+    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
 def start(arguments, **options):

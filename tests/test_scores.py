@@ -152,3 +152,11 @@ def test_entropy_is_scored_only_when_recorded():
     record = dict.fromkeys(("p_label", "p_other", "correct", "el2n"), np.zeros((1, 1)))
     assert [name for name in scores.SCORES if not scores.recorded(name, record)] == ["entropy"]
     assert scores.recorded("entropy", record | {"entropy": np.zeros((1, 1))})
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 300])
+def test_windows_of_any_number_of_examples(n, rng):
+    """They are computed some rows at a time; no row is lost or doubled at the seams."""
+    p = rng.random((n, 23), np.float32)
+    expected = oracle.dual(p, 5, 20, 1.5)
+    np.testing.assert_allclose(scores.dual(p, window=5, horizon=20, exponent=1.5), expected, rtol=1e-5)

@@ -216,3 +216,44 @@ def test_parameters_are_the_contract():
     known = {"n", "score", "mean_probability", "keep", "cutoff", "c_d", "seed", "concentration", "form", "strata"}
     for function in selection.SELECTORS.values():
         assert set(inspect.signature(function).parameters) <= known | {"noise", "tiebreak"}
+
+
+def periodic(n):
+    """Every 64th value, which is what the sample of a rank sees of a million, is none of the others' kind."""
+    values = np.linspace(0, 1, n)
+    values[::64] = -1
+    return values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).random(100_000, np.float32),
+        np.random.default_rng(0).integers(0, 5, 100_000) / 4,
+        np.arange(100_000.0)[::-1],
+        np.zeros(100_000),
+        np.r_[np.zeros(50_000), np.ones(50_000)],
+        np.r_[np.full(99_990, -np.inf), np.arange(10.0)],
+        periodic(1 << 20),
+    ],
+    ids=["random", "ties", "falling", "equal", "two values", "infinite", "periodic"],
+)
+def test_the_smallest_of_many_are_those_of_a_sort(values, rng):
+    """Ranks are found from a sample, and the sample may mislead."""
+    tiebreak = rng.permutation(len(values))
+    order = np.lexsort((tiebreak, values))
+    for size in (0, 1, 17, len(values) // 3, len(values) // 2, len(values) - 1, len(values)):
+        chosen = selection._smallest(values, size, tiebreak)
+        np.testing.assert_array_equal(np.flatnonzero(chosen), np.sort(order[:size]), err_msg=str(size))
+
+
+def test_without_a_tiebreak_the_first_of_equals_are_taken():
+    assert np.flatnonzero(selection._smallest(np.array([1.0, 0, 1, 1, 0]), 3)).tolist() == [0, 1, 4]
+
+
+def test_single_precision_is_kept(rng):
+    """A hundred million scores are not copied into doubles; the same examples are chosen."""
+    score = rng.random(5_000, np.float32)
+    assert selection._checked(score) is score
+    for name in selection.SELECTORS:
+        np.testing.assert_array_equal(run(name, score, 0.3, 0.1), run(name, score.astype(np.float64), 0.3, 0.1))

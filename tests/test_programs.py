@@ -1,0 +1,125 @@
+"""Guards on the compiled programs of the trainings, none of them a timer: what they send, hold, read, recompile."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from semiprune_jax import loop
+from semiprune_jax.mesh import Layout, keep_programs
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.training import Trainings
+from tests import small
+
+POOL, DEVICES = 90, 4
+
+
+@pytest.fixture(params=[1, DEVICES], ids=["one device", "four devices"])
+def made(request, tiny_config, tmp_path):
+    layout = Layout.of("jit", request.param)
+    pools = small.pools(layout, small.pool(POOL), small.pool(31, seed=1))
+    trainings = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path)
+    yield trainings
+    trainings.metrics.close()
+
+
+def training(made, kind):
+    labels = small.pool(POOL)[1]
+    if kind == "fixmatch":
+        return made.fixmatch_training("pseudolabel", np.where(np.arange(POOL) < 24, labels, -1))
+    return made.proxy_training("score", labels)
+
+
+def compiled(made, begun):
+    with begun.feed as read:
+        feed = made.layout.put_feed(read(0, 1))
+    return begun.dispatch.lower(begun.state, begun.record, begun.pool, feed, begun.key).compile()
+
+
+def bytes_of(tree, device):
+    shards = [shard for leaf in jax.tree.leaves(tree) for shard in leaf.addressable_shards if shard.device == device]
+    return sum(shard.data.nbytes for shard in shards)
+
+
+@pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
+def test_state_and_record_are_written_over(made, kind):
+    """Donated, and really reused: all of their bytes, on each device."""
+    begun = training(made, kind)
+    reused = compiled(made, begun).memory_analysis().alias_size_in_bytes
+    assert reused == bytes_of((begun.state, begun.record), made.layout.devices[0])
+
+
+@pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
+def test_only_batches_and_gradients_travel(made, kind):
+    """No collective has a side as long as the pool or the record, or a share of them; none at all on one device."""
+    text = compiled(made, training(made, kind)).as_text()
+    names = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    sent = re.findall(rf"= (.*?) (?:{names})(?:-start)?\(", text)
+    assert bool(sent) == (len(made.layout.devices) > 1)
+    rows = made.layout.record_rows(POOL)
+    sides = {int(side) for shape in sent for side in re.findall(r"\d+", re.sub(r"\{.*?\}", "", shape))}
+    assert not sides & {POOL, rows, rows // DEVICES}, sorted(sides)
+
+
+@pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
+def test_a_step_does_not_talk_to_the_host(made, kind):
+    text = compiled(made, training(made, kind)).as_text()
+    assert not re.search(r"\b(infeed|outfeed|send|recv|host_compute)\(|callback|MoveToHost", text)
+
+
+@pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
+def test_nothing_is_compiled_after_the_second_step(made, kind, tmp_path):
+    """Nor anything moved that the loop does not move by name; across two epochs, their evaluations and checkpoints."""
+    began, compilations, steps = [], [], []
+    jax.monitoring.register_event_duration_secs_listener(
+        listener := lambda event, seconds, **_: began.append(event) if "backend_compile" in event else None
+    )
+    try:
+        begun = training(made, kind)
+
+        def dispatch(*arguments):
+            compilations.append(len(began))
+            steps.append(1)
+            with jax.transfer_guard("disallow"):
+                return begun.dispatch(*arguments)
+
+        counted = dataclasses.replace(begun, dispatch=dispatch)
+        pace = made.pace(begun)
+        loop.run(counted, layout=made.layout, metrics=made.metrics, pace=pace, directory=tmp_path / "checkpoints")
+        compilations.append(len(began))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    assert len(steps) == begun.total_steps
+    assert begun.total_steps >= 2 * begun.steps_per_epoch or kind == "fixmatch"
+    # The first evaluation compiles, in the middle; steps do not.
+    assert begun.dispatch._cache_size() == 1
+    evaluated = begun.evaluate_every
+    between = np.diff(compilations)
+    assert not np.any(np.delete(between, [0, 1, evaluated - 1])), compilations
+
+
+def test_programs_are_kept(tmp_path):
+    """In the directory that is asked for, unless JAX has been told of another one or it cannot be made."""
+    from jax.experimental.compilation_cache import compilation_cache
+
+    before = {name: getattr(jax.config, name) for name in small.COMPILED}
+    try:
+        keep_programs(str(tmp_path / "unused"))
+        assert jax.config.jax_compilation_cache_dir == before["jax_compilation_cache_dir"]
+        jax.config.update("jax_compilation_cache_dir", None)
+        (tmp_path / "file").write_text("in the way")
+        for nowhere in ("", str(tmp_path / "file" / "programs")):
+            keep_programs(nowhere)
+            assert jax.config.jax_compilation_cache_dir is None
+        compilation_cache.reset_cache()
+        keep_programs(str(tmp_path / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.jit(lambda x: x * 3 + 1)(np.arange(5.0)).block_until_ready()
+        assert any((tmp_path / "programs").iterdir())
+        assert not (tmp_path / "unused").exists()
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
