@@ -13,16 +13,17 @@ import time
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def measure(suite: str, case: str, contender: str, programs: str) -> dict[str, float]:
+def measure(suite: str, case: str, contender: str, programs: str, **environment: str) -> dict[str, float]:
     """Of a fresh process: seconds up to the end of the first round, of a second one, and bytes of memory.
 
     Args:
       programs: directory in which compiled programs are kept; empty for a cold start.
+      environment: variables for it, besides those of this process.
     """
     kept = {"JAX_COMPILATION_CACHE_DIR": programs, "TORCHINDUCTOR_CACHE_DIR": programs}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.alone", suite, case, contender], check=True, capture_output=True, text=True,
-        env=os.environ | kept | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}, timeout=1800,
+        env=os.environ | kept | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"} | environment, timeout=1800,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -8,6 +8,7 @@ from benchmarks.protocol import Case
 SUITES = ("cpu", "gpu", "smoke")  # smoke: all kinds in seconds, to see that they run
 _MODULES = (
     "training_steps", "augmentation", "trajectories", "selection", "search", "devices", "surroundings", "optimisations",
+    "convolutions",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ The first contender is what the program does on this platform.
 """
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import pools
+from benchmarks import alone, pools
 from benchmarks.cases import training_steps
 from benchmarks.protocol import OURS, Case, Contender, working_directory
 from semiprune_jax import augment, dynamics
@@ -32,6 +33,7 @@ class Task(NamedTuple):
     batch: int = 448
     n: int = 4096
     step: training_steps.Task | None = None
+    suite: str = ""  # whose F1 a process of its own runs
 
 
 _STEP = training_steps.Task("wrn_28_2", 10, 32, 32, batch=1, mu=7, steps=16, pool=2048)
@@ -47,6 +49,7 @@ TASKS = {
         "O-executable": Task("executable", n=256),
         "O-host-read": Task("host-read", step=_TINY._replace(steps=64)),
         "O-set": Task("set", batch=256, n=1_281_167),
+        "O-pages": Task("pages", step=training_steps.TASKS["cpu"]["F1"], suite="cpu"),
     },
     "gpu": {
         "O-gather": Task("gather", n=51200),
@@ -67,6 +70,7 @@ TASKS = {
         "O-executable": Task("executable", n=32),
         "O-host-read": Task("host-read", step=_TINY),
         "O-set": Task("set", batch=8, n=64),
+        "O-pages": Task("pages", step=training_steps.TASKS["smoke"]["F1"], suite="smoke"),
     },
 }
 
@@ -77,7 +81,7 @@ def build(suite: str, name: str) -> Case:
     what, unit, contenders = _OPTIMISATIONS[task.optimisation](task)
     return Case(
         what=what, unit=unit, n=task.step.images if task.step else task.batch, dtype="float32", contenders=contenders,
-        rounds=5 if task.optimisation == "executable" else 100, alone=False,
+        rounds=5 if task.optimisation in ("executable", "pages") else 100, alone=False,
     )  # fmt: skip
 
 
@@ -260,6 +264,31 @@ def _set(task: Task) -> Contenders:
     )
 
 
+def _pages(task: Task) -> Contenders:
+    """The C library maps and unmaps a large buffer anew for each step; its settings are read when a process starts."""
+
+    def contender(**environment: str) -> Contender:
+        programs = tempfile.TemporaryDirectory(prefix="semiprune-bench-")
+
+        def run() -> float:
+            return alone.measure(task.suite, "F1", OURS, programs.name, **environment)["second_s"]
+
+        assert task.step is not None
+        return Contender(run, units=task.step.steps, images=task.step.images)
+
+    return (
+        "training step: how the C library keeps large buffers",
+        "step",
+        {
+            OURS: contender,
+            "huge pages": partial(contender, GLIBC_TUNABLES="glibc.malloc.hugetlb=1"),
+            "never given back": partial(
+                contender, MALLOC_ARENA_MAX="1", MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 40)
+            ),
+        },
+    )
+
+
 _OPTIMISATIONS: dict[str, Callable[[Task], Contenders]] = {
     "gather": _gather,
     "randaugment": _randaugment,
@@ -269,4 +298,5 @@ _OPTIMISATIONS: dict[str, Callable[[Task], Contenders]] = {
     "executable": _executable,
     "host-read": _host_read,
     "set": _set,
+    "pages": _pages,
 }

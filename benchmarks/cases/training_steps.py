@@ -175,6 +175,12 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _set_cudnn(*, deterministic: bool) -> None:
+    """As the released scripts set it, or as one would for speed."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, deterministic
+
+
 def _model(task: Task, config: Config) -> torch.nn.Module:
     model = networks.create(task.network, task.classes)
     momentum = config.fixmatch.bn_momentum if task.mu else config.proxy.bn_momentum
@@ -198,8 +204,6 @@ def _optimizer(task: Task, config: Config, model: torch.nn.Module, *, fused: boo
 
 def _released(task: Task) -> Contender:
     """R0: Pillow in worker processes, float32, and the host reads and copies at every step."""
-    if _device() == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     config, (images, truth) = _config(task), _data(task)
     model = _model(task, config)
     optimizer, schedule = _optimizer(task, config, model, fused=False)
@@ -217,6 +221,7 @@ def _released(task: Task) -> Contender:
         ]
 
         def run() -> None:
+            _set_cudnn(deterministic=True)
             for _ in range(task.steps):
                 _, label, x = next(streams[0])
                 _, _, weak, strong = next(streams[1])
@@ -232,6 +237,7 @@ def _released(task: Task) -> Contender:
     streams, logger = [loader.endless(views(kinds=(weak,)), everything, task.batch, workers=2)], Logger()
 
     def run_supervised() -> None:
+        _set_cudnn(deterministic=True)
         for _ in range(task.steps):
             ids, label, x = next(streams[0])
             _, logits, _ = training.supervised_step(model, optimizer, schedule, x.to(_device()), label.to(_device()))
@@ -262,6 +268,7 @@ def _tuned(task: Task, compiled: str = "") -> Contender:
     turns = itertools.cycle(range(len(inputs)))
 
     def run() -> None:
+        _set_cudnn(deterministic=False)
         for turn in itertools.islice(turns, task.steps):
             batch = inputs[turn]
             if task.mu:
@@ -323,8 +330,7 @@ def _prove(task: Task) -> dict[str, float]:
             feed = made.layout.put_feed(read(0, 1))
         state, _, metrics = begun.dispatch(begun.state, begun.record, begun.pool, feed, begun.key)
     after, loss, config = _named(state.params), float(metrics["loss"][0]), made.config
-    if torch.cuda.is_available():
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def theirs(step: Callable, dtype: torch.dtype) -> tuple[float, dict[str, np.ndarray]]:
         model = _model(task, config)
