@@ -13,7 +13,6 @@ with a fresh magnitude, and always Cutout after them.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -83,25 +82,17 @@ def strong_views(recipe: Recipe, *, sequential: bool) -> View:
     Either way each image runs its own operations only (but for some room, see ``_group``). ``sequential``: one image
     after the other, for CPUs; otherwise those with the same operation together, for devices that are wide.
     """
-    one_by_one = partial(jax.lax.map, lambda pair: strong_view(recipe)(*pair))
+
+    operate = _one_by_one if sequential else _together
+    # A resized part is made in many passes, which for one image stay in a processor's cache.
+    map_crops = jax.lax.map if sequential and recipe.resized else lambda crop, drawn: jax.vmap(crop)(drawn)
 
     def view(keys: jax.Array, images: Image) -> Image:
-        if sequential:
-            return one_by_one((keys, images))
         drawn = jax.vmap(lambda key: draw_strong(key, images.shape[1:], recipe))(keys)
-        groups = [_group(drawn.operation[:, i]) for i in range(recipe.operations)]
-
-        def together(keys: jax.Array, images: Image) -> Image:
-            del keys
-            x = jax.vmap(lambda image, crop: _cropped(image, crop, recipe))(images, drawn.crop)
-            for i, group in enumerate(groups):
-                x = _grouped(group, x, drawn.magnitude[:, i])
-            x = jax.vmap(lambda image, box: cutout(image, *box))(x, drawn.cutout)
-            return normalise(x, recipe.mean, recipe.std)
-
-        # The rest is so seldom that its time is of no matter.
-        fit = jnp.all(jnp.array([group.fits for group in groups]))
-        return jax.lax.cond(fit, together, lambda *pair: one_by_one(pair), keys, images)
+        x = map_crops(lambda pair: _cropped(pair[0], pair[1], recipe), (images, drawn.crop))
+        x = operate(x, drawn.operation.T, drawn.magnitude.T)
+        x = jax.vmap(lambda image, box: cutout(image, *box))(x, drawn.cutout)
+        return normalise(x, recipe.mean, recipe.std)
 
     return view
 
@@ -241,6 +232,29 @@ def _at_magnitude(operation: "Operation") -> Callable[[Image, jax.Array], Image]
     return lambda image, magnitude: operation.function(image, low + magnitude * (high - low)).astype(jnp.uint8)
 
 
+def _one_by_one(images: Image, operations: jax.Array, magnitudes: jax.Array) -> Image:
+    """Rounds of operations on a batch, [rounds, B] both; each image after the other.
+
+    All images before the next round: rounds within an image take nearly twice as long.
+    """
+    for which, magnitude in zip(operations, magnitudes, strict=True):
+        images = jax.lax.map(lambda drawn: apply_operation(*drawn), (which, images, magnitude))
+    return images
+
+
+def _together(images: Image, operations: jax.Array, magnitudes: jax.Array) -> Image:
+    """The same, images with the same operation together; one by one where an operation has too many."""
+    groups = [_group(which) for which in operations]
+
+    def grouped(images: Image) -> Image:
+        for group, magnitude in zip(groups, magnitudes, strict=True):
+            images = _grouped(group, images, magnitude)
+        return images
+
+    fit = jnp.all(jnp.array([group.fits for group in groups]))
+    return jax.lax.cond(fit, grouped, lambda images: _one_by_one(images, operations, magnitudes), images)
+
+
 class _Group(NamedTuple):
     """Which images run an operation together: each operation has ``room`` places, some of them empty."""
 
@@ -299,9 +313,15 @@ def cutout(image: Image, fraction: jax.Array, x: jax.Array, y: jax.Array) -> Ima
 def auto_contrast(image: Image, value: jax.Array) -> Image:
     """Stretches each channel from its minimum and maximum to 0 and 255; a constant channel stays."""
     del value
-    x = image.astype(jnp.int32)
-    low, high = jnp.min(x, axis=(0, 1), keepdims=True), jnp.max(x, axis=(0, 1), keepdims=True)
-    stretched = (x - low) * 255 // jnp.maximum(high - low, 1)
+    x, rows = image.astype(jnp.float32), image.reshape(image.shape[0], -1)
+    # Of rows first, a long line of numbers; the channels, three, come last.
+    low, high = (
+        reduce(reduce(rows, axis=0).reshape(-1, image.shape[2]), axis=0).astype(jnp.float32)[None, None]
+        for reduce in (jnp.min, jnp.max)
+    )
+    # floor((x - low) * 255 / (high - low)) exactly, without a division for each pixel: such a ratio is a whole number
+    # or at least 1/255 from the next one, and rounding moves it by less than 1e-4.
+    stretched = jnp.floor((x - low) * 255.0 * (1.0 / jnp.maximum(high - low, 1.0)) + 1e-3)
     return jnp.where(high > low, stretched, x)
 
 
@@ -362,13 +382,18 @@ def rotate(image: Image, value: jax.Array) -> Image:
 
 def sharpness(image: Image, value: jax.Array) -> Image:
     """Blend with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13; the border is not smoothed."""
-    x = image.astype(jnp.int32)
-    height, width = x.shape[:2]
+    height, width, channels = image.shape
     if min(height, width) < 3:
         return image
-    total = sum(x[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)) + 4 * x[1:-1, 1:-1]
-    smooth = x.at[1:-1, 1:-1].set((2 * total + 13) // 26)
-    return _blend(smooth.astype(jnp.float32), image, value)
+    x = image.reshape(height, -1).astype(jnp.float32)  # a row is one long line of numbers
+    padded = jnp.pad(x, ((1, 1), (channels, channels)))
+    down = padded[:-2] + padded[1:-1] + padded[2:]
+    total = down[:, : -2 * channels] + down[:, channels:-channels] + down[:, 2 * channels :] + 4.0 * x
+    # total / 13, rounded: (2 total + 13) / 26 is a whole number or at least 1/26 from the next one.
+    smooth = jnp.floor((2.0 * total + 13.0) * (1.0 / 26.0) + 1e-2)
+    row, column = jnp.arange(height)[:, None], jnp.arange(width * channels)[None] // channels
+    inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
+    return _blend(jnp.where(inside, smooth, x), x, value).reshape(image.shape)
 
 
 def shear_x(image: Image, value: jax.Array) -> Image:

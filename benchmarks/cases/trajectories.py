@@ -5,7 +5,7 @@ The networks are left out: both sides get the same logits, made anew for each st
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,14 +75,14 @@ class _Logits:
         self._base[np.arange(task.n), self.label] += 1.0
         self._order = [rng.permutation(task.n) for _ in range(4)]
 
-    def __iter__(self):
-        """(epoch, ids i64[B], logits f32[B, C]) of each step; all batches are full but the last of an epoch."""
+    def __iter__(self) -> Iterator[tuple[int, list[np.ndarray], list[np.ndarray]]]:
+        """Epoch, and of each of its steps the ids i64[B] and logits f32[B, C]; the last batch may be short."""
         task = self.task
+        cuts = range(task.batch, task.n, task.batch)
         for epoch in range(task.epochs):
             order = self._order[epoch % len(self._order)]
-            for first in range(0, task.n, task.batch):
-                ids = order[first : first + task.batch]
-                yield epoch, ids, self._base[ids] * np.float32(0.5 + 2.0 * ((epoch * 7) % task.epochs) / task.epochs)
+            scale = np.float32(0.5 + 2.0 * ((epoch * 7) % task.epochs) / task.epochs)
+            yield epoch, np.split(order, cuts), np.split(self._base[order] * scale, cuts)
 
 
 @cache
@@ -91,8 +91,14 @@ def _logits(task: Task) -> _Logits:
 
 
 @partial(jax.jit, donate_argnums=0)
-def _write(record, ids, epoch, logits, label):
-    return dynamics.update(record, ids, epoch, dynamics.observe(logits, label))
+def _write(record, epoch, steps):
+    """All steps of an epoch, in one program: a training step records in its own, without a dispatch for it."""
+
+    def write(record, step):
+        ids, logits, label = step
+        return dynamics.update(record, ids, epoch, dynamics.observe(logits, label)), None
+
+    return jax.lax.scan(write, record, steps)[0]
 
 
 class _Record:
@@ -104,18 +110,17 @@ class _Record:
         self._task, self._layout = task, Layout("jit", jax.devices()[:1])
         self._record = self._layout.create_record(partial(dynamics.init, self._layout.record_rows(task.n), task.epochs))
 
-    def on_device(self, ids: np.ndarray, logits: np.ndarray, label: np.ndarray) -> tuple:
-        """A step's values as its training step has them: a padded batch."""
-        missing = self._task.batch - len(ids)
-        rows = np.r_[ids, self._layout.record_rows(self._task.n) + np.arange(missing)]
-        padded = np.pad(logits, [(0, missing), (0, 0)])
-        return jax.block_until_ready(
-            (jnp.asarray(rows, jnp.int32), jnp.asarray(padded), jnp.asarray(np.pad(label, (0, missing))))
-        )
+    def on_device(self, ids: list[np.ndarray], logits: list[np.ndarray], label: np.ndarray) -> tuple:
+        """An epoch's values as its training steps have them: the last batch padded."""
+        missing = self._task.batch - len(ids[-1])
+        past = self._layout.record_rows(self._task.n) + np.arange(missing)
+        rows = np.stack([*ids[:-1], np.r_[ids[-1], past]]).astype(np.int32)
+        values = np.stack([*logits[:-1], np.pad(logits[-1], [(0, missing), (0, 0)])])
+        truth = np.append(label, 0)[np.minimum(rows, len(label))]
+        return jax.block_until_ready(tuple(jnp.asarray(x) for x in (rows, values, truth)))
 
     def observe(self, epoch: int, values: tuple) -> None:
-        ids, logits, label = values
-        self._record = jax.block_until_ready(_write(self._record, ids, jnp.int32(epoch), logits, label))
+        self._record = jax.block_until_ready(_write(self._record, jnp.int32(epoch), values))
 
     def save(self, path: Path) -> None:
         saved = self._layout.save_record(self._record)
@@ -136,12 +141,13 @@ class _Log:
     def __init__(self, task: Task):
         self._logger = trajectories.Logger()
 
-    def on_device(self, ids: np.ndarray, logits: np.ndarray, label: np.ndarray) -> tuple:
+    def on_device(self, ids: list[np.ndarray], logits: list[np.ndarray], label: np.ndarray) -> tuple:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.from_numpy(ids), torch.from_numpy(logits).to(device)
+        return [torch.from_numpy(x) for x in ids], [torch.from_numpy(x).to(device) for x in logits]
 
     def observe(self, epoch: int, values: tuple) -> None:
-        self._logger.log(epoch, *values)
+        for ids, logits in zip(*values, strict=True):
+            self._logger.log(epoch, ids, logits)
 
     def save(self, path: Path) -> None:
         self._logger.save(path)
@@ -167,7 +173,7 @@ def _contender(task: Task, way: Callable[[Task], Any]) -> Contender:
     def run_all() -> float:
         made, passed = way(task), dict.fromkeys(("record", "save", "score"), 0.0)
         for epoch, ids, values in logits:
-            given = made.on_device(ids, values, logits.label[ids])
+            given = made.on_device(ids, values, logits.label)
             began = time.process_time()
             made.observe(epoch, given)
             passed["record"] += time.process_time() - began
@@ -195,7 +201,7 @@ def _prove(task: Task) -> dict[str, float]:
         for way in (_Record, _Log):
             one = way(small)
             for epoch, ids, values in logits:
-                one.observe(epoch, one.on_device(ids, values, logits.label[ids]))
+                one.observe(epoch, one.on_device(ids, values, logits.label))
             one.save(Path(directory) / way.file)
             made[way] = way.scores(Path(directory) / way.file, logits.label, small.epochs)
     ours, theirs = made[_Record], dict(made[_Log])
