@@ -237,12 +237,12 @@ def _smallest(values: np.ndarray, size: int, tiebreak: np.ndarray | None = None)
     if size == 0:
         return np.zeros(len(values), bool)
     last = _at_rank(values, size - 1)
-    chosen = values < last
-    tied = np.flatnonzero(values == last)
-    missing = size - np.count_nonzero(chosen)
-    if tiebreak is not None and missing < len(tied):
-        tied = tied[np.argsort(tiebreak[tied], kind="stable")]
-    chosen[tied[:missing]] = True
+    chosen = values <= last
+    if excess := np.count_nonzero(chosen) - size:
+        tied = np.flatnonzero(values == last)
+        if tiebreak is not None:
+            tied = tied[np.argsort(tiebreak[tied], kind="stable")]
+        chosen[tied[-excess:]] = False
     return chosen
 
 

@@ -77,7 +77,8 @@ def _ours(task: Task) -> Contender:
     steps = iter(range(1 << 30))
 
     def run() -> None:
-        jax.block_until_ready([made(pool, ids, jnp.int32(next(steps))) for _ in range(units)])
+        for _ in range(units):  # each batch gives way to the next, as in a training step
+            jax.block_until_ready(made(pool, ids, jnp.int32(next(steps))))
 
     units = 50 if task.kind == "weak" else 5
     return Contender(run, units=units, images=task.batch, facts=lambda: {"moved_bytes": 4 * task.batch})

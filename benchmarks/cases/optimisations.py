@@ -127,7 +127,12 @@ def _view(task: Task, view: augment.View) -> Contender:
         keys = example_keys(stream_key(0, "views"), step, jnp.arange(task.batch))
         return view(keys, memory_pool.fetch(pool, ids)["image"])
 
-    return Contender(lambda: jax.block_until_ready(made(pool, jnp.int32(0))), images=task.batch)
+    def run() -> None:
+        for step in range(units):  # each batch gives way to the next, as in a training step
+            jax.block_until_ready(made(pool, jnp.int32(step)))
+
+    units = 5
+    return Contender(run, units=units, images=task.batch)
 
 
 def _scan(task: Task) -> Contenders:
