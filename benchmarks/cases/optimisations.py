@@ -244,12 +244,15 @@ def _set(task: Task) -> Contenders:
         ids = [jnp.asarray(rng.permutation(task.n)[: task.batch], jnp.int32) for _ in range(4)]
         logits = jnp.asarray(rng.standard_normal((task.batch, 1000), np.float32))
         label = jnp.asarray(rng.integers(0, 1000, task.batch), jnp.int32)
-        update = jax.jit(lambda record, ids: write(record, ids, dynamics.observe(logits, label)), donate_argnums=0)
+
+        @partial(jax.jit, donate_argnums=0)
+        def update(record, ids, logits, label):
+            return write(record, ids, dynamics.observe(logits, label))
 
         def run() -> None:
             nonlocal record
             for step in range(32):
-                record = update(record, ids[step % 4])
+                record = update(record, ids[step % 4], logits, label)
             jax.block_until_ready(record)
 
         return Contender(run, units=32, images=task.batch)
