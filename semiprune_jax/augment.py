@@ -389,8 +389,8 @@ def sharpness(image: Image, value: jax.Array) -> Image:
     padded = jnp.pad(x, ((1, 1), (channels, channels)))
     down = padded[:-2] + padded[1:-1] + padded[2:]
     total = down[:, : -2 * channels] + down[:, channels:-channels] + down[:, 2 * channels :] + 4.0 * x
-    # total / 13, rounded: (2 total + 13) / 26 is a whole number or at least 1/26 from the next one.
-    smooth = jnp.floor((2.0 * total + 13.0) * (1.0 / 26.0) + 1e-2)
+    # total / 13, rounded: (2 total + 13) / 26, an odd number over an even one, is at least 1/26 from any whole one.
+    smooth = jnp.floor((2.0 * total + 13.0) * (1.0 / 26.0))
     row, column = jnp.arange(height)[:, None], jnp.arange(width * channels)[None] // channels
     inside = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
     return _blend(jnp.where(inside, smooth, x), x, value).reshape(image.shape)
