@@ -17,7 +17,7 @@ def measure(suite: str, case: str, contender: str, programs: str, **environment:
     """Of a fresh process: seconds up to the end of the first round, of a second one, and bytes of memory.
 
     Args:
-      programs: directory in which compiled programs are kept; empty for a cold start.
+      programs: directory in which compiled programs are kept; a fresh one for a cold start.
       environment: variables for it, besides those of this process.
     """
     kept = {"JAX_COMPILATION_CACHE_DIR": programs, "TORCHINDUCTOR_CACHE_DIR": programs}

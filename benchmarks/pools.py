@@ -35,7 +35,9 @@ def labels(count: int, classes: int) -> np.ndarray:
 def trainings(
     config: Config, pool: np.ndarray, truth: np.ndarray, directory: Path, *, classes: int, test: int = 0
 ) -> Trainings:
-    """The package's trainings on one device, on a pool of squares that lies there; the first ``test`` are its test set.
+    """The package's trainings on a pool of squares in memory, of which the first ``test`` are the test set.
+
+    On one device; on all of a CPU's, which are one unless JAX_NUM_CPU_DEVICES says otherwise.
 
     Args:
       pool: u8[N, S, S, 3].
@@ -44,8 +46,9 @@ def trainings(
     names = tuple(f"class{i}" for i in range(classes))
     train = Split([f"{i:07d}" for i in range(len(pool))], truth, "windows", "windows", pool.__getitem__)
     tests = Split(train.keys[:test], truth[:test], "windows", "windows", pool.__getitem__) if test else None
+    devices = jax.devices() if jax.default_backend() == "cpu" else jax.devices()[:1]
     pools = Pools(
-        Dataset(names, train, tests), images.sizes(config), Layout("jit", jax.devices()[:1]), placement="memory",
+        Dataset(names, train, tests), images.sizes(config), Layout("jit", devices), placement="memory",
         memory_share=1.0, cache=None, decoder="pillow", workers=0,
     )  # fmt: skip
     return Trainings(config, names, pools, pools.layout, Metrics(directory), directory)

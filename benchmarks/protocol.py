@@ -6,9 +6,8 @@ compilation are measured apart, each contender alone in a fresh process (``bench
 
 import contextlib
 import resource
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ class Contender:
       flops: of one unit, by formula.
       facts: what else a line should tell, once it has run: bytes moved and stored, and the like.
       awake: a context in which its helpers, such as data loading workers, run; elsewhere they are stopped.
-      close: ends them.
+      close: ends them, and removes its files; after ``facts``.
     """
 
     run: Callable[[], object]
@@ -141,13 +140,6 @@ def peak_memory() -> dict[str, int]:
         if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
             peaks["peak_device_memory"] = torch.cuda.max_memory_allocated()
     return peaks
-
-
-@contextlib.contextmanager
-def working_directory() -> Iterator[str]:
-    """A directory that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="semiprune-bench-") as path:
-        yield path
 
 
 def _status(name: str) -> int:

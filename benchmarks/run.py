@@ -74,8 +74,6 @@ def _measure(suite: str, name: str, rounds: int) -> list[dict[str, Any]]:
     load = os.getloadavg()[0]
     contenders = {contender: make() for contender, make in case.contenders.items()}
     times = protocol.take_turns(contenders, min(rounds, case.rounds), case.warm_ups)
-    for made in contenders.values():
-        made.close()
     ours = times[next(iter(times))].by(case.clock)
     about = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -92,6 +90,7 @@ def _measure(suite: str, name: str, rounds: int) -> list[dict[str, Any]]:
         if made.flops:
             line["flops_per_second"] = made.flops / line["median_s"]
         lines.append(line | protocol.ratio(seconds, ours))
+        made.close()
     return lines
 
 

@@ -63,26 +63,13 @@ def resized_view(recipe: Recipe) -> View:
     return view
 
 
-def strong_view(recipe: Recipe) -> View:
-    """An independent crop and flip, then RandAugment, Cutout, normalise."""
-
-    def view(key: jax.Array, image: Image) -> Image:
-        drawn = draw_strong(key, image.shape, recipe)
-        image = _cropped(image, drawn.crop, recipe)
-        for i in range(recipe.operations):
-            image = apply_operation(drawn.operation[i], image, drawn.magnitude[i])
-        return normalise(cutout(image, *drawn.cutout), recipe.mean, recipe.std)
-
-    return view
-
-
 def strong_views(recipe: Recipe, *, sequential: bool) -> View:
-    """``strong_view`` of a batch, (keys [B], images u8[B, H, W, 3]) -> f32[B, H, W, 3], by one of two ways.
+    """Of each image an independent crop and flip, then RandAugment, Cutout, normalise.
 
-    Either way each image runs its own operations only (but for some room, see ``_group``). ``sequential``: one image
-    after the other, for CPUs; otherwise those with the same operation together, for devices that are wide.
+    (keys [B], images u8[B, H, W, 3]) -> f32[B, H, W, 3], by one of two ways; either way each image runs its own
+    operations only (but for some room, see ``_group``). ``sequential``: one image after the other, for CPUs; otherwise
+    those with the same operation together, for devices that are wide.
     """
-
     operate = _one_by_one if sequential else _together
     # A resized part is made in many passes, which for one image stay in a processor's cache.
     map_crops = jax.lax.map if sequential and recipe.resized else lambda crop, drawn: jax.vmap(crop)(drawn)

@@ -63,25 +63,29 @@ def _recipe(task: Task) -> augment.Recipe:
 
 
 def _ours(task: Task) -> Contender:
-    pool = MemoryPool.of(pools.windows(task.pool, task.square), np.zeros(task.pool, np.int32))
-    one_by_one, recipe = jax.default_backend() == "cpu", _recipe(task)
-    strong = augment.strong_views(recipe, sequential=one_by_one)
-    view = strong if task.kind == "strong" else jax.vmap(augment.weak_view(recipe))
+    recipe = _recipe(task)
+    if task.kind == "weak":
+        return views(jax.vmap(augment.weak_view(recipe)), task.pool, task.square, task.batch, units=50)
+    strong = augment.strong_views(recipe, sequential=jax.default_backend() == "cpu")
+    return views(strong, task.pool, task.square, task.batch)
+
+
+def views(view: augment.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
+    """Views of a batch out of ``n`` squares that lie on the device, made anew ``units`` times a round."""
+    pool = MemoryPool.of(pools.windows(n, square), np.zeros(n, np.int32))
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, n, batch), jnp.int32)
+    steps = iter(range(1 << 30))
 
     @jax.jit
     def made(pool: MemoryPool, ids: jax.Array, step: jax.Array) -> jax.Array:
-        keys = example_keys(stream_key(0, "views"), step, jnp.arange(task.batch))
+        keys = example_keys(stream_key(0, "views"), step, jnp.arange(batch))
         return view(keys, memory_pool.fetch(pool, ids)["image"])
-
-    ids = jnp.asarray(np.random.default_rng(0).integers(0, task.pool, task.batch), jnp.int32)
-    steps = iter(range(1 << 30))
 
     def run() -> None:
         for _ in range(units):  # each batch gives way to the next, as in a training step
             jax.block_until_ready(made(pool, ids, jnp.int32(next(steps))))
 
-    units = 50 if task.kind == "weak" else 5
-    return Contender(run, units=units, images=task.batch, facts=lambda: {"moved_bytes": 4 * task.batch})
+    return Contender(run, units=units, images=batch, facts=lambda: {"moved_bytes": 4 * batch})
 
 
 def _pillow(task: Task) -> Contender:

@@ -4,24 +4,23 @@ The first contender is what the program does on this platform.
 """
 
 import contextlib
+import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import alone, pools
-from benchmarks.cases import training_steps
-from benchmarks.protocol import OURS, Case, Contender, working_directory
+from benchmarks.cases import augmentation, training_steps
+from benchmarks.protocol import OURS, Case, Contender
 from semiprune_jax import augment, dynamics
 from semiprune_jax.config import base_config
-from semiprune_jax.datasets import memory_pool
-from semiprune_jax.datasets.memory_pool import MemoryPool
-from semiprune_jax.randomness import example_keys, stream_key
 
 _RECIPE = augment.Recipe((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125, flip=True)
 
@@ -49,7 +48,7 @@ TASKS = {
         "O-executable": Task("executable", n=256),
         "O-host-read": Task("host-read", step=_TINY._replace(steps=64)),
         "O-set": Task("set", batch=256, n=1_281_167),
-        "O-pages": Task("pages", step=training_steps.TASKS["cpu"]["F1"], suite="cpu"),
+        "O-environment": Task("environment", step=training_steps.TASKS["cpu"]["F1"], suite="cpu"),
     },
     "gpu": {
         "O-gather": Task("gather", n=51200),
@@ -70,7 +69,7 @@ TASKS = {
         "O-executable": Task("executable", n=32),
         "O-host-read": Task("host-read", step=_TINY),
         "O-set": Task("set", batch=8, n=64),
-        "O-pages": Task("pages", step=training_steps.TASKS["smoke"]["F1"], suite="smoke"),
+        "O-environment": Task("environment", step=training_steps.TASKS["smoke"]["F1"], suite="smoke"),
     },
 }
 
@@ -81,7 +80,7 @@ def build(suite: str, name: str) -> Case:
     what, unit, contenders = _OPTIMISATIONS[task.optimisation](task)
     return Case(
         what=what, unit=unit, n=task.step.images if task.step else task.batch, dtype="float32", contenders=contenders,
-        rounds=5 if task.optimisation in ("executable", "pages") else 100, alone=False,
+        rounds=5 if task.optimisation in ("executable", "environment") else 100, alone=False,
     )  # fmt: skip
 
 
@@ -114,25 +113,15 @@ def _randaugment(task: Task) -> Contenders:
     ours = "one image after the other" if jax.default_backend() == "cpu" else "grouped by operation"
     contenders = {OURS: partial(_view, task, ways.pop(ours))}
     contenders |= {name: partial(_view, task, view) for name, view in ways.items()}
-    contenders["all operations on all images"] = partial(_view, task, jax.vmap(augment.strong_view(_RECIPE)))
+    one = augment.strong_views(_RECIPE, sequential=True)
+    # A choice that is mapped over becomes a selection between all that could have been chosen.
+    mapped = jax.vmap(lambda key, image: one(key[None], image[None])[0])
+    contenders["all operations on all images"] = partial(_view, task, mapped)
     return f"strong views: {ours}", "batch", contenders
 
 
 def _view(task: Task, view: augment.View) -> Contender:
-    pool = MemoryPool.of(pools.windows(task.n, 32), np.zeros(task.n, np.int32))
-    ids = jnp.asarray(np.random.default_rng(0).integers(0, task.n, task.batch), jnp.int32)
-
-    @jax.jit
-    def made(pool: MemoryPool, step: jax.Array) -> jax.Array:
-        keys = example_keys(stream_key(0, "views"), step, jnp.arange(task.batch))
-        return view(keys, memory_pool.fetch(pool, ids)["image"])
-
-    def run() -> None:
-        for step in range(units):  # each batch gives way to the next, as in a training step
-            jax.block_until_ready(made(pool, jnp.int32(step)))
-
-    units = 5
-    return Contender(run, units=units, images=task.batch)
+    return augmentation.views(view, task.n, 32, task.batch)
 
 
 def _scan(task: Task) -> Contenders:
@@ -171,31 +160,18 @@ def _host_read(task: Task) -> Contenders:
 
 def _steps(task: Task, together: int, *, donated: bool = True, dtype: str = "auto", behind: int = 1) -> Contender:
     assert task.step is not None
-    step = task.step
-    made, begun = training_steps.prepare(step, dtype)
-    together = together or step.steps
-    dispatch = begun.dispatch if donated else jax.jit(begun.dispatch.__wrapped__)
-    state, log, number = begun.state, begun.record, 0
+    made, begun = training_steps.prepare(task.step, dtype)
+    together = together or task.step.steps
+    if not donated:
+        begun = dataclasses.replace(begun, dispatch=jax.jit(begun.dispatch.__wrapped__))
     with begun.feed as read:
         feed = made.layout.put_feed(read(0, together))
-    memory = dispatch.lower(state, log, begun.pool, feed, begun.key).compile().memory_analysis()
-
-    def run() -> None:
-        nonlocal state, log, number
-        waiting: list[Any] = []
-        with begun.feed as read:
-            for _ in range(step.steps // together):
-                feed = made.layout.put_feed(read(number % begun.steps_per_epoch, together))
-                state, log, metrics = dispatch(state, log, begun.pool, feed, begun.key)
-                waiting.append(metrics)
-                if len(waiting) > behind:
-                    jax.device_get(waiting.pop(0))
-                number += together
-        jax.block_until_ready(state)
-
+    program = begun.dispatch.lower(begun.state, begun.record, begun.pool, feed, begun.key).compile()
+    memory = program.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     facts = {"held_bytes": held, "temporary_bytes": memory.temp_size_in_bytes}
-    return Contender(run, units=step.steps, images=step.images, facts=lambda: facts)
+    run = training_steps.rounds(made, begun, task.step.steps, together, behind)
+    return Contender(run, units=task.step.steps, images=task.step.images, facts=lambda: facts)
 
 
 def _executable(task: Task) -> Contenders:
@@ -208,7 +184,7 @@ def _executable(task: Task) -> Contenders:
     def run(shared: bool) -> None:
         # Nothing compiled before may help either side.
         jax.clear_caches()
-        with _nothing_kept(), working_directory() as directory:
+        with _nothing_kept(), tempfile.TemporaryDirectory(prefix="semiprune-bench-") as directory:
             made = pools.trainings(config, images, labels, Path(directory), classes=10)
             for number, size in enumerate(sizes):
                 if not shared and number:
@@ -272,8 +248,12 @@ def _set(task: Task) -> Contenders:
     )
 
 
-def _pages(task: Task) -> Contenders:
-    """The C library maps and unmaps a large buffer anew for each step; its settings are read when a process starts."""
+def _environment(task: Task) -> Contenders:
+    """What is read when a process starts.
+
+    How the C library keeps large buffers, which it maps and unmaps anew for each step otherwise; and a device for each
+    core, on which a part of the batch takes its way without waiting for the others at every operation.
+    """
 
     def contender(**environment: str) -> Contender:
         programs = tempfile.TemporaryDirectory(prefix="semiprune-bench-")
@@ -282,10 +262,10 @@ def _pages(task: Task) -> Contenders:
             return alone.measure(task.suite, "F1", OURS, programs.name, **environment)["second_s"]
 
         assert task.step is not None
-        return Contender(run, units=task.step.steps, images=task.step.images)
+        return Contender(run, units=task.step.steps, images=task.step.images, close=programs.cleanup)
 
     return (
-        "training step: how the C library keeps large buffers",
+        "training step: variables of the environment",
         "step",
         {
             OURS: contender,
@@ -293,6 +273,7 @@ def _pages(task: Task) -> Contenders:
             "never given back": partial(
                 contender, MALLOC_ARENA_MAX="1", MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 40)
             ),
+            "a device for each core": partial(contender, JAX_NUM_CPU_DEVICES=str(os.cpu_count())),
         },
     )
 
@@ -306,5 +287,5 @@ _OPTIMISATIONS: dict[str, Callable[[Task], Contenders]] = {
     "executable": _executable,
     "host-read": _host_read,
     "set": _set,
-    "pages": _pages,
+    "environment": _environment,
 }

@@ -74,7 +74,7 @@ def _ours(task: Task) -> Contender:
             arguments = [str(path), task.network, str(_EPOCHS), str(task.runs)]
             _start("benchmarks.cases.search", arguments, JAX_COMPILATION_CACHE_DIR=programs)
 
-    return Contender(run, facts=lambda: {"processes": 1, "pool": directory.name and task.pool})
+    return Contender(run, facts=lambda: {"processes": 1}, close=directory.cleanup)
 
 
 def _one_by_one(task: Task) -> Contender:
@@ -86,7 +86,7 @@ def _one_by_one(task: Task) -> Contender:
             arguments = [str(path), task.network, str(batch_size), str(_EPOCHS), str(keep)]
             _start("benchmarks.reference.retrain", arguments)
 
-    return Contender(run, facts=lambda: {"processes": task.runs, "pool": directory.name and task.pool})
+    return Contender(run, facts=lambda: {"processes": task.runs}, close=directory.cleanup)
 
 
 def _start(module: str, arguments: list[str], **environment: str) -> None:

@@ -94,7 +94,7 @@ def _ours_checkpoint(task: Task) -> Contender:
         latest = max(path.iterdir(), key=lambda entry: int(entry.name) if entry.name.isdigit() else -1)
         return {"stored_bytes": sum(file.stat().st_size for file in latest.rglob("*") if file.is_file())}
 
-    return Contender(run, facts=facts)
+    return Contender(run, facts=facts, close=directory.cleanup)
 
 
 def _their_checkpoint(task: Task) -> Contender:
@@ -118,7 +118,7 @@ def _their_checkpoint(task: Task) -> Contender:
         torch.save(saved, path)
         model.load_state_dict(torch.load(path)["model"])
 
-    return Contender(run, facts=lambda: {"stored_bytes": path.stat().st_size if directory.name else 0})
+    return Contender(run, facts=lambda: {"stored_bytes": path.stat().st_size}, close=directory.cleanup)
 
 
 def _evaluation(task: Task) -> tuple[str, dict[str, Callable[[], Contender]]]:
@@ -163,7 +163,7 @@ def _digits(task: Task) -> tuple[str, dict[str, Callable[[], Contender]]]:
 
     def warm() -> Contender:
         run(kept.name)
-        return Contender(lambda: run(kept.name))
+        return Contender(lambda: run(kept.name), close=kept.cleanup)
 
     return "the README's first command: every stage on the digits", {
         OURS: warm,

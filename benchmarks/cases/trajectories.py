@@ -160,15 +160,13 @@ class _Log:
 
 
 def _contender(task: Task, way: Callable[[Task], Any]) -> Contender:
-    directory = tempfile.TemporaryDirectory(prefix="semiprune-bench-")  # gone with the contender
+    directory = tempfile.TemporaryDirectory(prefix="semiprune-bench-")
+    path = Path(directory.name) / way.file
     logits = _logits(task._replace(rounds=0, after=False))
     spent: dict[str, float] = {}
 
-    def path() -> Path:
-        return Path(directory.name) / way.file
-
     def facts() -> dict[str, Any]:
-        return {"stored_bytes": path().stat().st_size} | {f"{part}_cpu_s": seconds for part, seconds in spent.items()}
+        return {"stored_bytes": path.stat().st_size} | {f"{part}_cpu_s": seconds for part, seconds in spent.items()}
 
     def run_all() -> float:
         made, passed = way(task), dict.fromkeys(("record", "save", "score"), 0.0)
@@ -178,8 +176,8 @@ def _contender(task: Task, way: Callable[[Task], Any]) -> Contender:
             made.observe(epoch, given)
             passed["record"] += time.process_time() - began
         for part, work in {
-            "save": lambda: made.save(path()),
-            "score": lambda: way.scores(path(), logits.label, task.epochs),
+            "save": lambda: made.save(path),
+            "score": lambda: way.scores(path, logits.label, task.epochs),
         }.items():
             began = time.process_time()
             work()
@@ -188,9 +186,9 @@ def _contender(task: Task, way: Callable[[Task], Any]) -> Contender:
         return sum(passed.values())
 
     if not task.after:
-        return Contender(run_all, facts=facts)
+        return Contender(run_all, facts=facts, close=directory.cleanup)
     run_all()
-    return Contender(lambda: way.scores(path(), logits.label, task.epochs), facts=facts)
+    return Contender(lambda: way.scores(path, logits.label, task.epochs), facts=facts, close=directory.cleanup)
 
 
 def _prove(task: Task) -> dict[str, float]:
