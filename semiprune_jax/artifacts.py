@@ -60,7 +60,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Reads named arrays; objects are refused."""
     _expect(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy leaves a broken one open
             return dict(arrays)
     except Exception as error:  # numpy and zlib raise a type for each way a file can be broken
         raise _broken(path, error) from None

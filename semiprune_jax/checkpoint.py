@@ -4,7 +4,12 @@ Orbax restores an altered data file without a word (measured: one flipped byte, 
 a checkpoint's files lie in it, and are compared before anything is read.
 """
 
+import contextlib
+import logging
+import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +51,14 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._checkpointer.close()
+        with _disk_errors(self.directory):  # of a save that failed it says so again
+            self._checkpointer.close()
 
     def save(self, step: int, tree: Any) -> None:
         """Saves a tree of arrays as the checkpoint of ``step``; on the disk when this returns."""
-        self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
-        path = self.directory / str(step)
-        if processes.leads():
-            write_json(path / _HASHES, _hash_files(path))
+        with _disk_errors(self.directory):
+            self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
+        _note_hashes(self.directory / str(step))
 
     def latest(self) -> int | None:
         """The newest step saved."""
@@ -75,12 +80,32 @@ class Checkpoints:
 
 def save(path: Path, tree: Any) -> None:
     """Saves one tree of arrays as a directory, replacing what is there."""
-    _v1().save(Path(path).absolute(), tree, overwrite=True)
+    with _disk_errors(path):
+        _v1().save(Path(path).absolute(), tree, overwrite=True)
+    _note_hashes(path)
 
 
 def restore(path: Path, like: Any) -> Any:
-    """A tree saved by ``save``, in the structure of ``like``."""
+    """A tree saved by ``save``, in the structure of ``like``; DataError if its files are not what was saved."""
+    if name := altered(path):
+        raise DataError(f"{path} is damaged ({name} is not what was saved); restore it, or train anew")
     return _v1().load(Path(path).absolute(), _abstract(like))
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full or broken disk as the OSError that it is, and without the stack traces that Orbax's threads log of it."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:
+        if found := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+        raise
+    finally:
+        log.setLevel(level)
 
 
 def _drop_damaged(directory: Path) -> list[str]:
@@ -90,18 +115,27 @@ def _drop_damaged(directory: Path) -> list[str]:
     for step in steps:
         path = directory / str(step)
         if (path / _HASHES).exists():
-            try:
-                saved = read_json(path / _HASHES, "tree/_METADATA")
-                found = _hash_files(path)
-                different = sorted(name for name in saved.keys() | found.keys() if saved.get(name) != found.get(name))
-            except DataError:
-                different = [_HASHES]
-            if not different:
+            name = altered(path)
+            if not name:
                 break
-            damaged.append(f"{path} is damaged ({different[0]} is not what was saved)")
+            damaged.append(f"{path} is damaged ({name} is not what was saved)")
         # Without hashes: it was being written when the run ended.
         shutil.rmtree(path)
     return damaged
+
+
+def _note_hashes(directory: Path) -> None:
+    if processes.leads():
+        write_json(directory / _HASHES, _hash_files(directory))
+
+
+def altered(directory: Path) -> str:
+    """The first file of a saved tree that is not what was saved; empty if all are."""
+    try:
+        saved, found = read_json(directory / _HASHES), _hash_files(directory)
+        return next((name for name in sorted(saved.keys() | found.keys()) if saved.get(name) != found.get(name)), "")
+    except (AttributeError, DataError):
+        return _HASHES
 
 
 def _hash_files(directory: Path) -> dict[str, str]:

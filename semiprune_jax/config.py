@@ -35,6 +35,7 @@ def base_config() -> Config:
     data.test_split = "test"  # tfds: of the test set; empty: none
     # folder: the classes, in order; any other name is an error. Empty: those of the folders or in the table, sorted.
     data.classes = ()
+    data.follow_links = False  # folder: images may be links that leave their folder
     data.skip_bad = False  # folder, tfds: leave out images that cannot be decoded, and list them in label/skipped.json
     data.imbalance = 1.0  # long tail: the last class keeps this share of the first one's examples; 1: all
     data.corruption = 0.0  # share of the pool corrupted, in five kinds; the test set stays clean. The paper: 0.3
@@ -128,6 +129,8 @@ def base_config() -> Config:
     runtime.steps_per_dispatch = 0  # training steps in one program; 0: 1 on CPU or streaming, 16 elsewhere
     runtime.compilation_cache = "~/.cache/semiprune_jax"  # compiled programs are kept here for later runs; "": nowhere
     runtime.deterministic = False  # GPU: only deterministic kernels
+    runtime.join_timeout_seconds = 300  # several processes: how long all of them may take to come
+    runtime.peer_timeout_seconds = 100  # several processes: how long one may be silent until the others give it up
     runtime.log_every_steps = 50
     runtime.checkpoint_every_steps = 0  # 0: chosen so that at least 15 s lie between two
     config.lock()  # a misspelled field is an error, ...

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from packaging.requirements import Requirement
 
-from semiprune_jax import images
+from semiprune_jax import images, processes
 from semiprune_jax.config import Config
 from semiprune_jax.datasets import Dataset
 from semiprune_jax.datasets.budget import draw
@@ -27,7 +27,10 @@ _SAMPLE = 64  # images decoded to see that they can be
 
 
 def examine(config: Config, workdir: Path, log: Callable[[str], None] = print) -> int:
-    """Logs a line a check; returns the exit code of the first that fails, 0 if none does."""
+    """Logs a line a check; returns the exit code of the first that fails, 0 if none does.
+
+    Each of several processes looks at its own machine.
+    """
     dataset: list[Dataset] = []
 
     def data() -> str:
@@ -42,12 +45,12 @@ def examine(config: Config, workdir: Path, log: Callable[[str], None] = print) -
         "disk": lambda: _disk(config, workdir, dataset),
         "shared memory": lambda: _shared_memory(config),
     }
-    code = 0
+    code, who = 0, f"process {processes.index()}  " if processes.count() > 1 else ""
     for name, check in checks.items():
         try:
-            log(f"ok       {name:<15}{check()}")
+            log(f"{who}ok       {name:<15}{check()}")
         except UserError as error:
-            log(f"PROBLEM  {name:<15}{error}")
+            log(f"{who}PROBLEM  {name:<15}{error}")
             code = code or error.exit_code
     return code
 
@@ -75,7 +78,7 @@ def _devices(config: Config) -> str:
     layout = Layout.of(config.runtime.parallel, config.runtime.devices)
     if layout.platform == "cpu" and any(Path("/dev").glob("nvidia[0-9]*")):
         raise DeviceError("there is an NVIDIA GPU, but JAX sees none; pip install -e '.[cuda13]' (or cuda12)")
-    for device in layout.devices:
+    for device in layout.own_devices:
         total = float(jnp.sum(jax.device_put(jnp.ones((64, 64)), device)))
         if total != 64 * 64:
             raise DeviceError(f"{device} adds 4,096 ones up to {total:g}; replace it")

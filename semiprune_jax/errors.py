@@ -37,10 +37,18 @@ class TrainingError(UserError):
     exit_code = 6
 
 
+class PreemptedError(UserError):
+    """Told to stop; the same command goes on."""
+
+    exit_code = 42
+
+
 def in_words(error: BaseException) -> tuple[str, int]:
     """What to say of an error, and the exit code; 1 for what no person can mend: a bug of ours."""
+    if isinstance(error, ConfigError):  # its problems are told at once, a line each
+        return _printable(str(error), but="\n"), error.exit_code
     if isinstance(error, UserError):
-        return str(error), error.exit_code
+        return _printable(str(error)), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on from the last checkpoint", 130
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
@@ -49,3 +57,8 @@ def in_words(error: BaseException) -> tuple[str, int]:
         first = str(error).splitlines()[0]
         return f"device memory: {first}; lower the batch size or data.image_size", DeviceError.exit_code
     return f"{type(error).__name__}: {error}", 1
+
+
+def _printable(text: str, but: str = "") -> str:
+    """With what a file may hold and a terminal would obey written out."""
+    return "".join(c if c.isprintable() or c in but else repr(c)[1:-1] for c in text)

@@ -28,6 +28,7 @@ def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Pat
         test_fraction=data.test_fraction,
         decoder=data.decoder,
         classes=tuple(data.classes),
+        follow_links=data.follow_links,
         skip_bad=data.skip_bad,
         skipped=skipped,
         imbalance=data.imbalance,

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from semiprune_jax import processes
+from semiprune_jax import preemption, processes
 from semiprune_jax.checkpoint import Checkpoints
-from semiprune_jax.errors import TrainingError
+from semiprune_jax.errors import PreemptedError, TrainingError
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.state import TrainState
@@ -65,9 +65,10 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
 
     Raises:
       TrainingError: a loss is not finite, or the guard stops the training; says at which step.
+      PreemptedError: told to stop; a checkpoint of the last step is saved.
     """
     state, record = training.state, training.record
-    with Checkpoints(directory) as checkpoints:
+    with preemption.patience(), Checkpoints(directory) as checkpoints:
         step = 0
         for damage in checkpoints.damaged:
             before = checkpoints.latest()
@@ -91,7 +92,8 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                 pending = (step, new)
                 step += count
                 evaluates = training.evaluate and _due(step, training.evaluate_every, training.total_steps)
-                saves = saver.due(step)
+                stops = preemption.point()
+                saves = saver.due(step) or stops
                 # A checkpoint comes with a line, so that no step's metrics fall between a kill and the resumption.
                 if saves or evaluates or _due(step, pace.log_every, training.total_steps):
                     meter.collect(pending)
@@ -106,6 +108,11 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                     metrics.write(training.name, step, values | {unit: step / length})
                     if saves:
                         checkpoints.save(step, (state, layout.save_record(record)))
+                    if stops:
+                        raise PreemptedError(
+                            f"{training.name}: preempted, and saved at step {step} of {training.total_steps}; "
+                            "run the same command again to go on"
+                        )
                     meter.restart()
     processes.wait(f"{training.name} is trained")
     return state, record

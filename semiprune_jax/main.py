@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from semiprune_jax import processes
+from semiprune_jax import preemption, processes
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.config import STAGES
 from semiprune_jax.errors import ConfigError, in_words
@@ -24,9 +24,12 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, a Pyth
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of this run; one run, one directory.")
 _UNTIL = flags.DEFINE_enum("until", "report", STAGES, "Last stage to run.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start afresh: removes what an earlier run left in --workdir.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of the first one.")
-_PROCESSES = flags.DEFINE_integer("num_processes", 1, "Several processes: how many.", 1)
-_PROCESS = flags.DEFINE_integer("process_id", 0, "Several processes: which one this is, from 0.", 0)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Several processes: HOST:PORT of process 0; auto: as JAX finds it; none: this process alone; "
+    "by default as SLURM, Open MPI, a TPU pod or JAX_COORDINATOR_ADDRESS have it.",
+)  # fmt: skip
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many, where no launcher says it.", 1)
+_PROCESS = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.", 0)
 _RATE = flags.DEFINE_float("images_per_second", 0.0, "plan: images trained a second, to tell hours; 0: none.", 0.0)
 
 
@@ -60,8 +63,11 @@ def _command(argv: list[str]) -> int:
     workdir = Path(_WORKDIR.value or ".")
     if config.runtime.deterministic:  # read by the compiler when it starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    if _COORDINATOR.value:
-        processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    preemption.heed()
+    if verb in ("run", "report", "doctor"):
+        patience, lost_after = config.runtime.join_timeout_seconds, config.runtime.peer_timeout_seconds
+        processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, patience, lost_after)
+        preemption.heed()
     if verb in ("run", "report"):
         workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
     from semiprune_jax import doctor, pipeline, plan  # JAX loads here, seconds after --help would have answered
@@ -76,4 +82,6 @@ def _command(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    preemption.over()
+    sys.exit(code)

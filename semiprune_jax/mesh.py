@@ -86,9 +86,14 @@ class Layout:
         return self.devices[0].platform
 
     @property
+    def own_devices(self) -> list[Any]:
+        """Those of this process, which alone it can ask or put something on."""
+        return [device for device in self.devices if device.process_index == jax.process_index()]
+
+    @property
     def memory(self) -> int:
         """Bytes of a device's memory; the machine's, shared out, where devices have none of their own."""
-        stats = self.devices[0].memory_stats() if self.platform != "cpu" else None
+        stats = self.own_devices[0].memory_stats() if self.platform != "cpu" else None
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return stats["bytes_limit"] if stats else machine // len(self.devices)
 

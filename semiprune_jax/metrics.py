@@ -3,9 +3,11 @@
 A line is one JSON object: ``stage`` (its directory), ``step``, then scalars.
 """
 
+import contextlib
 import csv
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ class Metrics:
     def __init__(self, directory: Path, wandb_project: str = ""):
         self._path = directory / "metrics.jsonl"
         self._tensorboard_directory = directory / "tb"
-        self._board_of: tuple[str, Any] | None = None  # one stage's at a time: each holds a file and a thread
+        self._board_of: tuple[str, _Board] | None = None  # one stage's at a time: each holds a file
         self._wandb = None
         if wandb_project and processes.leads():
             try:
@@ -44,9 +46,7 @@ class Metrics:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())  # before the checkpoint that says it is written
-        board = self._board(stage)
-        for key, value in values.items():
-            board.add_scalar(key, float(value), step)
+        self._board(stage).write(step, values)
         if self._wandb is not None:
             self._wandb.log({f"{stage}/{key}": value for key, value in values.items()})
 
@@ -71,7 +71,7 @@ class Metrics:
         kept = [line for line in self.lines() if line["stage"] != stage or line["step"] <= step]
         if self._path.exists():
             write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._board(stage, purge_step=step + 1)
+        self._board(stage, first_step=step + 1)
 
     def close(self) -> None:
         """Writes metrics.csv and ends the writers."""
@@ -88,15 +88,52 @@ class Metrics:
         if self._wandb is not None:
             self._wandb.finish()
 
-    def _board(self, stage: str, purge_step: int | None = None):
+    def _board(self, stage: str, first_step: int | None = None) -> "_Board":
         if self._board_of is None or self._board_of[0] != stage:
-            from tensorboardX import SummaryWriter
-
             if self._board_of is not None:
                 self._board_of[1].close()
-            writer = SummaryWriter(str(self._tensorboard_directory / stage), purge_step=purge_step)
-            self._board_of = (stage, writer)
+            self._board_of = (stage, _Board(self._tensorboard_directory / stage, first_step))
         return self._board_of[1]
+
+
+class _Board:
+    """Events for TensorBoard.
+
+    tensorboardX's SummaryWriter writes the same in a thread, and again when Python ends; neither can say that the disk
+    is full but by a stack trace.
+
+    Args:
+      directory: gets a file.
+      first_step: of what follows; TensorBoard then hides what earlier files hold from this step on.
+    """
+
+    def __init__(self, directory: Path, first_step: int | None):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
+        self._protocol: Any = event_pb2  # whose messages are made when it is loaded
+        directory.mkdir(parents=True, exist_ok=True)
+        self._events: Any = EventsWriter(str(directory / "events"), f".{os.getpid()}")
+        if first_step is not None:
+            start = self._protocol.SessionLog(status=self._protocol.SessionLog.START)
+            self._events.write_event(self._protocol.Event(step=first_step, session_log=start))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        from tensorboardX.summary import scalar
+
+        for key, value in values.items():
+            summary = scalar(key, float(value))
+            self._events.write_event(self._protocol.Event(wall_time=time.time(), step=step, summary=summary))
+        self._events.flush()
+
+    def close(self) -> None:
+        events, self._events = self._events, None
+        if events:
+            events.close()
+
+    def __del__(self):
+        with contextlib.suppress(Exception):
+            self.close()
 
 
 def _number(value: Any) -> float | int:

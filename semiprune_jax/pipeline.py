@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiprune_jax import artifacts, coreset, datasets, guards, images, processes, report, scores, selection
+from semiprune_jax import artifacts, coreset, datasets, guards, images, preemption, processes, report, scores, selection
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
@@ -50,7 +50,7 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
 
 _DONE_BEFORE = "done before"
 # Fields of config.data: where images lie and how many there should be, which changes nothing, and how stages view them.
-_PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected")
+_PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected", "follow_links")
 _VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
 
 
@@ -407,6 +407,7 @@ class Pipeline:
             with self._line(stage.name) as own:
                 return self._do(stage, work, own)
         summary = _DONE_BEFORE
+        preemption.stop_here()  # of all processes, whether they find the stage done already or not
         if not stage.is_done():
             stage.start()
             files, summary = work()

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiprune_jax import processes
 from semiprune_jax.datasets import Dataset, Split, memory_pool, stream_pool
 from semiprune_jax.datasets.cache import Cache
 from semiprune_jax.datasets.geometry import Central, Fit, RandomCrop, Square
@@ -158,7 +159,8 @@ class Pools:
 
     def _place(self, split: Split, fit: Square | Central, title: str) -> Pool:
         n = len(split.keys)
-        fits = n * fit.size**2 * 3 <= self.memory_share * self.layout.memory
+        # As process 0 finds: all must do the same, and their machines may differ.
+        fits = processes.from_leader(n * fit.size**2 * 3 <= self.memory_share * self.layout.memory)
         if self.placement == "stream" or (self.placement == "auto" and not fits):
             return self._streamed(split, fit, self.cache)
         return Resident(split.read(np.arange(n), fit, title), self.layout)

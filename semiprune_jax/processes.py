@@ -5,66 +5,86 @@ They are JAX's own (``jax.distributed``), all on the same work directory. A run 
 
 import atexit
 import contextlib
+import ctypes
 import json
-import multiprocessing
 import os
+import re
+import socket
 import sys
 import threading
 import time
 import traceback
 from typing import Any
 
+from semiprune_jax import rendezvous
+
 _FAILURE = "semiprune/failure"
 _ENDED = "semiprune/ended"
+_BEAT = "semiprune/beat"
+_BEATS = 10  # in the seconds after which a silent process is given up
 _PAUSE = 500  # milliseconds between two looks at whether the run is over
 _PATIENCE = 10.0  # seconds that a process gives the others to hear of a failure
+# What collectives say when the other end is gone: gloo, NCCL, and JAX's runtime.
+_GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket closed|UNAVAILABLE|heartbeat", re.I)
+_AGAIN = "see its own messages, and start all processes again: the run goes on from its last checkpoint"
 
-_index, _count = 0, 1
+
+class _Run:
+    """What this process knows of the others."""
+
+    index, count = 0, 1
+    lost_after = 0.0
+
+
 _ends = threading.Lock()  # taken by what ends this process first: its own failure, or another one's
 
 
-def start(coordinator: str, count: int, index: int) -> None:
-    """Joins the run's other processes; before JAX is used for anything else.
+def start(coordinator: str | None, count: int | None, index: int | None, patience: float, lost_after: float) -> None:
+    """Joins the run's other processes, if there are any, before JAX is used for anything else; see ``rendezvous.join``.
 
     Args:
-      coordinator: "host:port" of process 0.
-      count, index: of processes, and of this one.
+      lost_after: seconds without a sign of life after which one of them is given up, and with it the run.
     """
-    global _index, _count
-    import jax
-
-    # A process that is ended by another one leaves semaphores and memory to multiprocessing's tracker, which says so.
-    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
-    jax.distributed.initialize(coordinator, count, index)
-    _index, _count = index, count
-    over, watch = threading.Event(), threading.Thread(target=lambda: _watch(over), daemon=True)
-    watch.start()
+    # JAX gives one up later, so that it is us who say which.
+    _Run.index, _Run.count = rendezvous.join(coordinator, count, index, patience=patience, lost_after=2 * lost_after)
+    _Run.lost_after = lost_after
+    if _Run.count == 1:
+        return
+    over = threading.Event()
+    duties = [_watch_failures, _beat, _watch_leader if _Run.index else _watch_peers]
+    watches = [threading.Thread(target=duty, args=[over], daemon=True) for duty in duties]
+    for watch in watches:
+        watch.start()
 
     def stop() -> None:  # before JAX's own end: a thread inside its runtime would abort the process
+        # Together, as who ends sooner would be missed by the others. They may have a report to write.
+        with contextlib.suppress(Exception):
+            _client().wait_at_barrier("semiprune/over", 3_600_000)
         over.set()
-        watch.join()
+        for watch in watches:
+            watch.join()
 
     atexit.register(stop)
 
 
 def index() -> int:
     """The number of this process, from 0."""
-    return _index
+    return _Run.index
 
 
 def count() -> int:
     """How many processes there are."""
-    return _count
+    return _Run.count
 
 
 def leads() -> bool:
     """Whether this process is the one that writes."""
-    return _index == 0
+    return _Run.index == 0
 
 
 def wait(name: str) -> None:
     """Waits until every process has come here. All come here in the same order."""
-    if _count > 1:
+    if _Run.count > 1:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
@@ -72,7 +92,7 @@ def wait(name: str) -> None:
 
 def from_leader(value: Any) -> Any:
     """A number, as process 0 has it."""
-    if _count == 1:
+    if _Run.count == 1:
         return value
     from jax.experimental import multihost_utils
 
@@ -81,43 +101,106 @@ def from_leader(value: Any) -> Any:
 
 def fail(message: str, code: int) -> None:
     """Says the message, and ends all processes with it and the exit code; returns at once if there is only this one."""
-    if _count == 1:
+    if _Run.count == 1:
         return
+    if code == 1 and _GONE.search(message):
+        time.sleep(2 * _Run.lost_after)  # process 0 is about to say who is gone, and to end this process
     if not _ends.acquire(blocking=False):
         threading.Event().wait()  # another process was quicker, and this one is being ended
     if code == 1:  # a bug of ours
         traceback.print_exc()
-    print(f"semiprune: {message}", file=sys.stderr)
-    with contextlib.suppress(Exception):  # another one's failure is there already, or the runtime is gone
-        _client().key_value_set(_FAILURE, json.dumps([_index, message, code]))
+    _tell(message, code)
     _end(code)
 
 
-def _watch(over: threading.Event) -> None:
+def _tell(message: str, code: int) -> None:
+    """Says what went wrong, here and to the other processes."""
+    print(f"semiprune: {message}", file=sys.stderr)
+    with contextlib.suppress(Exception):  # another one's failure is there already, or the runtime is gone
+        _client().key_value_set(_FAILURE, json.dumps([_Run.index, message, code]))
+
+
+def _watch_failures(over: threading.Event) -> None:
     """Ends this process when another one has failed: it may be waiting for that one, and would for ever."""
     while not over.is_set():
         try:
             failed, message, code = json.loads(_client().blocking_key_value_get(_FAILURE, _PAUSE))
         except Exception as error:
-            if "DEADLINE_EXCEEDED" in str(error):
-                continue
-            return  # the runtime itself is gone, and says so
-        if not _ends.acquire(blocking=False):
-            return
-        print(f"semiprune: process {failed}: {message}", file=sys.stderr)
-        _end(code)
+            if "DEADLINE_EXCEEDED" not in str(error):
+                over.wait(_PAUSE / 1000)
+            continue
+        if _ends.acquire(blocking=False):
+            print(f"semiprune: process {failed}: {message}", file=sys.stderr)
+            _end(code)
+        return
 
 
-def _end(code: int) -> None:
+def _beat(over: threading.Event) -> None:
+    """Shows the others that this process is there."""
+    beat = 0
+    while not over.wait(_Run.lost_after / _BEATS):
+        with contextlib.suppress(Exception):  # a beat or two may be lost
+            _client().key_value_set(f"{_BEAT}/{_Run.index}", str(beat := beat + 1), True)
+
+
+def _watch_peers(over: threading.Event) -> None:
+    """Ends the run when one of the others shows nothing any more; on process 0.
+
+    Looks are counted, not seconds: when all stand still for a while, as machines may, nobody is gone.
+    """
+    shown, unchanged = ["0"] * _Run.count, [0] * _Run.count
+    while not over.wait(_Run.lost_after / _BEATS):
+        try:
+            found = {key.rpartition("/")[2]: beat for key, beat in _client().key_value_dir_get(_BEAT)}
+        except Exception:  # no look, then
+            continue
+        for i, before in enumerate(shown):
+            shown[i] = found.get(str(i), "0")
+            unchanged[i] = unchanged[i] + 1 if shown[i] == before else 0
+        missing = [i for i in range(1, _Run.count) if unchanged[i] >= _BEATS - 2]
+        if missing and _ends.acquire(blocking=False):
+            who = f"process {', '.join(map(str, missing))} of {_Run.count}"
+            silent = f"no sign of life for {_Run.lost_after:g} s, runtime.peer_timeout_seconds"
+            _tell(f"{who} is gone ({silent}); {_AGAIN}", 4)
+            _end(4, len(missing))
+
+
+def _watch_leader(over: threading.Event) -> None:
+    """Says so when process 0 is gone, and the runtime with it; JAX would abort this process without a reason."""
+    address = rendezvous.host_and_port(runtime().coordinator_address)
+    told = f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}\n".encode()
+    library = ctypes.PyDLL(None)  # whose calls keep the interpreter's lock, which JAX needs to abort
+    while not over.is_set():
+        try:
+            with socket.create_connection(address, timeout=_PAUSE / 1000) as pulse:
+                until = time.monotonic() + 60  # the runtime hangs up on one who says nothing for longer
+                while time.monotonic() < until and not over.is_set():
+                    if not _has_ended(pulse) or over.is_set() or _ends.locked():
+                        continue
+                    library.write(2, told, len(told))
+                    library._exit(4)
+        except OSError:
+            over.wait(_PAUSE / 1000)
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the other end is gone, after half a second at most."""
+    try:
+        return not connection.recv(1024)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def _end(code: int, missing: int = 0) -> None:
     """Ends this process. sys.exit would wait for all of them, some of which wait for this one."""
-    for child in multiprocessing.active_children():
-        child.kill()  # workers that decode would outlive this process
     with contextlib.suppress(Exception):
         client = _client()
-        client.key_value_set(f"{_ENDED}/{_index}", "1")
+        client.key_value_set(f"{_ENDED}/{_Run.index}", "1")
         until = time.monotonic() + _PATIENCE
         # All end together, or the collectives of those left would fail first; process 0, with the runtime, last.
-        while time.monotonic() < until and len(client.key_value_dir_get(_ENDED)) < _count:
+        while time.monotonic() < until and len(client.key_value_dir_get(_ENDED)) < _Run.count - missing:
             time.sleep(0.05)
         time.sleep(0.2 * leads())
     sys.stdout.flush()
@@ -126,6 +209,11 @@ def _end(code: int) -> None:
 
 
 def _client() -> Any:
-    from jax._src import distributed  # its key-value store has no public name
+    return runtime().client
 
-    return distributed.global_state.client
+
+def runtime() -> Any:
+    """JAX's own state of several processes: its client, the coordinator's address, the notice of preemption."""
+    from jax._src import distributed  # it has no public name
+
+    return distributed.global_state

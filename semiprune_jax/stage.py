@@ -65,7 +65,7 @@ class Stage:
     def start(self) -> None:
         """Marks the stage as begun."""
         write_json(self.directory / "STARTED.json", {"fingerprint": self.fingerprint, "identity": self._identity})
-        self._began = time.time()
+        self._began = time.monotonic()
 
     def finish(self, *files: Path) -> None:
         """Marks the stage as done, with the hashes of the files that later stages read."""
@@ -77,7 +77,7 @@ class Stage:
                 "fingerprint": self.fingerprint,
                 "identity": self._identity,
                 "files": {str(path.relative_to(self.root)): hash_file(path) for path in files},
-                "seconds": round(time.time() - self._began, 3),
+                "seconds": round(time.monotonic() - self._began, 3),
             },
         )
         (self.directory / "STARTED.json").unlink()

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax import augment, checkpoint, dynamics, guards, loop, models, state, steps
+from semiprune_jax import augment, checkpoint, dynamics, guards, loop, models, preemption, state, steps
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.memory_pool import paired
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, Paired
@@ -51,7 +51,7 @@ class Trainings:
           prediction i32[N] and confidence f32[N], by the averaged parameters; they are saved as ``<name>/model``.
         """
         final, _ = self._run(self.fixmatch_training(name, labels))
-        checkpoint.save(self.workdir / name / "model", {"params": final.ema_params, "batch_stats": final.batch_stats})
+        self._save_model(name, final.ema_params, final.batch_stats)
         return self._predict(self._fixmatch_network, final)
 
     def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ class Trainings:
         """
         final, _ = self._run(self.retraining(name, labels, ids, batch_size=batch_size, seed=seed))
         if self.config.retrain.save_model:
-            checkpoint.save(self.workdir / name / "model", {"params": final.params, "batch_stats": final.batch_stats})
+            self._save_model(name, final.params, final.batch_stats)
         evaluate = self._retrain_program.evaluate
         if evaluate is None:
             return {}
@@ -186,6 +186,11 @@ class Trainings:
             name, self._retrain_program, self.config.retrain, labels, ids,
             batch_size=batch_size, seed=seed, record=None,
         )  # fmt: skip
+
+    def _save_model(self, name: str, params: Any, batch_stats: Any) -> None:
+        with preemption.patience():  # Orbax has threads at work
+            checkpoint.save(self.workdir / name / "model", {"params": params, "batch_stats": batch_stats})
+        preemption.stop_here()
 
     # The programs: a network and its compiled functions.
 

@@ -169,7 +169,7 @@ def validate(config: Config) -> None:
     one_of("retrain.batch_rule", "paper", "fixed")
     one_of("runtime.parallel", "jit", "pmap")
     one_of("runtime.compute_dtype", "auto", "float32", "bfloat16")
-    positive("runtime", "log_every_steps")
+    positive("runtime", "log_every_steps", "join_timeout_seconds", "peer_timeout_seconds")
     check(0 < config.runtime.memory_share <= 1, "runtime.memory_share", "0 < x <= 1")
     check(config.runtime.workers >= -1, "runtime.workers", "-1 (one a core), 0 (threads) or more")
     for name in ("devices", "steps_per_dispatch", "checkpoint_every_steps"):

@@ -97,6 +97,11 @@ def broken_images() -> None:
     Path("photos/ant/003.png").write_bytes(bomb.getvalue())
 
 
+def link_out() -> None:
+    shutil.copy("photos/ant/000.png", "elsewhere.png")
+    Path("photos/ant/link.png").symlink_to(Path("elsewhere.png").resolve())
+
+
 def killed() -> None:
     """A run that ended inside FixMatch, at its tenth step, with checkpoints at steps 6 and 9."""
     real, left = loop._Meter.collect, [13]
@@ -209,6 +214,7 @@ CASES = [
     # Folders and tables.
     Case("no folder", [*FOLDER, "--config.data.path=none"], 3, "is not a folder"),
     Case("an empty folder", [*FOLDER, "--config.data.path=empty"], 3, "holds no images", lambda: Path("empty").mkdir()),
+    Case("an image that is a link out of its folder", FOLDER, 3, "photos: 'ant/link.png' is a link that leaves the folder, to .*; copy what it leads to, or allow such links", link_out),
     Case("no class folders", [*FOLDER, "--config.data.path=photos/ant"], 3, "is not made of class folders"),
     Case("images outside the class folders", FOLDER, 3, "1 images outside any", lambda: shutil.copy("photos/ant/000.png", "photos/x.png")),
     Case("a table cut in half, in parquet", [*TABLE[:-1], "--config.data.labels=t.parquet"], 3, "t.parquet cannot be read as parquet", write("t.parquet", b"PAR1PAR1")),

@@ -1,6 +1,7 @@
 """Four virtual CPU devices, strict shapes, and small pools that the tests share."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 for option, value in COMPILED.items():
     jax.config.update(option, value)
     os.environ[option.upper()] = str(value)  # for the programs that tests start
+# A background job ignores Ctrl-C, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # configs/, which is not part of the package
 

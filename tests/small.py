@@ -1,7 +1,9 @@
 """Small pools and configs on which every stage runs in seconds."""
 
 import os
+import socket
 import tempfile
+import time
 
 import numpy as np
 from PIL import Image
@@ -9,7 +11,10 @@ from PIL import Image
 from semiprune_jax.config import base_config
 from semiprune_jax.datasets import Dataset, Split
 from semiprune_jax.datasets.geometry import Square
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
 from semiprune_jax.pools import Pools, Sizes
+from semiprune_jax.training import Trainings
 
 # Compilation is most of the suite's time, and its processes compile the same programs.
 COMPILED = {
@@ -76,6 +81,13 @@ def pools(layout, train, test=None, **options):
     return Pools(Dataset(("ant", "bee", "cat"), parts[0], parts[1]), sizes, layout, **(defaults | options))
 
 
+def trainings(tmp_path, config, mode="jit", devices=1, n=90):
+    """The trainings on a pool of n images, with a test set of 31; and the pool's labels."""
+    train, layout = pool(n), Layout.of(mode, devices)
+    made = pools(layout, train, pool(31, seed=1))
+    return Trainings(config, made.dataset.classes, made, layout, Metrics(tmp_path), tmp_path), train[1]
+
+
 def write_npz(path, n: int = 64, test: int = 24):
     """An .npz of a pool and a test set; returns the path as text."""
     (x, y), (xt, yt) = pool(n), pool(test, seed=1)
@@ -91,3 +103,22 @@ def write_folder(root, n: int = 30, size: int = 10):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i:03d}.png")
     return str(root)
+
+
+def free_port():
+    """A port of the loopback address that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def shared_memory():
+    """Names of the blocks that multiprocessing shares."""
+    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
+
+
+def wait_for_lines(path, count):
+    """Until a file that a process of its own writes has so many lines, or two minutes have passed."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (path.exists() and path.read_text().count("\n") >= count):
+        time.sleep(0.02)

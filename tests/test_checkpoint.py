@@ -35,6 +35,18 @@ def test_a_step_may_be_saved_again(tmp_path):
         assert saved.restore(tree(0))["step"] == 2
 
 
+def test_a_full_disk_is_said_to_be_one(tmp_path, monkeypatch):
+    """Orbax's words for it are those of a device that is out of memory; ``tests.faults`` has a real disk."""
+
+    def fail(*args, **options):
+        raise ValueError("RESOURCE_EXHAUSTED: Failed writing: \"d/4d\": No space left on device [os_error_code='28']")
+
+    with Checkpoints(tmp_path) as saved:
+        monkeypatch.setattr(saved._checkpointer, "save_checkpointables", fail)
+        with pytest.raises(OSError, match=r"\[Errno 28\] No space left on device: .*test_a_full_disk"):
+            saved.save(3, tree(1))
+
+
 def test_state_comes_back_onto_the_layout(tmp_path):
     with Checkpoints(tmp_path) as saved:
         saved.save(1, Layout.of("jit", 1).replicate(tree(5)))
@@ -111,3 +123,17 @@ def test_one_tree(tmp_path):
     back = checkpoint.restore(tmp_path / "model", {"p": jnp.zeros(3)})
     np.testing.assert_array_equal(back["p"], [1, 2, 3])
     assert isinstance(back["p"], jax.Array)
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", None])
+def test_a_damaged_tree_is_refused(tmp_path, damage):
+    """A byte of its largest file, or what its hashes are in."""
+    checkpoint.save(tmp_path / "model", {"p": jnp.arange(300.0)})
+    victim = tmp_path / "model" / "hashes.json"
+    if damage is None:
+        files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+        victim = max(files, key=lambda path: path.stat().st_size)
+        damage = victim.read_bytes()[:-1] + bytes([victim.read_bytes()[-1] ^ 1])
+    victim.write_bytes(damage)
+    with pytest.raises(DataError, match=rf"model is damaged \(.*{victim.name} is not what was saved\)"):
+        checkpoint.restore(tmp_path / "model", {"p": jnp.zeros(300)})

@@ -90,12 +90,36 @@ def test_npz_may_be_grey_and_without_test(tmp_path):
         ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.zeros(2)}, "expected whole numbers"),
         ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([1, -2])}, r"spans -2\.\.1"),
         ({"x_train": np.array([object()]), "y_train": np.zeros(1, int)}, "Python objects, or no .npz at all"),
+        ({"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.array([0, 1 << 40])}, "2 labels go up to 1099511"),
+        (
+            {"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.arange(2), "classes": np.array("ant")},
+            r"classes is of shape \[\]; expected one list",
+        ),
+        (
+            {
+                "x_train": np.zeros((2, 8, 8, 3), np.uint8),
+                "y_train": np.arange(2),
+                "classes": np.array([b"\xff", b"b"]),
+            },
+            "bytes that are not UTF-8",
+        ),
+        (
+            {"x_train": np.zeros((2, 8, 8, 3), np.uint8), "y_train": np.arange(2), "x_test": np.array(3)},
+            r"x_test is int64\[\]; expected uint8",
+        ),
     ],
 )
 def test_bad_npz(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=message):
         datasets.load("arrays", path=str(tmp_path / "bad.npz"))
+
+
+def test_labels_may_be_bytes(tmp_path):
+    """As CIFAR's often are."""
+    images, labels = small.pool(6)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels.astype(np.uint8))
+    assert datasets.load("arrays", path=str(tmp_path / "a.npz")).train.labels.tolist() == labels.tolist()
 
 
 def test_npz_that_is_none(tmp_path):
@@ -290,6 +314,29 @@ def test_bad_folders(tmp_path):
     (tmp_path / "test" / "bee").rename(tmp_path / "test" / "elk")
     with pytest.raises(DataError, match="holds the folder 'elk', which is no class"):
         datasets.load("folder", path=root, test_path=str(tmp_path / "test"))
+
+
+@pytest.mark.parametrize("by_table", [False, True])
+def test_links_out_of_the_folder_are_followed_on_request_only(tmp_path, by_table):
+    """An image that is one, or lies behind one; links within the folder are images like others."""
+    small.write_folder(tmp_path / "elsewhere", n=2)
+    pool = tmp_path / "pool"
+    small.write_folder(pool, n=6)
+    (pool / "ant" / "again.png").symlink_to(pool / "ant" / "000.png")
+    whole = datasets.load("folder", path=str(pool))
+    assert "ant/again.png" in whole.train.keys
+    if by_table:
+        (pool / "bee" / "linked").symlink_to(tmp_path / "elsewhere" / "bee")
+        (pool / "t.csv").write_text("path,label\nant/again.png,ant\nbee/linked/001.png,bee\n")
+        places = {"labels": str(pool / "t.csv")}
+    else:
+        (pool / "bee" / "out.png").symlink_to(tmp_path / "elsewhere" / "bee" / "001.png")
+        places = {"path": str(pool)}
+    name = "bee/linked" if by_table else "bee/out.png"
+    with pytest.raises(DataError, match=f"'{name}' is a link that leaves the folder, to .*elsewhere"):
+        datasets.load("folder", **places)
+    followed = datasets.load("folder", **places, follow_links=True).train
+    assert small.squares(followed, 10).shape == (2 if by_table else 8, 10, 10, 3)
 
 
 def test_a_test_folder_inside_the_pool_would_leak(tmp_path):

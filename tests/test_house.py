@@ -10,7 +10,10 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A module may import what stands before it, and its own group where that is said.
 GROUPS = [
-    {"errors", "processes"},
+    {"errors"},
+    {"rendezvous"},
+    {"processes"},
+    {"preemption"},
     {"config", "randomness"},
     {"validation", "recipes"},
     {"scores", "selection", "losses", "dynamics", "augment", "quality", "guards"},

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from semiprune_jax import main
+from semiprune_jax import main, preemption
+from semiprune_jax.errors import DataError
 from tests import small
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +66,17 @@ def test_trouble_from_outside_is_a_line_and_a_code(monkeypatch, capsys, error, c
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_what_files_hold_is_not_obeyed_by_the_terminal(monkeypatch, capsys):
+    """Control characters are written out; a data error stays on one line."""
+
+    def fail(argv):
+        raise DataError("columns \x1b[31m, a\nb")
+
+    monkeypatch.setattr(main, "_command", fail)
+    assert main.main([]) == 3
+    assert capsys.readouterr().err == "semiprune: columns \\x1b[31m, a\\nb\n"
+
+
 def test_deterministic_kernels_are_asked_for_before_jax_starts(tmp_path):
     """In a process of its own: the compiler reads its flags once."""
     pool = small.write_npz(tmp_path / "pool.npz")
@@ -80,27 +93,77 @@ def test_a_bug_of_ours_stays_visible(monkeypatch):
         main.main([])
 
 
-def test_killed_for_real_it_goes_on(tmp_path):
-    """SIGKILL in the middle of a training; the same command then ends as an undisturbed one does."""
-    pool = small.write_npz(tmp_path / "pool.npz")
-    flags = [
-        f"--config.data.path={pool}", "--until=pseudolabel", "--config.fixmatch.steps=90",
-        "--config.runtime.checkpoint_every_steps=3", "--config.fixmatch.eval_every_steps=90",
-    ]  # fmt: skip
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    process = subprocess.Popen(command(tmp_path / "a", *flags), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
-    metrics = tmp_path / "a" / "w" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 5):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "a/w/pseudolabel/DONE.json").exists()
-    for place in ("a", "b"):
-        done = start(command(tmp_path / place, *flags))
-        assert done.returncode == 0, done.stderr
-    name = "pseudolabel/pseudolabels.parquet"
-    assert (tmp_path / "a/w" / name).read_bytes() == (tmp_path / "b/w" / name).read_bytes()
-    starts = json.loads((tmp_path / "a/w/manifest.json").read_text())["starts"]
+def struck(tmp_path, number, *flags):
+    """The command, sent a signal within FixMatch; its exit code and what it said."""
+    process = subprocess.Popen(
+        command(tmp_path, *flags), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    small.wait_for_lines(tmp_path / "w" / "metrics.jsonl", 6)
+    process.send_signal(number)
+    told = process.communicate()[1]
+    return process.returncode, told
+
+
+STRUCK = ["--until=pseudolabel", "--config.fixmatch.steps=90", "--config.runtime.log_every_steps=3"]
+STRUCK += ["--config.fixmatch.eval_every_steps=90"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The pool's file, and what a run on it comes to that nothing strikes."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    pool = small.write_npz(directory / "pool.npz")
+    done = start(command(directory, f"--config.data.path={pool}", *STRUCK))
+    assert done.returncode == 0, done.stderr
+    return pool, (directory / "w/pseudolabel/pseudolabels.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_struck_it_goes_on(tmp_path, undisturbed, number):
+    """In the middle of a training; the same command then ends as an undisturbed one does."""
+    pool, expected = undisturbed
+    flags = [*STRUCK, f"--config.data.path={pool}"]
+    flags += [f"--config.runtime.checkpoint_every_steps={3 if number == signal.SIGKILL else 0}"]
+    code, told = struck(tmp_path, number, *flags)
+    words = {
+        signal.SIGTERM: (42, r"semiprune: pseudolabel: preempted, and saved at step \d+ of 90; run the same command"),
+        signal.SIGINT: (130, "semiprune: interrupted; the same command goes on from the last checkpoint"),
+        signal.SIGKILL: (-signal.SIGKILL, ""),
+    }
+    assert code == words[number][0], told
+    assert re.search(words[number][1], told)
+    assert "Traceback" not in told
+    stage = tmp_path / "w" / "pseudolabel"
+    assert not (stage / "DONE.json").exists()
+    if number == signal.SIGTERM:
+        assert any((stage / "checkpoints").iterdir())
+    done = start(command(tmp_path, *flags))
+    assert done.returncode == 0, done.stderr
+    assert (stage / "pseudolabels.parquet").read_bytes() == expected
+    starts = json.loads((tmp_path / "w" / "manifest.json").read_text())["starts"]
     assert len(starts) == 2
+
+
+def test_told_to_stop_while_it_ends_it_ends_as_it_is():
+    """Schedulers say it more than once."""
+    code = "import os; from semiprune_jax import preemption as p; p.heed(); p.over(); os.kill(os.getpid(), 15)"
+    assert start([sys.executable, "-c", code]).returncode == 0
+
+
+def test_told_to_stop_between_trainings_it_ends_at_once(monkeypatch, capsys):
+    """With 42, from wherever it is; once, so that ending in order is not cut short."""
+
+    def work(argv):
+        preemption.heed()
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(main, "_command", work)
+    monkeypatch.setattr(preemption._Notice, "asked", False)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main.main([]) == 42
+        signal.raise_signal(signal.SIGTERM)  # a second one
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "semiprune: preempted; run the same command again to go on\n"

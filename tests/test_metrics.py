@@ -1,6 +1,9 @@
 import csv
+import errno
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,31 @@ def test_lines_csv_and_tensorboard(tmp_path):
     assert rows[1] == {"stage": "retrain/a_seed0", "step": "5", "loss": "0.25", "test_accuracy": "1"}
     assert list((tmp_path / "tb" / "score").glob("events.*"))
     assert list((tmp_path / "tb" / "retrain" / "a_seed0").glob("events.*"))
+
+
+FULL = """
+import errno, os, pathlib, sys
+from semiprune_jax.metrics import Metrics
+metrics = Metrics(pathlib.Path(sys.argv[1]))
+metrics.write("score", 1, {"loss": 0.5})
+def fail(file):
+    raise OSError(errno.ENOSPC, "No space left on device")
+os.fsync = fail
+for act in (lambda: metrics.write("score", 2, {"loss": 0.5}), metrics.close):
+    try:
+        act()
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+def test_a_full_disk_is_told_once_and_by_us(tmp_path):
+    """No thread and no end of Python's prints a stack trace of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False, cwd=Path.cwd()
+    )
+    assert done.stdout.split() == [str(errno.ENOSPC)] * 2
+    assert done.stderr == ""
 
 
 def test_rewind_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):

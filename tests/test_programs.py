@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from semiprune_jax import loop
-from semiprune_jax.mesh import Layout, keep_programs
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.training import Trainings
+from semiprune_jax.mesh import keep_programs
 from tests import small
 
 POOL, DEVICES = 90, 4
@@ -18,9 +16,7 @@ POOL, DEVICES = 90, 4
 
 @pytest.fixture(params=[1, DEVICES], ids=["one device", "four devices"])
 def made(request, tiny_config, tmp_path):
-    layout = Layout.of("jit", request.param)
-    pools = small.pools(layout, small.pool(POOL), small.pool(31, seed=1))
-    trainings = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path)
+    trainings, _ = small.trainings(tmp_path, tiny_config, devices=request.param, n=POOL)
     yield trainings
     trainings.metrics.close()
 

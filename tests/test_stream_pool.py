@@ -81,13 +81,9 @@ def test_a_batch_is_that_of_a_memory_pool():
         np.testing.assert_array_equal(value, streamed[name], err_msg=name)
 
 
-def shared_memory():
-    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
-
-
 def test_workers_change_nothing():
     """Processes or threads, random parts too: they are drawn from the place in the batch."""
-    pool, shared = split(30, size=20), shared_memory()
+    pool, shared = split(30, size=20), small.shared_memory()
     order = Paired(
         EndlessFeed(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
         EndlessFeed(0, "u", np.arange(30), batch_size=8, rows=8, pad_id=30),
@@ -103,9 +99,9 @@ def test_workers_change_nothing():
             np.testing.assert_array_equal(one[part]["image"], other[part]["image"])
     assert not [process for process in multiprocessing.active_children() if "grain" in process.name]
     deadline = time.monotonic() + 10
-    while shared_memory() - shared and time.monotonic() < deadline:
+    while small.shared_memory() - shared and time.monotonic() < deadline:
         time.sleep(0.05)  # of other tests' feeds
-    assert not shared_memory() - shared
+    assert not small.shared_memory() - shared
     halves = [feed(pool, order, fit=RandomCrop(0, "c", 8), part=(i, 2)) for i in range(2)]
     for step, batch in enumerate(batches[0], start=3):
         parts = [half(step, 1)["unlabelled"]["image"] for half in halves]
@@ -131,16 +127,35 @@ def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
     order = EndlessFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(split(30), order, workers=1, total=10_000)
     made(0, 1)
-    children = [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == os.getpid()]
-    workers = [pid for pid in children if b"multiprocessing.spawn" in _command(pid)]
-    assert workers
-    for pid in workers:
+    for pid in _workers():
         os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
     with pytest.raises(DeviceError, match=r"a worker that decodes images died .*runtime\.workers"):
         [made(step, 1) for step in range(1, 1000)]
     assert time.monotonic() - began < 10
     made.close()
+
+
+def test_workers_do_not_hear_what_a_launcher_tells_all_processes():
+    """SIGTERM and Ctrl-C are for the process they read for."""
+    order = EndlessFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    made = feed(split(30), order, workers=1, total=10_000)
+    made(0, 1)
+    for pid in _workers():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(pid, number)
+    for step in range(1, 40):
+        np.testing.assert_array_equal(made(step, 1)["id"], order(step, 1))
+    made.close()
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this process does
+
+
+def _workers():
+    """This process' workers that decode; there are some."""
+    children = [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == os.getpid()]
+    workers = [pid for pid in children if b"multiprocessing.spawn" in _command(pid)]
+    assert workers
+    return workers
 
 
 def _parent(pid):
@@ -249,7 +264,7 @@ def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, cap
 
     class Watch(Metrics):
         def write(self, stage, step, values):
-            shared = sum(os.stat(f"/dev/shm/{name}").st_size for name in shared_memory())
+            shared = sum(os.stat(f"/dev/shm/{name}").st_size for name in small.shared_memory())
             seen.append((step, _resident(os.getpid()), shared))
             super().write(stage, step, values)
 

@@ -15,16 +15,8 @@ from semiprune_jax.training import Trainings
 from tests import small
 
 
-def trainings(tmp_path, config, mode="jit", devices=1, n=90):
-    images, labels = small.pool(n)
-    test_images, test_labels = small.pool(31, seed=1)
-    layout = Layout.of(mode, devices)
-    pools = small.pools(layout, (images, labels), (test_images, test_labels))
-    return Trainings(config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path), labels
-
-
 def proxy(tmp_path, config, mode, devices):
-    made, labels = trainings(tmp_path / f"{mode}{devices}", config, mode, devices)
+    made, labels = small.trainings(tmp_path / f"{mode}{devices}", config, mode, devices)
     (tmp_path / f"{mode}{devices}").mkdir()
     record = made.proxy("score", labels)
     made.metrics.close()
@@ -64,7 +56,7 @@ def test_repeatable_bit_for_bit(tmp_path, tiny_config, on_one):
 
 def test_retrainings_share_one_program(tmp_path, tiny_config):
     """Other examples, seeds and lengths: the step is traced once for a batch shape."""
-    made, labels = trainings(tmp_path, tiny_config)
+    made, labels = small.trainings(tmp_path, tiny_config)
     first = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     program = made._retrain_program.dispatch
     assert program._cache_size() == 1
@@ -77,7 +69,7 @@ def test_retrainings_share_one_program(tmp_path, tiny_config):
 
 def test_test_accuracy_is_exact(tmp_path, tiny_config):
     """Padded and masked over four devices, it is that of a plain forward pass over the 31 test examples."""
-    made, labels = trainings(tmp_path, tiny_config, devices=4)
+    made, labels = small.trainings(tmp_path, tiny_config, devices=4)
     result = made.retrain("retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
     made.metrics.close()
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
@@ -91,15 +83,15 @@ def test_test_accuracy_is_exact(tmp_path, tiny_config):
 
 
 def test_a_result_does_not_rest_on_lines_that_were_lost(tmp_path, tiny_config):
-    made, labels = trainings(tmp_path, tiny_config)
+    made, labels = small.trainings(tmp_path, tiny_config)
     first = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     checkpoints = tmp_path / "retrain/a_seed0/checkpoints"
     assert not any(checkpoints.iterdir())
     tiny_config.runtime.checkpoint_every_steps = 3
-    made, labels = trainings(tmp_path, tiny_config)
+    made, labels = small.trainings(tmp_path, tiny_config)
     made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     (tmp_path / "metrics.jsonl").unlink()  # killed after its last checkpoint, and the disk lost the lines
-    made, labels = trainings(tmp_path, tiny_config)
+    made, labels = small.trainings(tmp_path, tiny_config)
     again = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     made.metrics.close()
     assert again["test_loss"] == pytest.approx(first["test_loss"], rel=1e-6)
@@ -116,7 +108,7 @@ def test_without_a_test_set(tmp_path, tiny_config):
 def test_entropy_on_request(tmp_path, tiny_config):
     tiny_config.proxy.epochs = 1
     tiny_config.proxy.record_entropy = True
-    made, labels = trainings(tmp_path, tiny_config)
+    made, labels = small.trainings(tmp_path, tiny_config)
     record = made.proxy("score", labels)
     made.metrics.close()
     assert np.all(record["entropy"] > 0)

@@ -31,6 +31,7 @@ def load(
     test_fraction: float = 0.0,
     decoder: str = "pillow",
     classes: tuple[str, ...] = (),
+    follow_links: bool = False,
     skip_bad: bool = False,
     skipped: Iterable[Skipped] | None = None,
     imbalance: float = 1.0,
@@ -49,6 +50,7 @@ def load(
       test_fraction: part of the labelled examples that becomes the test set where the source has none.
       decoder: "pillow" or "fast".
       classes: the names there may be, in order; folders only. Empty: those that occur.
+      follow_links: whether images of a folder may be links that leave it.
       skip_bad: leave out images that cannot be decoded; to find them, every image is decoded once.
       skipped: what an earlier call left out, to be left out again; None: to be found.
       imbalance: the last class keeps this share of the first one's examples, see ``variants.long_tail_sizes``; 1: all.
@@ -71,7 +73,7 @@ def load(
     elif source == "tfds":
         dataset = prepared.tfds(name, path, split, test_split, decoder, notes)
     else:
-        dataset = folder.scan(path, labels, test_path, test_labels, decoder, classes)
+        dataset = folder.scan(path, labels, test_path, test_labels, decoder, classes, follow_links)
     if skip_bad:
         dataset = _skip(dataset, _broken(dataset) if skipped is None else tuple(skipped))
     if len(dataset.train.keys) == 0:

@@ -45,8 +45,8 @@ def npz(path: str) -> Dataset:
     if not Path(path).is_file():
         raise DataError(f"data.path = {path!r} is not a file; expected an .npz with x_train and y_train")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:  # numpy leaves a broken one open
+            arrays = dict(held)
     except Exception as error:  # numpy raises a different type for each way a file can be broken
         reason = "Python objects, or no .npz at all" if "pickle" in str(error) else error
         raise DataError(f"{path} cannot be read as an .npz of plain arrays: {reason}") from None
@@ -56,13 +56,16 @@ def npz(path: str) -> Dataset:
     for name in ("y_train", "y_test"):
         if name in arrays and arrays[name].dtype.kind not in "iu":
             raise DataError(f"{path}: {name} is {arrays[name].dtype}; expected whole numbers, -1 where unknown")
-    largest = max(int(arrays[name].max(initial=-1)) for name in ("y_train", "y_test") if name in arrays)
-    classes = _texts(arrays.get("classes", np.arange(largest + 1)))
+    given = np.concatenate([arrays[name].astype(np.int64).ravel() for name in ("y_train", "y_test") if name in arrays])
+    largest = int(given.max(initial=-1))
+    if "classes" not in arrays and largest >= len(given):
+        raise DataError(f"{path}: {len(given)} labels go up to {largest}; number the classes from 0, or name them all")
+    classes = _texts(arrays, "classes", np.arange(largest + 1), path)
     if len(classes) < 2:
         raise DataError(f"{path} has labels of {len(classes)} classes; label examples of at least two")
 
     def split(part: str) -> Split | None:
-        if f"x_{part}" not in arrays or (part == "test" and len(arrays["x_test"]) == 0):
+        if f"x_{part}" not in arrays or (part == "test" and arrays["x_test"].shape[:1] == (0,)):
             return None
         x, y = arrays[f"x_{part}"], arrays.get(f"y_{part}")
         if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
@@ -73,7 +76,7 @@ def npz(path: str) -> Dataset:
         lowest = 0 if part == "test" else -1  # a test label that is not known cannot be tested
         if len(y) and (y.min() < lowest or y.max() >= len(classes)):
             raise DataError(f"{path}: y_{part} spans {y.min()}..{y.max()}; expected {lowest}..{len(classes) - 1}")
-        keys = _texts(arrays.get(f"keys_{part}", np.array([f"{part}/{i:07d}" for i in range(len(x))])))
+        keys = _texts(arrays, f"keys_{part}", np.array([f"{part}/{i:07d}" for i in range(len(x))]), path)
         if len(set(keys)) != len(x):
             raise DataError(f"{path}: keys_{part} names {len(set(keys))} examples; expected {len(x)}, no two alike")
         check_keys(keys, path)
@@ -84,8 +87,15 @@ def npz(path: str) -> Dataset:
     return Dataset(classes, train, split("test"))
 
 
-def _texts(array: np.ndarray) -> tuple[str, ...]:
-    return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in array.tolist())
+def _texts(arrays: dict[str, np.ndarray], name: str, default: np.ndarray, path: str) -> tuple[str, ...]:
+    """An array of names, each as a str."""
+    array = arrays.get(name, default)
+    if array.ndim != 1:
+        raise DataError(f"{path}: {name} is of shape {list(array.shape)}; expected one list of names")
+    try:
+        return tuple(value.decode() if isinstance(value, bytes) else str(value) for value in array.tolist())
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: {name} holds bytes that are not UTF-8; save them as text") from None
 
 
 def _split(images: np.ndarray, labels: np.ndarray, keys: list[str], where: str) -> Split:

@@ -25,6 +25,7 @@ def scan(
     test_labels: str = "",
     decoder: str = "pillow",
     classes: tuple[str, ...] = (),
+    follow_links: bool = False,
 ) -> Dataset:
     """Lists the images and their labels; reads no pixels.
 
@@ -35,6 +36,7 @@ def scan(
         is an image that the table does not name.
       test_path, test_labels: those of the test set, of the same classes and all labelled; both empty: none.
       classes: their names, in order; labels and folders of other names are errors. Empty: those that occur, sorted.
+      follow_links: whether images may be links that leave their folder.
     """
     if path and test_path:
         root, other = _place(path).resolve(), _place(test_path).resolve()
@@ -50,14 +52,14 @@ def scan(
     if len(found) < 2 and not classes:
         raise DataError(f"{labels or path} names {len(found)} classes; label examples of at least two")
     classes = classes or found
-    train = _split(root, files, names, classes, decoder)
+    train = _split(root, files, names, classes, decoder, follow_links)
     test = None
     if test_path or test_labels:
         root, test_files, test_names = _listing(test_path, test_labels, "test_", classes)
         if None in test_names:
             i = test_names.index(None)
             raise DataError(f"{test_labels} gives {test_files[i]!r} no label; a test set needs them all")
-        test = _split(root, test_files, test_names, classes, decoder)
+        test = _split(root, test_files, test_names, classes, decoder, follow_links)
         if not path and not test_path and (both := set(files) & set(test_files)) and labels != test_labels:
             raise DataError(f"{labels} and {test_labels} both name {min(both)!r}; keep pool and test set apart")
     return Dataset(classes, train, test)
@@ -161,7 +163,25 @@ def _check_class(name: str, classes: tuple[str, ...], where: str) -> None:
         raise DataError(f"{where} {name!r}, which is no class; expected {known}; {hint}")
 
 
-def _split(root: Any, files: list[str], names: Sequence[str | None], classes: tuple[str, ...], decoder: str) -> Split:
+def _check_links(root: Path, files: list[str]) -> None:
+    """DataError if an image, or a folder on the way to it, is a link that leaves the folder of the set."""
+    real = os.path.realpath(root)
+    parents = {file.rpartition("/")[0] for file in files}
+    links = [file for file in files if os.path.islink(f"{root}/{file}")]
+    for name in (*sorted(parents), *links):
+        target = os.path.realpath(f"{root}/{name}")
+        if target != real and not target.startswith(real.rstrip("/") + "/"):
+            raise DataError(
+                f"{root}: {name!r} is a link that leaves the folder, to {target}; copy what it leads to, "
+                "or allow such links: --config.data.follow_links=True"
+            )
+
+
+def _split(
+    root: Any, files: list[str], names: Sequence[str | None], classes: tuple[str, ...], decoder: str, follow_links: bool
+) -> Split:
+    if _is_here(root) and not follow_links:
+        _check_links(root, files)
     index = {name: i for i, name in enumerate(classes)}
     labels = np.array([-1 if name is None else index[name] for name in names], np.int32)
     digest = hashlib.sha256(labels.tobytes())

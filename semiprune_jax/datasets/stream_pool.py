@@ -4,8 +4,13 @@ The feed is the order of a training; grain's workers read its steps ahead, each 
 step is a position, so that a run resumes at any and nothing of a stream is saved.
 """
 
+import contextlib
+import multiprocessing
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, resource_tracker
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
@@ -64,11 +69,13 @@ class StreamFeed:
 
     def __call__(self, step: int, count: int) -> Any:
         """{"id": i32[count, B], "image": u8[count, B, S, S, 3]}, or a dict of these: this process' rows."""
-        if self._iterator is None or step != self._next:
-            self._open(step)
-        batches: Any = self._iterator
+        opens = self._iterator is None or step != self._next
         try:
-            items = [next(batches) for _ in range(count)]
+            with _deaf_to_the_end() if opens else contextlib.nullcontext():
+                if opens:
+                    self._open(step)
+                batches: Any = self._iterator
+                items = [next(batches) for _ in range(count)]  # the first one starts the workers
         except RuntimeError as error:
             raise DeviceError(
                 f"a worker that decodes images died ({' '.join(str(error).split())}); it was killed for want of "
@@ -99,8 +106,33 @@ class StreamFeed:
         dataset = grain.MapDataset.source(self._steps)[step:].to_iter_dataset(options)
         if self._workers:
             options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=_AHEAD)
-            dataset = dataset.mp_prefetch(options)
+            dataset = dataset.mp_prefetch(options, _end_with_the_parent)
         self._iterator, self._next = iter(dataset), step
+
+
+@contextlib.contextmanager
+def _deaf_to_the_end() -> Iterator[None]:
+    """Workers, and the threads that start them, never hear SIGTERM: a launcher may send it to all processes at once."""
+    resource_tracker.ensure_running()  # at its first use, which would be below, it unblocks SIGTERM
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_the_parent(worker: int, workers: int) -> None:
+    """In a worker: its end is that of the process it reads for, however that one ends, and no Ctrl-C of its own."""
+    del worker, workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # multiprocessing's tracker then frees the memory they shared
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 class _Steps:

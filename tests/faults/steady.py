@@ -1,0 +1,66 @@
+"""``python -m tests.faults.steady STEPS``: memory over the steps of every training.
+
+Prints megabytes at twenty lines, by stage. Ten checkpoints are saved in each; more would measure tensorstore,
+which never frees some lists (those in what it tells as JSON: 23 kB a checkpoint of 40 arrays, by tracemalloc).
+"""
+
+import ctypes
+import gc
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.training import Trainings
+from tests import small
+
+
+def own_memory() -> float:
+    """Megabytes in use by this process alone, those that the kernel has swapped out too.
+
+    First the allocator gives back what is free: a compilation leaves hundreds of megabytes, given back at any time.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return sum(int(status[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1e3
+
+
+def measure(steps: int, work: Path) -> dict[str, list[float]]:
+    """Of each training the memory at every line, twenty to a training."""
+    seen: dict[str, list[float]] = {}
+
+    class Watched(Metrics):
+        def write(self, stage, step, values):
+            super().write(stage, step, values)
+            if stage not in seen:  # all is compiled; what is alive need not be gone through again and again
+                gc.collect()
+                gc.freeze()
+            seen.setdefault(stage, []).append(own_memory())
+
+    config, train = small.config(), small.pool(64)
+    config.fixmatch.steps, config.fixmatch.eval_every_steps = steps, steps // 10
+    config.proxy.epochs = config.retrain.epochs = steps // 4  # of four batches
+    config.proxy.eval_every_epochs = steps // 40
+    config.runtime.log_every_steps = steps // 20
+    config.runtime.checkpoint_every_steps = steps // 10
+    layout = Layout.of("jit", 1)
+    pools = small.pools(layout, train, small.pool(24, seed=1))
+    made = Trainings(config, pools.dataset.classes, pools, layout, Watched(work), work)
+    made.fixmatch("pseudolabel", np.where(np.arange(64) < 16, train[1], -1).astype(np.int32))
+    made.proxy("score", train[1])
+    made.retrain("retrain", train[1], np.arange(64), batch_size=16, seed=0)
+    made.metrics.close()
+    return seen
+
+
+if __name__ == "__main__":
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()  # read by libraries
+    with tempfile.TemporaryDirectory() as directory:
+        print(json.dumps(measure(int(sys.argv[1]), Path(directory))))

@@ -1,0 +1,52 @@
+"""A short form of every kind of trial in ``tests/faults``, but for those that lie elsewhere.
+
+Kills and signals of one process are in test_main.py and test_pipeline.py, those of one of two in test_processes.py,
+damaged files in test_bad_inputs.py and test_checkpoint.py.
+"""
+
+import pytest
+
+from tests.faults import fuzz, run, trials
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    flags = ["--config.select.names=('semi_aum',)", "--config.runtime.checkpoint_every_steps=6"]
+    return trials.Place(tmp_path_factory.mktemp("faults"), at_once=1, flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        pytest.param(trials.several, 2, marks=pytest.mark.long),  # in memory, and streamed
+        pytest.param(trials.moved, 1, marks=pytest.mark.long),  # by way of two processes of two devices
+        (trials.full, 1),
+        (trials.clock, 1),
+        (trials.nothing_left, 2),  # after SIGKILL and an error of ours
+    ],
+)
+def test_it_holds(place, kind, count):
+    row = kind(place, count)
+    assert not row.troubles
+    assert row.trials == count
+
+
+def test_hostile_input(tmp_path):
+    row = fuzz.fuzz(tmp_path, 400)
+    assert not row.troubles
+    assert row.trials > 400
+    for outcome in ("configs refused", "tables taken", "npz taken", "images taken", "pages escaped"):
+        assert outcome in row.figures  # both ways
+
+
+def test_memory_is_flat():
+    row = run.steady(60)
+    assert not row.troubles
+    assert row.figures.count("MB") == 3
+
+
+def test_the_table_shows_every_kind():
+    rows = [line.split("|") for line in run.README.read_text().splitlines() if line.startswith("| `")]
+    assert [row[1].strip(" `") for row in rows] == list(run.KINDS)
+    for row in rows:
+        assert row[3] == row[4], row  # as many held as were tried
