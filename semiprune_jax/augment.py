@@ -224,22 +224,27 @@ def _one_by_one(images: Image, operations: jax.Array, magnitudes: jax.Array) -> 
 
     All images before the next round: rounds within an image take nearly twice as long.
     """
-    for which, magnitude in zip(operations, magnitudes, strict=True):
-        images = jax.lax.map(lambda drawn: apply_operation(*drawn), (which, images, magnitude))
-    return images
+
+    def one_round(images: Image, drawn: tuple[jax.Array, jax.Array]) -> tuple[Image, None]:
+        which, magnitude = drawn
+        return jax.lax.map(lambda one: apply_operation(*one), (which, images, magnitude)), None
+
+    return jax.lax.scan(one_round, images, (operations, magnitudes))[0]
 
 
 def _together(images: Image, operations: jax.Array, magnitudes: jax.Array) -> Image:
     """The same, images with the same operation together; one by one where an operation has too many."""
-    groups = [_group(which) for which in operations]
+    groups = jax.vmap(_group)(operations)
 
-    def grouped(images: Image) -> Image:
-        for group, magnitude in zip(groups, magnitudes, strict=True):
-            images = _grouped(group, images, magnitude)
-        return images
+    def one_round(images: Image, drawn: tuple[_Group, jax.Array]) -> tuple[Image, None]:
+        return _grouped(drawn[0], images, drawn[1]), None
 
-    fit = jnp.all(jnp.array([group.fits for group in groups]))
-    return jax.lax.cond(fit, grouped, lambda images: _one_by_one(images, operations, magnitudes), images)
+    return jax.lax.cond(
+        jnp.all(groups.fits),
+        lambda images: jax.lax.scan(one_round, images, (groups, magnitudes))[0],
+        lambda images: _one_by_one(images, operations, magnitudes),
+        images,
+    )
 
 
 class _Group(NamedTuple):

@@ -34,6 +34,7 @@ class _Run:
 
     index, count = 0, 1
     lost_after = 0.0
+    over = threading.Event()
 
 
 _ends = threading.Lock()  # taken by what ends this process first: its own failure, or another one's
@@ -46,13 +47,16 @@ def start(coordinator: str | None, count: int | None, index: int | None, patienc
       lost_after: seconds without a sign of life after which one of them is given up, and with it the run.
     """
     # JAX gives one up later, so that it is us who say which.
-    _Run.index, _Run.count = rendezvous.join(coordinator, count, index, patience=patience, lost_after=2 * lost_after)
+    _Run.index, _Run.count = rendezvous.join(
+        coordinator, count, index, patience=patience, lost_after=2 * lost_after, on_loss=_runtime_lost
+    )
     _Run.lost_after = lost_after
     if _Run.count == 1:
         return
-    over = threading.Event()
-    duties = [_watch_failures, _beat, _watch_leader if _Run.index else _watch_peers]
-    watches = [threading.Thread(target=duty, args=[over], daemon=True) for duty in duties]
+    if _Run.index:
+        _hear_of_loss()
+    duties = [_watch_failures, _beat, *([] if _Run.index else [_watch_peers])]
+    watches = [threading.Thread(target=duty, args=[_Run.over], daemon=True) for duty in duties]
     for watch in watches:
         watch.start()
 
@@ -60,7 +64,7 @@ def start(coordinator: str | None, count: int | None, index: int | None, patienc
         # Together, as who ends sooner would be missed by the others. They may have a report to write.
         with contextlib.suppress(Exception):
             _client().wait_at_barrier("semiprune/over", 3_600_000)
-        over.set()
+        _Run.over.set()
         for watch in watches:
             watch.join()
 
@@ -165,32 +169,30 @@ def _watch_peers(over: threading.Event) -> None:
             _end(4, len(missing))
 
 
-def _watch_leader(over: threading.Event) -> None:
-    """Says so when process 0 is gone, and the runtime with it; JAX would abort this process without a reason."""
-    address = rendezvous.host_and_port(runtime().coordinator_address)
-    told = f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}\n".encode()
-    library = ctypes.PyDLL(None)  # whose calls keep the interpreter's lock, which JAX needs to abort
-    while not over.is_set():
-        try:
-            with socket.create_connection(address, timeout=_PAUSE / 1000) as pulse:
-                until = time.monotonic() + 60  # the runtime hangs up on one who says nothing for longer
-                while time.monotonic() < until and not over.is_set():
-                    if not _has_ended(pulse) or over.is_set() or _ends.locked():
-                        continue
-                    library.write(2, told, len(told))
-                    library._exit(4)
-        except OSError:
-            over.wait(_PAUSE / 1000)
+def _runtime_lost(status: Any = None) -> None:
+    """Says so where process 0 is gone, and the runtime with it, and ends this process; called by the runtime."""
+    del status
+    if _Run.over.is_set():
+        return
+    if _ends.locked():  # this process is ending already, with a message and a code of its own
+        time.sleep(2 * _PATIENCE)
+        return
+    with contextlib.suppress(OSError):
+        host, port = rendezvous.host_and_port(runtime().coordinator_address)
+        socket.create_connection((host, port), timeout=2).close()
+        return  # something else, then
+    told = f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}\n"
+    os.write(2, told.encode())
+    os._exit(4)
 
 
-def _has_ended(connection: socket.socket) -> bool:
-    """Whether the other end is gone, after half a second at most."""
-    try:
-        return not connection.recv(1024)
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
+# Of jaxlib 0.10.2: handing its status to a Python function ends in std::terminate, which aborts unless told otherwise.
+_TERMINATE = ctypes.CFUNCTYPE(None)(_runtime_lost)
+
+
+def _hear_of_loss() -> None:
+    with contextlib.suppress(OSError, AttributeError):  # another C++ library: the process is aborted, without a reason
+        ctypes.CDLL("libstdc++.so.6")["_ZSt13set_terminatePFvvE"](_TERMINATE)
 
 
 def _end(code: int, missing: int = 0) -> None:

@@ -12,9 +12,9 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from semiprune_jax.errors import ConfigError, DeviceError
 
@@ -52,7 +52,15 @@ def find_launch() -> Launch | None:
     return found if found and found.count > 1 else None
 
 
-def join(coordinator: str | None, count: int | None, index: int | None, *, patience: float, lost_after: float):
+def join(
+    coordinator: str | None,
+    count: int | None,
+    index: int | None,
+    *,
+    patience: float,
+    lost_after: float,
+    on_loss: Callable[[Any], None],
+):
     """Joins the other processes, before JAX is used for anything else; (0, 1) where there are none.
 
     Args:
@@ -61,6 +69,7 @@ def join(coordinator: str | None, count: int | None, index: int | None, *, patie
       count, index: of processes, and of this one; None: as the launcher has them.
       patience: seconds that all of them may take to come.
       lost_after: seconds without a sign of life after which JAX gives one of them up.
+      on_loss: called by JAX's runtime, on a thread of its own, when it gives up.
 
     Returns:
       The number of this process, and how many there are.
@@ -80,7 +89,7 @@ def join(coordinator: str | None, count: int | None, index: int | None, *, patie
     named = coordinator if coordinator != ANYWHERE else None
     if named:
         _check_address(named, count, index, launch, patience)
-    return _initialise(named, count, index, patience, lost_after)
+    return _initialise(named, count, index, patience, lost_after, on_loss)
 
 
 def _may_be_a_pod() -> bool:
@@ -140,13 +149,16 @@ def _reach(host: str, port: int, patience: float, local: bool) -> None:
             ) from None
 
 
-def _initialise(coordinator: str | None, count: int | None, index: int | None, patience: float, lost_after: float):
+def _initialise(
+    coordinator: str | None, count: int | None, index: int | None, patience: float, lost_after: float,
+    on_loss: Callable[[Any], None],
+):  # fmt: skip
     import jax
 
     # A process that is ended by another one leaves semaphores and memory to multiprocessing's tracker, which says so.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
-        with _patient(int(patience)):
+        with _patient(int(patience), on_loss):
             # JAX's own patience ends later, and aborts the process.
             jax.distributed.initialize(
                 coordinator, count, index, initialization_timeout=int(patience) + 60,
@@ -179,7 +191,7 @@ def _missing(error: Exception) -> list[int]:
 
 
 @contextlib.contextmanager
-def _patient(seconds: int) -> Iterator[None]:
+def _patient(seconds: int, on_loss: Callable[[Any], None]) -> Iterator[None]:
     """JAX's runtime with two options that ``jax.distributed.initialize`` does not hand on.
 
     How long process 0 waits for the others before it says who is missing; and a callback, with which a failed start is
@@ -189,7 +201,7 @@ def _patient(seconds: int) -> Iterator[None]:
 
     service, client = _jax.get_distributed_runtime_service, _jax.get_distributed_runtime_client
     _jax.get_distributed_runtime_service = partial(service, cluster_register_timeout=seconds)
-    _jax.get_distributed_runtime_client = partial(client, missed_heartbeat_callback=lambda status: None)
+    _jax.get_distributed_runtime_client = partial(client, missed_heartbeat_callback=on_loss)
     try:
         yield
     finally:

@@ -61,10 +61,12 @@ def fixmatch_step(
         return x.reshape(size, -1, *x.shape[1:])
 
     # The views that belong to one labelled row lie together, so that a shard of the batch stays a shard.
+    sources = jnp.concatenate(
+        [part["image"].reshape(size, -1, *part["image"].shape[1:]) for part in (labelled, unlabelled)], axis=1
+    )
     images = jnp.concatenate(
         [
-            view(weak, keys[:, :1], labelled["image"]),
-            view(weak, keys[:, 1 : 1 + mu], unlabelled["image"]),
+            view(weak, keys[:, : 1 + mu], sources.reshape(-1, *sources.shape[2:])),
             view(strong, keys[:, 1 + mu :], unlabelled["image"]),
         ],
         axis=1,

@@ -16,7 +16,11 @@ from semiprune_jax.randomness import stream_key
 from tests import small
 from tests.oracles import pytorch
 
-LAYOUTS = [("jit", 1), ("jit", 3), ("jit", 4), ("pmap", 1), ("pmap", 3), ("pmap", 4)]
+
+def layouts(*quick):
+    """Ways to run a step other than on one device; those not named here are marked long."""
+    everywhere = [("jit", 3), ("jit", 4), ("pmap", 1), ("pmap", 3), ("pmap", 4)]
+    return [pytest.param(*way, marks=() if way in quick else pytest.mark.long) for way in everywhere]
 
 
 def linear(classes=3):
@@ -42,6 +46,10 @@ def optimizer(lr=0.1, total=100, **options):
     return state.sgd(state.cosine_to(0.0), learning_rate=lr, total_steps=total, **settings)
 
 
+def begin(network, tx, key, ema):
+    return jax.jit(lambda key: state.create(network, tx, key, (8, 8, 3), ema=ema))(key)
+
+
 def batch_of(images, labels, ids, mask=None):
     return {
         "image": jnp.array(images[ids]),
@@ -54,7 +62,7 @@ def batch_of(images, labels, ids, mask=None):
 def test_fixmatch_step_from_first_principles():
     images, labels = small.pool(40)
     network, tx = linear(), optimizer(weight_decay=0.0)
-    fresh = state.create(network, tx, jax.random.key(1), (8, 8, 3), ema=True)
+    fresh = begin(network, tx, jax.random.key(1), ema=True)
     lab, unl = np.arange(4), np.arange(4, 16)
     batch = {"labelled": batch_of(images, labels, lab), "unlabelled": batch_of(images, np.full(40, -1), unl)}
     threshold, weight = 0.4, 0.7
@@ -103,7 +111,7 @@ def test_weak_rows_shape_the_statistics_of_the_others():
     network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
     images, labels = small.pool(40)
     tx = optimizer()
-    fresh = state.create(network, tx, jax.random.key(0), (8, 8, 3), ema=True)
+    fresh = begin(network, tx, jax.random.key(0), ema=True)
     run = partial(
         steps.fixmatch_step, fresh, None, key=jax.random.key(0), model=network, tx=tx, strong=scaled(1.0),
         threshold=1.1, unsupervised_weight=1.0, ema_decay=0.9,
@@ -112,9 +120,10 @@ def test_weak_rows_shape_the_statistics_of_the_others():
         "labelled": batch_of(images, labels, np.arange(4)),
         "unlabelled": batch_of(images, labels, np.arange(4, 12)),
     }
-    first, _, one = jax.jit(partial(run, weak=scaled(1.0)))(batch=batch)
+    step = jax.jit(partial(run, weak=scaled(1.0)))
+    first, _, one = step(batch=batch)
     batch["unlabelled"]["image"] = batch["unlabelled"]["image"] // 2
-    second, _, two = jax.jit(partial(run, weak=scaled(1.0)))(batch=batch)
+    second, _, two = step(batch=batch)
     assert one["mask_rate"] == two["mask_rate"] == 0
     assert one["loss_labelled"] != two["loss_labelled"]
     assert not np.allclose(first.batch_stats["bn"]["mean"], second.batch_stats["bn"]["mean"])
@@ -124,22 +133,22 @@ def test_at_a_weight_of_zero_the_labelled_examples_stand_alone():
     network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
     images, labels = small.pool(40)
     tx = optimizer()
-    fresh = state.create(network, tx, jax.random.key(0), (8, 8, 3), ema=True)
-    outcomes = []
+    fresh = begin(network, tx, jax.random.key(0), ema=True)
+    step = partial(
+        steps.fixmatch_step, model=network, tx=tx, weak=scaled(1.0), strong=scaled(1.0), threshold=0.1,
+        unsupervised_weight=0.0, ema_decay=0.9,
+    )  # fmt: skip
+    step, outcomes = jax.jit(step), []
     for unlabelled in (np.arange(4, 12), np.arange(20, 28)):
         batch = {"labelled": batch_of(images, labels, np.arange(4)), "unlabelled": batch_of(images, labels, unlabelled)}
-        step = partial(
-            steps.fixmatch_step, model=network, tx=tx, weak=scaled(1.0), strong=scaled(1.0), threshold=0.1,
-            unsupervised_weight=0.0, ema_decay=0.9,
-        )  # fmt: skip
-        outcomes.append(jax.jit(step)(fresh, None, batch, jax.random.key(0))[0])
+        outcomes.append(step(fresh, None, batch, jax.random.key(0))[0])
     jax.tree.map(np.testing.assert_array_equal, *outcomes)
 
 
 def test_supervised_step_masks_padding_and_records():
     images, labels = small.pool(20)
     network, tx = linear(), optimizer()
-    fresh = state.create(network, tx, jax.random.key(1), (8, 8, 3), ema=False).replace(step=jnp.int32(7))
+    fresh = begin(network, tx, jax.random.key(1), ema=False).replace(step=jnp.int32(7))
     record = dynamics.init(20, 4, entropy=True)
     run = partial(steps.supervised_step, model=network, tx=tx, augment=scaled(1.0), steps_per_epoch=3)
     ids = np.array([5, 2, 9])
@@ -161,7 +170,7 @@ def test_supervised_step_masks_padding_and_records():
 def test_evaluation_sums_and_predictions():
     images, labels = small.pool(10)
     network = linear()
-    fresh = state.create(network, optimizer(), jax.random.key(1), (8, 8, 3), ema=True)
+    fresh = begin(network, optimizer(), jax.random.key(1), ema=True)
     averaged = fresh.replace(params=jax.tree.map(jnp.zeros_like, fresh.params))  # only the average is read
     ids = np.arange(6)
     batch = batch_of(images, labels, ids, [True] * 4 + [False] * 2)
@@ -210,7 +219,7 @@ def fixmatch_on_one():
     return run_fixmatch("jit", 1)
 
 
-@pytest.mark.parametrize(("mode", "count"), LAYOUTS[1:])
+@pytest.mark.parametrize(("mode", "count"), layouts(("jit", 3), ("pmap", 4)))
 def test_fixmatch_is_the_same_on_any_devices(mode, count, fixmatch_on_one):
     one, metrics_one = fixmatch_on_one
     many, metrics_many = run_fixmatch(mode, count)
@@ -260,7 +269,7 @@ def supervised_on_one():
     return run_supervised("jit", 1)
 
 
-@pytest.mark.parametrize(("mode", "count"), LAYOUTS[1:])
+@pytest.mark.parametrize(("mode", "count"), layouts(("jit", 4), ("pmap", 3)))
 def test_records_are_the_same_on_any_devices(mode, count, supervised_on_one):
     one, record_one, _ = supervised_on_one
     many, record_many, compiled = run_supervised(mode, count)

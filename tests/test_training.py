@@ -1,5 +1,7 @@
 """The proxy as a whole, on fixed pseudo-labels: the same dynamics and coresets on any devices."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +32,7 @@ def on_one(tmp_path_factory):
     return proxy(tmp_path_factory.mktemp("proxy"), config, "jit", 1)
 
 
-@pytest.mark.parametrize(("mode", "devices"), [("jit", 3), ("jit", 4), ("pmap", 3), ("pmap", 4)])
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 3), ("pmap", 4)])
 def test_two_proxy_epochs_on_any_devices(tmp_path, tiny_config, mode, devices, on_one):
     tiny_config.proxy.epochs = 2
     record = proxy(tmp_path, tiny_config, mode, devices)
@@ -73,11 +75,12 @@ def test_test_accuracy_is_exact(tmp_path, tiny_config):
     result = made.retrain("retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
     made.metrics.close()
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
-    params, stats = network.init(jax.random.key(9), (8, 8, 3))
+    params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(9), (8, 8, 3))
     saved = checkpoint.restore(tmp_path / "retrain/a_seed0/model", {"params": params, "batch_stats": stats})
     images, truth = small.pool(31, seed=1)
     x = (images / 255 - np.array(tiny_config.data.mean)) / np.array(tiny_config.data.std)
-    logits, _, _ = network.apply(saved["params"], saved["batch_stats"], jnp.array(x, jnp.float32), train=False)
+    forward = jax.jit(partial(network.apply, train=False))
+    logits, _, _ = forward(saved["params"], saved["batch_stats"], jnp.array(x, jnp.float32))
     assert result["test_accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == truth))
     assert result["test_loss"] == pytest.approx(float(np.mean(cross_entropy(logits, jnp.array(truth)))), rel=1e-3)
 

@@ -1,21 +1,13 @@
 """ResNets, with the stem for CIFAR (ELFS and SemiPrune, ``model_generator/resnet.py``) or torchvision's."""
 
-import math
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from semiprune_jax.models import initializers
 from semiprune_jax.models.batch_norm import BatchNorm
-
-# Normal with variance 2 / fan_out: torchvision's. The CIFAR networks have no initialisation of their own.
-_he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-def _uniform_fan_in(key, shape, dtype=jnp.float32):
-    """PyTorch's default for convolution and linear weights: uniform in +-1/sqrt(fan_in)."""
-    bound = 1.0 / math.sqrt(math.prod(shape[:-1]))
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 class ResNet(nn.Module):
@@ -42,7 +34,8 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None):
         """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, D]), D the channels of the last stage's output."""
-        kernel_init = _he_fan_out if self.stem == "torchvision" else _uniform_fan_in
+        # The CIFAR networks have no initialisation of their own.
+        kernel_init = initializers.he_fan_out if self.stem == "torchvision" else initializers.uniform_fan_in
 
         def conv(x, channels: int, size: int, name: str, stride: int = 1):
             module = nn.Conv(
@@ -81,9 +74,6 @@ class ResNet(nn.Module):
                     x = norm(conv(x, y.shape[-1], 1, f"{name}_shortcut", stride), f"{name}_shortcut_bn")
                 x = nn.relu(x + y)
         features = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
-
-        def bias_init(key, shape, dtype=jnp.float32):
-            return _uniform_fan_in(key, (features.shape[-1], *shape), dtype)[0]
-
-        head = nn.Dense(self.num_classes, kernel_init=_uniform_fan_in, bias_init=bias_init, name="head")
+        bias_init = partial(initializers.uniform, fan_in=features.shape[-1])
+        head = nn.Dense(self.num_classes, kernel_init=initializers.uniform_fan_in, bias_init=bias_init, name="head")
         return head(features), features

@@ -1,21 +1,13 @@
 """Wide ResNet for small images, as USB trains it under FixMatch (``semilearn/nets/wrn/wrn.py``)."""
 
-import math
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from semiprune_jax.models import initializers
 from semiprune_jax.models.batch_norm import BatchNorm
-
-# Normal with variance 2 / fan_out, fan_out = k * k * channels out; the leaky slope is not passed, so gain^2 = 2.
-_conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-def _stem_bias_init(key, shape, dtype=jnp.float32):
-    bound = 1.0 / math.sqrt(27.0)  # PyTorch's default for a 3x3 convolution of 3 channels
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 class WideResNet(nn.Module):
@@ -38,13 +30,15 @@ class WideResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None):
         """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, 64 * width])."""
-        conv = partial(nn.Conv, use_bias=False, kernel_init=_conv_init, dtype=self.dtype)
+        # USB does not pass on the slope of its leaky ReLU, so that the variance is He's for a plain one.
+        conv = partial(nn.Conv, use_bias=False, kernel_init=initializers.he_fan_out, dtype=self.dtype)
+        stem_bias = partial(initializers.uniform, fan_in=27)
 
         def activate(x, name: str, epsilon: float = 1e-5):
             norm = BatchNorm(self.bn_momentum, epsilon, name=name)
             return nn.leaky_relu(norm(x, train=train, mask=mask, axis_name=axis_name), 0.1)
 
-        x = conv(16, (3, 3), padding=1, use_bias=True, bias_init=_stem_bias_init, name="stem")(x.astype(self.dtype))
+        x = conv(16, (3, 3), padding=1, use_bias=True, bias_init=stem_bias, name="stem")(x.astype(self.dtype))
         for stage in range(3):
             channels = 16 * self.width * 2**stage
             for block in range((self.depth - 4) // 6):
@@ -63,7 +57,5 @@ class WideResNet(nn.Module):
                     raw = conv(channels, (1, 1), strides=stride, name=f"{name}_shortcut")(raw)
                 x = raw + y
         features = jnp.mean(activate(x, "bn", 1e-3), axis=(1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32))
-        # Xavier-normal as PyTorch draws it; flax's initializer of that name truncates.
-        xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
-        head = nn.Dense(self.num_classes, kernel_init=xavier, name="head")
+        head = nn.Dense(self.num_classes, kernel_init=initializers.xavier_normal, name="head")
         return head(features), features
