@@ -1,6 +1,7 @@
 """Command line: flags, configuration, exit codes; then ``pipeline.run``. See USAGE."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> int:
 
 def _command(argv: list[str]) -> int:
     if {"--help", "-h", "-help"} & set(argv):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `--help | head`
         print(USAGE + flags.FLAGS.main_module_help())
         return 0
     try:

@@ -60,7 +60,7 @@ def join(
     patience: float,
     lost_after: float,
     on_loss: Callable[[Any], None],
-):
+) -> tuple[int, int]:
     """Joins the other processes, before JAX is used for anything else; (0, 1) where there are none.
 
     Args:

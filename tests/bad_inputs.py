@@ -113,15 +113,7 @@ def killed() -> None:
         return real(self, pending)
 
     loop._Meter.collect = collect
-    run(["--config.runtime.checkpoint_every_steps=3"])
-
-
-def killed_and(damage: Callable[[], object]) -> Callable[[], object]:
-    def prepare():
-        fork(killed)
-        damage()
-
-    return prepare
+    run(["--workdir=begun", "--config.runtime.checkpoint_every_steps=3"])
 
 
 def skipped_then(damage: Callable[[], object]) -> Callable[[], object]:
@@ -134,7 +126,7 @@ def skipped_then(damage: Callable[[], object]) -> Callable[[], object]:
 
 
 SKIPPED = ["--workdir=skipped", "--until=label", "--config.data.skip_bad=True"]
-RESUMED = ["--until=pseudolabel", "--config.runtime.checkpoint_every_steps=3"]
+RESUMED = ["--workdir=begun", "--until=pseudolabel", "--config.runtime.checkpoint_every_steps=3"]
 
 CASES = [
     # Usage and config.
@@ -262,9 +254,9 @@ CASES = [
     Case("DONE.json cut in half", DONE, 3, "DONE.json cannot be read", truncate("done/score/DONE.json")),
     Case("DONE.json altered", DONE, 3, "DONE.json is not what was written", lambda: Path("done/score/DONE.json").write_text(Path("done/score/DONE.json").read_text().replace('"version": 1', '"version": 7'))),
     Case("half a line of metrics", [*DONE, "--until=select"], 0, "done before", append("done/metrics.jsonl", b'\xff\n[1]\n{"stage": "score", "step": "x"}\n{"stage": "sc')),
-    Case("the newest checkpoint cut in half", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", killed_and(truncate("w/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*"))),
-    Case("a byte of the newest checkpoint flipped", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", killed_and(flip("w/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*"))),
-    Case("both checkpoints damaged", RESUMED, 0, "checkpoints/6 is damaged.*the training begins again", killed_and(flip("w/pseudolabel/checkpoints/*/tree/_METADATA"))),
+    Case("the newest checkpoint cut in half", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", truncate("begun/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*")),
+    Case("a byte of the newest checkpoint flipped", RESUMED, 0, "checkpoints/9 is damaged.*going on from the one of step 6", flip("begun/pseudolabel/checkpoints/9/tree/ocdbt.process_0/d/*")),
+    Case("both checkpoints damaged", RESUMED, 0, "checkpoints/6 is damaged.*the training begins again", flip("begun/pseudolabel/checkpoints/*/tree/_METADATA")),
     Case("other images under the same names", [*FOLDER, "--workdir=folder"], 3, "are not those that folder was begun with", lambda: same_size("photos/ant/000.png")),
     # Devices and training.
     Case("more devices than there are", ["--config.runtime.devices=64"], 4, r"runtime.devices = 64, but there are \d"),
@@ -324,13 +316,14 @@ def outcomes() -> Iterator[Outcome]:
 
 
 def make_template() -> int:
-    """A pool, a folder, a table, and a run up to its coresets."""
+    """A pool, a folder, a table, a run up to its coresets, and one that was killed."""
     Path("config.py").write_text(CONFIG)
     small.write_npz(Path("pool.npz"))
     small.write_folder(Path("photos"), n=64, size=8)  # in shape the pool again, so that programs are shared
     names = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
     rows = [f"{name},{name.partition('/')[0] if i % 3 == 0 else ''}" for i, name in enumerate(names)]
     Path("labels.csv").write_text("\n".join(["path,label", *rows, ""]))
+    fork(killed)
     return run([*DONE, "--until=select"])
 
 

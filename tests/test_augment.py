@@ -112,7 +112,7 @@ def test_both_ways_and_any_batch_agree():
     expected = one_by_one(keys, batch)
     together = jax.jit(augment.strong_views(RECIPE, sequential=False))(keys, batch)
     np.testing.assert_allclose(together, expected, atol=1e-5)
-    np.testing.assert_array_equal(one_by_one(keys[2:4], batch[2:4]), expected[2:4])
+    np.testing.assert_array_equal(one_by_one(keys[::-1], batch[::-1]), expected[::-1])
 
 
 @pytest.mark.parametrize("operation", ["Equalize", "TranslateY"])
@@ -153,9 +153,10 @@ def test_operations_are_drawn_with_replacement_over_the_whole_range():
 def test_a_strong_view_is_made_of_what_it_draws(rng):
     """Crop, operations in their order, Cutout: Pillow makes the same view of the same draws."""
     names = list(augment.OPERATIONS)
-    batch = natural_images(24, 16)
+    batch = natural_images(48, 16)
     keys = jax.random.split(jax.random.key(1), len(batch))
-    drawn = jax.vmap(lambda key: augment.draw_strong(key, (16, 16, 3), RECIPE))(keys)
+    drawn = jax.jit(jax.vmap(lambda key: augment.draw_strong(key, (16, 16, 3), RECIPE)))(keys)
+    drawn = jax.tree.map(np.asarray, drawn)
     got = jax.jit(augment.strong_views(RECIPE, sequential=True))(keys, batch)
     compared = 0
     for i, image in enumerate(batch):
@@ -169,7 +170,7 @@ def test_a_strong_view_is_made_of_what_it_draws(rng):
         expected = pillow.normalise(view, RECIPE.mean, RECIPE.std).transpose(1, 2, 0)
         np.testing.assert_allclose(got[i], expected, atol=1e-5)
         compared += 1
-    assert compared > 12
+    assert compared > 30
 
 
 LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # of squares of 16
@@ -195,12 +196,11 @@ def test_resized_parts_are_pillows(side, size):
     """Every grey level, of upscaled and downscaled parts, drawn and of the extreme extents."""
     photo = Image.fromarray(natural_images(1, 64)[0]).resize((side, side), Image.Resampling.BICUBIC)
     run = jax.jit(lambda image, part: augment.resize_flip(image, part, size))
-    drawn = jax.vmap(lambda key: augment.draw_part(key, (side, side, 3), LARGE))(
-        jax.random.split(jax.random.key(0), 12)
-    )
+    draw = jax.jit(jax.vmap(lambda key: augment.draw_part(key, (side, side, 3), LARGE)))
+    drawn = jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(0), 12)))
     parts = [jax.tree.map(lambda x, i=i: x[i], drawn) for i in range(12)]
     for extent in ((1, 1), (side, side), (side, 1), (size, min(side, size + 1))):
-        parts.append(augment.Part(jnp.zeros(2, jnp.int32), jnp.minimum(jnp.array(extent), side), jnp.array(True)))
+        parts.append(augment.Part(np.zeros(2, np.int32), np.minimum(np.array(extent, np.int32), side), np.array(True)))
     for part in parts:
         box = (*(int(v) for v in part.corner), *(int(v) for v in part.extent))
         expected = pillow.resize_flip(photo, box, bool(part.flip), size)
@@ -230,7 +230,7 @@ def test_weights_of_a_resized_part_are_pillows(side, size):
 def test_parts_are_torchvisions():
     """Area uniform in 8 to 100% where it fits, aspect log-uniform in 3/4 to 4/3, corners wherever there is room."""
     keys = jax.random.split(jax.random.key(0), 4000)
-    drawn = jax.jit(jax.vmap(lambda key: augment.draw_part(key, (300, 300, 3), LARGE)))(keys)
+    drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: augment.draw_part(key, (300, 300, 3), LARGE)))(keys))
     (top, left), (height, width) = np.asarray(drawn.corner).T, np.asarray(drawn.extent).T
     assert np.all((top >= 0) & (left >= 0) & (top + height <= 300) & (left + width <= 300))
     area, aspect = height * width / 300**2, width / height
@@ -245,7 +245,7 @@ def test_parts_are_torchvisions():
         assert np.any((corner + extent == 300) & (extent < 300))
         assert (corner[extent < 290] / (300 - extent[extent < 290])).mean() == pytest.approx(0.5, abs=0.02)
     assert np.mean(drawn.flip) == pytest.approx(0.5, abs=0.03)
-    narrow = jax.vmap(lambda key: augment.draw_part(key, (8, 900, 3), LARGE))(keys[:50])
+    narrow = jax.jit(jax.vmap(lambda key: augment.draw_part(key, (8, 900, 3), LARGE)))(keys[:50])
     assert np.unique(narrow.extent, axis=0).tolist() == [[8, 900]]  # nothing fits: the whole
 
 
@@ -255,6 +255,7 @@ def test_a_strong_view_may_begin_with_a_part(rng):
     keys = jax.random.split(jax.random.key(3), 6)
     recipe = LARGE._replace(operations=0)
     drawn = jax.jit(jax.vmap(lambda key: augment.draw_strong(key, (16, 16, 3), recipe)))(keys)
+    drawn = jax.tree.map(np.asarray, drawn)
     got = jax.jit(augment.strong_views(recipe, sequential=True))(keys, batch)
     assert got.shape == (6, 14, 14, 3)
     assert np.max(drawn.cutout[:, 1:]) <= 14
@@ -276,8 +277,8 @@ def test_a_strong_view_may_begin_with_a_part(rng):
 
 def test_strong_views_differ_from_weak_ones(rng):
     image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    keys = jax.random.split(jax.random.key(0), 20)
-    strong = jax.jit(augment.strong_views(RECIPE, sequential=True))(keys, jnp.array([image] * 20))
+    keys = jax.random.split(jax.random.key(0), 48)
+    strong = np.asarray(jax.jit(augment.strong_views(RECIPE, sequential=True))(keys, np.array([image] * 48)))
     fill = augment.normalise(jnp.array(augment.CUTOUT_FILL, jnp.uint8), RECIPE.mean, RECIPE.std)
     boxed = np.all(np.isclose(strong, np.asarray(fill)[None, None, None]), axis=-1).any(axis=(1, 2))
     assert boxed.mean() > 0.9  # always Cutout; a side under a pixel still draws one

@@ -11,7 +11,7 @@ from tests.faults import fuzz, run, trials
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    flags = ["--config.select.names=('semi_aum',)", "--config.runtime.checkpoint_every_steps=6"]
+    flags = ["--config.select.names=('semi_aum',)", "--config.runtime.checkpoint_every_steps=6", "--until=select"]
     return trials.Place(tmp_path_factory.mktemp("faults"), at_once=1, flags=flags)
 
 
@@ -39,6 +39,7 @@ def test_hostile_input(tmp_path):
         assert outcome in row.figures  # both ways
 
 
+@pytest.mark.long
 def test_memory_is_flat():
     row = run.steady(60)
     assert not row.troubles

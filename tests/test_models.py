@@ -31,7 +31,7 @@ def test_parameter_counts(name, classes, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
-@pytest.mark.parametrize("name", ["wrn_10_1", "wrn_16_2", "resnet8"])
+@pytest.mark.parametrize("name", ["wrn_16_2", "resnet8"])
 def test_shapes_and_modes(name):
     network = models.create(name, num_classes=7, bn_momentum=0.9)
     params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(0), (8, 8, 3))
@@ -72,12 +72,12 @@ def test_names_are_those_of_the_config():
 
 def test_usb_variant_ignores_the_first_norm_of_stages_two_and_three():
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    networks = {v: models.create("wrn_10_1", num_classes=3, bn_momentum=0.9, variant=v) for v in ("usb", "tf")}
+    params, stats = jax.jit(networks["usb"].init, static_argnums=1)(jax.random.key(0), (8, 8, 3))  # of both
     grads = {}
-    for variant in ("usb", "tf"):
-        network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9, variant=variant)
-        params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(0), (8, 8, 3))
+    for variant, network in networks.items():
 
-        def loss(params, network=network, stats=stats):
+        def loss(params, network=network):
             return jnp.sum(network.apply(params, stats, x, train=True)[0] ** 2)
 
         grads[variant] = jax.jit(jax.grad(loss))(params)

@@ -74,7 +74,16 @@ def close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.sqrt(np.mean(expected**2)))
 
 
-@pytest.mark.parametrize(("name", "shape"), goldens.NETWORKS.items(), ids=list(goldens.NETWORKS))
+DEEPER_OR_WIDER = ("wrn_28_8", "resnet34")  # than another one here, of the same blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        pytest.param(name, shape, id=name, marks=pytest.mark.long if name in DEEPER_OR_WIDER else ())
+        for name, shape in goldens.NETWORKS.items()
+    ],
+)
 def test_network(name, shape):
     """Both forward modes, the gradient of a cross entropy, statistics, and one step of SGD and of the average.
 

@@ -16,6 +16,7 @@ POOL, DEVICES = 90, 4
 
 @pytest.fixture(params=[1, DEVICES], ids=["one device", "four devices"])
 def made(request, tiny_config, tmp_path):
+    tiny_config.proxy.epochs = 2  # the programs of test_training.py
     trainings, _ = small.trainings(tmp_path, tiny_config, devices=request.param, n=POOL)
     yield trainings
     trainings.metrics.close()
