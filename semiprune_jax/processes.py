@@ -177,13 +177,25 @@ def _runtime_lost(status: Any = None) -> None:
     if _ends.locked():  # this process is ending already, with a message and a code of its own
         time.sleep(2 * _PATIENCE)
         return
-    with contextlib.suppress(OSError):
-        host, port = rendezvous.host_and_port(runtime().coordinator_address)
-        socket.create_connection((host, port), timeout=2).close()
+    if _answers(*rendezvous.host_and_port(runtime().coordinator_address)):
         return  # something else, then
     told = f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}\n"
     os.write(2, told.encode())
     os._exit(4)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether process 0's runtime says anything. One that is being killed may take connections for a moment longer."""
+    for _ in range(10):
+        try:
+            with socket.create_connection((host, port), timeout=2) as connection:
+                connection.settimeout(0.5)
+                return bool(connection.recv(1))  # its greeting
+        except TimeoutError:
+            continue
+        except OSError:
+            return False
+    return False
 
 
 # Of jaxlib 0.10.2: handing its status to a Python function ends in std::terminate, which aborts unless told otherwise.
