@@ -75,10 +75,15 @@ def base_config() -> Config:
     model.wide_resnet = "usb"  # usb: conv1 of stages 2 and 3 reads the raw input | tf: the activated one
 
     config.fixmatch = fixmatch = _section()
+    # fixmatch | flexmatch (a threshold for each class) | freematch (adaptive ones) | softmatch (weights) | pseudo_label
+    fixmatch.learner = "fixmatch"
+    # Predictions divided by their average, for pools with a long tail, so that the shares of classes are: none (as they
+    # come) | uniform | labelled (those of the labels).
+    fixmatch.alignment = "none"
     fixmatch.steps = 11_100  # 100 passes of a pool of 50,000 at mu * batch_size = 448
     fixmatch.batch_size = 64  # labelled examples of a step
     fixmatch.mu = 7  # unlabelled examples to each labelled one
-    fixmatch.threshold = 0.95  # probability from which on a pseudo-label counts
+    fixmatch.threshold = 0.95  # probability from which on a pseudo-label counts; freematch and softmatch have none
     fixmatch.unsupervised_weight = 1.0  # lambda_u; at 0 the unlabelled images leave the batch statistics too
     fixmatch.operations = 3  # RandAugment operations of a strong view
     fixmatch.learning_rate = 0.03  # peak of the 7/16 cosine
@@ -91,12 +96,21 @@ def base_config() -> Config:
 
     config.proxy = _supervised_recipe()
     config.proxy.record_entropy = False  # adds 4 bytes an example and epoch, and the entropy score
+    # The same for TDDS, and on the devices 4 bytes an example and class.
+    config.proxy.record_kl = False
 
     config.score = score = _section()
-    score.window = 10  # epochs of a DUAL or Dyn-Unc window
+    score.window = 10  # epochs of a DUAL, Dyn-Unc or TDDS window
     score.exponent = 1.0  # of DUAL's standard deviation
+    score.decay = 0.9  # of TDDS: the weight of its last window, each one before it (1 - decay) times the next one's
+    score.never_learned = "zero"  # forgetting of examples that were never right: zero (CCS, ELFS) | hardest (Toneva)
     score.first = 0  # EL2N: first epoch summed
     score.last = 10  # EL2N: epoch it ends before (10: CCS, ELFS; 20: SemiPrune on CIFAR; 11: on ImageNet)
+
+    # Read by the selectors moderate, prototypicality, k_centre, d2, badge and zcore only.
+    config.embed = embed = _section()
+    embed.source = "proxy"  # proxy | fixmatch (what that network's last layer sees) | file
+    embed.path = ""  # file: .npy, .npz, .safetensors or .parquet, with a row for each image of the pool
 
     config.select = select = _section()
     select.names = ("random", "semi_aum", "semi_dual")  # which of the selections below to make, ...
@@ -107,7 +121,19 @@ def base_config() -> Config:
     select.semi_dual = selection(selector="beta", score="dual", horizon=30, c_d=5.5)
     select.ccs = selection(selector="stratified", score="aum", cutoff=(0.0, 0.0, 0.1, 0.2, 0.3))
     select.hardest = selection(selector="top", score="aum")
+    # Of each class (as images are labelled or taken for) its share of the pool.
+    select.balanced_random = selection(selector="balanced_random")
+    select.balanced_hardest = selection(selector="balanced_top", score="aum")
     select.dual_hardest = selection(selector="top", score="dual", horizon=30)
+    select.tdds = selection(selector="top", score="tdds")
+
+    select.moderate = selection(selector="moderate")
+    select.prototypicality = selection(selector="prototypicality")
+    select.balanced_prototypicality = selection(selector="prototypicality", balanced=True)
+    select.k_centre = selection(selector="k_centre")
+    select.d2 = selection(selector="d2", score="forgetting")
+    select.badge = selection(selector="badge")
+    select.zcore = selection(selector="zcore")
 
     config.retrain = retrain = _supervised_recipe()
     retrain.seeds = (0,)  # one network each
@@ -152,19 +178,28 @@ def selection(
     form: str = "code",
     strata: int = 50,
     end: str = "hard",
+    balanced: bool = False,
+    neighbours: int = 10,
+    gamma: float = 0.1,
+    samples: int = 1_000_000,
 ) -> Config:
     """One named selection.
 
     Args:
-      selector: random | top | double_end | beta | stratified.
-      score: aum | dual | forgetting | el2n | correctness | dyn_unc | mean_probability | entropy.
-      horizon: epochs that dual, mean_probability and beta look at; 0: all that were recorded.
+      selector: random | balanced_random | top | balanced_top | double_end | beta | stratified, and by embeddings
+        moderate | prototypicality | k_centre | d2 | badge | zcore.
+      score: aum | dual | forgetting | el2n | correctness | dyn_unc | mean_probability | entropy | tdds.
+      horizon: epochs that dual, tdds, mean_probability and beta look at; 0: all that were recorded.
       cutoff: double_end, stratified: fraction of the pool dropped at the hard end; one, or one a kept fraction.
       c_d: beta: how fast the preference moves from uncertain to easy examples as more is pruned.
       concentration: beta: C.
       form: beta: code (a = C + 1 - b, what DUAL's numbers were made with) | paper (a = C - b).
       strata: stratified: how many.
-      end: top: which end of the score is kept, hard | easy.
+      end: top, balanced_top, d2: which end of the score is kept, hard | easy.
+      balanced: prototypicality: whether each cluster gives its share.
+      neighbours: d2: of each example in the graph.
+      gamma: d2: how far a choice reaches; 0 silences all neighbours.
+      samples: zcore: points drawn.
     """
     return ConfigDict(locals()).lock()
 
@@ -195,6 +230,16 @@ def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
     0.4
     """
     return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
+
+
+def fixmatch_images(options: Config) -> int:
+    """Images through the network in a step of FixMatch or a relative: each unlabelled one is seen twice by most.
+
+    >>> fixmatch_images(base_config().fixmatch)  # 64 labelled, and a weak and a strong view of 7 times as many
+    960
+    """
+    views = 1 if options.learner == "pseudo_label" else 2
+    return options.batch_size * (1 + views * options.mu)
 
 
 def settings(section: Config, *without: str) -> dict[str, Any]:

@@ -34,7 +34,11 @@ def relevant(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose(
-    spec: Mapping[str, Any], dynamics: Mapping[str, np.ndarray], keys: Sequence[str]
+    spec: Mapping[str, Any],
+    dynamics: Mapping[str, np.ndarray],
+    keys: Sequence[str],
+    classes: np.ndarray,
+    embeddings: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """The selection's own score f32[N] (None where it uses none) and the kept examples bool[N].
 
@@ -42,12 +46,16 @@ def choose(
       spec: what ``relevant`` returned.
       dynamics: the fields of ``Dynamics``, [N, T].
       keys: N stable names, to which ties and draws are tied.
+      classes: i32[N], what each example is taken for; read by some selectors.
+      embeddings: "features" f32[N, D], and "probabilities" f32[N, C] if they are a network's; None where the selector
+        takes none.
 
     Raises:
       ValueError: a parameter does not fit the record.
     """
     taken = selection.parameters(spec["selector"])
-    arguments = dict(spec) | {"n": len(keys)}
+    arguments = dict(spec) | {"n": len(keys), "classes": classes, "clusters": len(np.unique(classes))}
+    arguments |= embeddings or {}
     # Hashing a million keys takes seconds, so only what this selector takes.
     if "tiebreak" in taken:
         arguments["tiebreak"] = hash_keys(spec["seed"], "tie", keys)

@@ -16,20 +16,42 @@ class Dynamics(flax.struct.PyTreeNode):
     p_other: jax.Array  # f32[N, T], largest probability of any other class
     correct: jax.Array  # bool[N, T], the label was the most probable class
     el2n: jax.Array  # f32[N, T], ||p - onehot(label)||_2
-    entropy: jax.Array | None = None  # f32[N, T], nats; recorded on request
+    # Recorded on request:
+    entropy: jax.Array | None = None  # f32[N, T], nats
+    kl: jax.Array | None = None  # f32[N, T], sum_c |p_c (log p_c - log p'_c)|, p' those of the visit before; at first 0
+    previous: jax.Array | None = (
+        None  # f32[N, C], probabilities of the last visit, which kl needs; never saved as result
+    )
 
 
-def init(n: int, epochs: int, *, entropy: bool = False) -> Dynamics:
-    """An all-zero record of ``n`` rows (padding included) and ``epochs`` columns."""
+def init(n: int, epochs: int, *, entropy: bool = False, kl_classes: int = 0) -> Dynamics:
+    """An all-zero record of ``n`` rows (padding included) and ``epochs`` columns.
+
+    Args:
+      entropy: whether to record it.
+      kl_classes: C, to record how far predictions move between visits (TDDS), which takes [n, C] floats; 0: do not.
+    """
 
     def zeros(dtype: type = jnp.float32) -> jax.Array:
         return jnp.zeros((n, epochs), dtype)  # each its own, so that a record can be donated
 
-    return Dynamics(zeros(), zeros(), zeros(bool), zeros(), zeros() if entropy else None)
+    record = Dynamics(zeros(), zeros(), zeros(bool), zeros(), zeros() if entropy else None)
+    return record.replace(kl=zeros(), previous=jnp.zeros((n, kl_classes))) if kl_classes else record
+
+
+def results(record: Dynamics) -> dict[str, jax.Array]:
+    """The arrays [N, T] by name: what a finished record is saved as.
+
+    >>> list(results(init(3, epochs=2)))
+    ['p_label', 'p_other', 'correct', 'el2n']
+    """
+    return {name: value for name, value in vars(record).items() if value is not None and name != "previous"}
 
 
 def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
     """The fields of ``Dynamics`` for one batch of logits [B, C] and labels i32[B]; each value is [B].
+
+    And "previous", the probabilities [B, C] as they will be at the next visit; kl takes them from both.
 
     Probabilities are float32 softmax. Ties count as correct only when the label comes first, as argmax does.
     EL2N (Paul et al., arXiv:2107.07075) is taken as the norm that it is: sqrt(sum_c p_c^2 - 2 p_y + 1), as the released
@@ -51,6 +73,7 @@ def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
         "correct": jnp.all(below, axis=-1),
         "el2n": jnp.linalg.norm(p - is_label, axis=-1),
         "entropy": -jnp.sum(p * jnp.log(p + 1e-10), axis=-1),
+        "previous": p,
     }
 
 
@@ -70,9 +93,19 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
     Array([0.25, 0.  , 0.25], dtype=float32)
     """
 
-    def write(array: jax.Array, values: jax.Array) -> jax.Array:
+    def write(array: jax.Array, at: tuple, values: jax.Array) -> jax.Array:
         # A set, never an add: float scatter-add with repeated indices is a slow loop on some GPUs.
-        return array.at[rows, column].set(values.astype(array.dtype), mode="drop", unique_indices=True)
+        return array.at[at].set(values.astype(array.dtype), mode="drop", unique_indices=True)
 
+    if record.previous is not None:
+        p, before = seen["previous"], record.previous.at[rows].get(mode="fill", fill_value=1.0)
+        # TDDS (arXiv:2311.13613): the terms of a divergence, each by its size.
+        moved = jnp.sum(jnp.abs(p * (jnp.log(p + 1e-8) - jnp.log(before + 1e-8))), axis=-1)
+        seen = seen | {"kl": jnp.where(column > 0, moved, 0.0)}
     kept = {name: value for name, value in seen.items() if getattr(record, name) is not None}
-    return record.replace(**{name: write(getattr(record, name), value) for name, value in kept.items()})
+    return record.replace(
+        **{
+            name: write(getattr(record, name), (rows,) if name == "previous" else (rows, column), value)
+            for name, value in kept.items()
+        }
+    )

@@ -1,9 +1,4 @@
-"""Losses: cross entropy and FixMatch's pseudo-label targets. Pure functions of arrays.
-
-All losses are computed in float32 whatever the networks compute in.
-"""
-
-from typing import NamedTuple
+"""Losses. Pure functions of arrays, computed in float32 whatever the networks compute in."""
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +14,3 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     return -jnp.sum(log_p * jax.nn.one_hot(label, logits.shape[-1]), axis=-1)
-
-
-class PseudoLabels(NamedTuple):
-    """FixMatch's targets for one unlabelled batch."""
-
-    target: jax.Array  # i32[B], argmax of the weak view
-    confident: jax.Array  # bool[B], the largest probability is at least the threshold
-    probabilities: jax.Array  # f32[B, C]
-
-
-def fixmatch_targets(weak_logits: jax.Array, threshold: float) -> PseudoLabels:
-    """Hard pseudo-labels of the weak views [B, C]; no gradient flows through them.
-
-    Only the *logits* are stopped: in the joint forward pass the weak images still shape the batch-norm
-    statistics of the other rows. (FixMatch, arXiv:2001.07685; USB ``algorithms/fixmatch``.)
-
-    >>> found = fixmatch_targets(jnp.array([[9.0, 0.0], [0.1, 0.2]]), threshold=0.95)
-    >>> found.target, found.confident
-    (Array([0, 1], dtype=int32), Array([ True, False], dtype=bool))
-    """
-    p = jax.nn.softmax(jax.lax.stop_gradient(weak_logits).astype(jnp.float32))
-    return PseudoLabels(jnp.argmax(p, axis=-1), jnp.max(p, axis=-1) >= threshold, p)

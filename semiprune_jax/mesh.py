@@ -122,6 +122,10 @@ class Layout:
         # device_put would compare the copies of all processes first.
         return jax.device_put(tree, self._replicated) if jax.process_count() == 1 else jax.tree.map(whole, tree)
 
+    def abstract(self, shapes: Any) -> Any:
+        """A tree of shapes, each whole on every device: what a checkpoint is restored into."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._replicated), shapes)
+
     def compile_init(self, function: Callable) -> Callable:
         """``function``, compiled, with what it makes on every device."""
         return jax.jit(function, out_shardings=self._replicated)

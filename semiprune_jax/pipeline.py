@@ -1,4 +1,4 @@
-"""The method, stage by stage: label, pseudolabel, score, select, retrain, report.
+"""The method, stage by stage: label, pseudolabel, score, (embed,) select, retrain, report.
 
 A finished stage is skipped, an unfinished one resumes. What a stage hands on lies in its directory as files.
 """
@@ -13,7 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiprune_jax import artifacts, coreset, datasets, guards, images, preemption, processes, report, scores, selection
+from semiprune_jax import (
+    artifacts,
+    coreset,
+    datasets,
+    embeddings,
+    guards,
+    images,
+    preemption,
+    processes,
+    report,
+    scores,
+    selection,
+)
 from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
@@ -89,7 +101,7 @@ class Pipeline:
         yield "pseudolabel"
         score = self.score(pseudolabel)
         yield "score"
-        coresets = self.select(score)
+        coresets = self.select(score, self.embed(pseudolabel, score))
         yield "select"
         self.retrain(coresets, pseudolabel)
         yield "retrain"
@@ -182,12 +194,40 @@ class Pipeline:
         processes.wait("scores are written")
         return stage
 
-    def select(self, score: Stage) -> list[Stage]:
+    def embed(self, pseudolabel: Stage, score: Stage) -> Stage | None:
+        """Embeddings of the pool, if a selection goes by them: of a network of this run, or a file that is brought."""
+        options = self.config.embed
+        if not any(
+            "features" in selection.parameters(self.config.select[name].selector) for name in self.config.select.names
+        ):
+            return None
+        path = Path(options.path)
+        if options.source == "file" and not path.is_file():
+            raise DataError(f"embed.path = {options.path!r} is not a file; name one that holds the pool's embeddings")
+        reads: dict[str, Callable[[], dict[str, str]]] = {
+            "fixmatch": lambda: {"pseudolabel": pseudolabel.digest},
+            "proxy": lambda: {"score": score.digest},
+            "file": lambda: {"file": artifacts.hash_file(path)},
+        }
+        stage = self._stage("embed", {"embed": {"source": options.source}}, reads[options.source]())
+
+        def work() -> Outcome:
+            if options.source == "file":
+                made = {"features": embeddings.read(path, list(self._given.examples["key"]))}
+            else:
+                made = self._trainings.embed(options.source)
+            file = stage.directory / "embeddings.npz"
+            artifacts.write_npz(file, made)
+            return Outcome([file], f"{made['features'].shape[1]:,} numbers an image, from {options.source}")
+
+        return self._do(stage, work)
+
+    def select(self, score: Stage, embed: Stage | None) -> list[Stage]:
         """Every named selection at every kept fraction: a coreset each."""
         coresets: list[Stage] = []
         for name in self.config.select.names:
             with self._line(f"select/{name}") as line:
-                coresets += [self._coreset(name, keep, score, line) for keep in self.config.select.keep]
+                coresets += [self._coreset(name, keep, score, embed, line) for keep in self.config.select.keep]
         for names in coreset.alike([stage.directory for stage in coresets]):
             self._log(f"note: {' and '.join(names)} keep the same images")
         return coresets
@@ -328,16 +368,19 @@ class Pipeline:
         keys = self._given.examples["key"]
         artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
-    def _coreset(self, name: str, keep: float, score: Stage, line: list[str]) -> Stage:
+    def _coreset(self, name: str, keep: float, score: Stage, embed: Stage | None, line: list[str]) -> Stage:
         options = configs.settings(self.config.select[name]) | configs.settings(self.config.score)
         if "cutoff" in selection.parameters(options["selector"]):
             options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
-        stage = self._stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, {"score": score.digest})
+        featured = embed if "features" in selection.parameters(options["selector"]) else None
+        inputs = {"score": score.digest} | ({"embed": featured.digest} if featured else {})
+        stage = self._stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs)
 
         def work() -> Outcome:
             given, keys = self._given, list(self._given.examples["key"])
-            own_score, kept = coreset.choose(spec, given.dynamics, keys)
+            classes, made = given.pseudolabels["pseudo_label"], given.embeddings if featured else None
+            own_score, kept = coreset.choose(spec, given.dynamics, keys, classes, made)
             columns = {
                 "id": np.arange(len(keys)),
                 "key": keys,

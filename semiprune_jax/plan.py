@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from semiprune_jax import images, models
-from semiprune_jax.config import Config, paper_batch_size
+from semiprune_jax.config import Config, fixmatch_images, paper_batch_size
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.geometry import Fit, RandomCrop, Square
-from semiprune_jax.selection import coreset_size
+from semiprune_jax.selection import coreset_size, parameters
 
 _RECORD = 13  # bytes of dynamics an example and epoch: two probabilities, a hit or miss, EL2N
 _SECONDS = 0.5  # of decoding, to see how fast it is
@@ -66,7 +66,7 @@ def plan(config: Config, images_per_second: float = 0.0) -> str:
         for lines in (
             [head],
             _stages(works, images_per_second),
-            _memory(config, works, n, tests),
+            _memory(config, works, n, tests, classes),
             _disk(config, works, n, tests, classes),
             _decoding(config, works, images_per_second),
         )
@@ -75,7 +75,12 @@ def plan(config: Config, images_per_second: float = 0.0) -> str:
 
 def dynamics_bytes(config: Config, n: int) -> int:
     """Bytes of the dynamics of ``n`` examples."""
-    return (_RECORD + 4 * config.proxy.record_entropy) * n * config.proxy.epochs
+    return (_RECORD + 4 * (config.proxy.record_entropy + config.proxy.record_kl)) * n * config.proxy.epochs
+
+
+def _record_bytes(config: Config, n: int, classes: int) -> int:
+    """Bytes of the record of ``n`` examples on the devices: the dynamics, and what TDDS compares each visit with."""
+    return dynamics_bytes(config, n) + 4 * config.proxy.record_kl * n * classes
 
 
 def cache_bytes(config: Config, n: int, tests: int) -> int:
@@ -123,7 +128,7 @@ def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
     costs = {name: _cost(config, name, classes) for name in {model.fixmatch, model.proxy, model.retrain}}
     seen = f.steps * f.batch_size
     yield Work(
-        "pseudolabel", f.steps, seen * (1 + 2 * f.mu), n + evaluations(f.steps, f.eval_every_steps),
+        "pseudolabel", f.steps, f.steps * fixmatch_images(f), n + evaluations(f.steps, f.eval_every_steps),
         seen * (1 + f.mu) + n, costs[model.fixmatch],
     )  # fmt: skip
     for name, size, batch, times in [("score", n, config.proxy.batch_size, 1), *_retrainings(config, n)]:
@@ -133,6 +138,9 @@ def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
         every = recipe.eval_every_epochs * math.ceil(size / batch)
         trained = times * recipe.epochs * size
         yield Work(name, times * steps, trained, times * evaluations(steps, every), trained, costs[network])
+    asked = (config.select[name].selector for name in config.select.names)
+    if config.embed.source != "file" and any("features" in parameters(selector) for selector in asked):
+        yield Work("embed", 0, 0, n, n, costs[model[config.embed.source]])
 
 
 def _retrainings(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
@@ -174,22 +182,22 @@ def _cost(config: Config, name: str, classes: int) -> Cost:
     return Cost(counted["flops"], sum(leaf.size for leaf in jax.tree.leaves(params)), kept(3) - kept(2))
 
 
-def _memory(config: Config, works: list[Work], n: int, tests: int) -> Iterator[str]:
+def _memory(config: Config, works: list[Work], n: int, tests: int, classes: int) -> Iterator[str]:
     devices, f = config.runtime.devices or 1, config.fixmatch
-    record = dynamics_bytes(config, n)
+    record = _record_bytes(config, n, classes)
     pool = cache_bytes(config, n, tests)
     yield f"memory of each device, of {devices} (runtime.devices), about"
-    batches = (f.batch_size * (1 + 2 * f.mu), config.proxy.batch_size, config.retrain.batch_size)
+    batches = (fixmatch_images(f), config.proxy.batch_size, config.retrain.batch_size)
     for work, batch, name in zip(works, batches, ("pseudolabel", "score", "retrain"), strict=False):
         share, cost = math.ceil(batch / devices), work.cost
         copies = 4 if name == "pseudolabel" else 3  # parameters, gradients, momentum, average
         recorded = record / devices if name == "score" else 0
         total = copies * 4 * cost.parameters + share * cost.kept + recorded
         what = f"{share:,} images a step, {cost.parameters / 1e6:.1f} M parameters"
-        yield _line(name, total, what + f", dynamics of {_size(recorded)}" * bool(recorded))
+        yield _line(name, total, what + f", a record of {_size(recorded)}" * bool(recorded))
     yield _line("pool and test set", pool, "if they are resident, not streamed")
     yield "memory of the host, about"
-    yield _line("pool and dynamics", pool + record, "resident; the dynamics alone if streamed")
+    yield _line("pool and record", pool + record, "resident; the record alone if streamed")
     yield _line("/dev/shm", worker_bytes(config), "for each decoding worker, if streamed")
 
 

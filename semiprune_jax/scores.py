@@ -25,17 +25,25 @@ def aum(margin: np.ndarray) -> np.ndarray:
     return _sum(margin)
 
 
-def forgetting(correct: np.ndarray) -> np.ndarray:
+def forgetting(correct: np.ndarray, never_learned: str = "zero") -> np.ndarray:
     """Number of times an example was right at one visit and wrong at the next, correct bool[N, T].
 
-    High is hard. Never-learned examples get 0, as in CCS, ELFS, SemiPrune and DUAL (Toneva et al.,
-    arXiv:1812.05159).
+    High is hard. (Toneva et al., arXiv:1812.05159.) Examples that were never right get 0 by default, as in CCS, ELFS,
+    SemiPrune and DUAL; with "hardest" they come before all others: T, one more than can be forgotten in T visits, where
+    Toneva and DataDiet have infinity.
 
-    >>> forgetting(np.array([[True, False, True, False], [False, False, True, True]]))
-    array([2., 0.], dtype=float32)
+    Raises:
+      ValueError: ``never_learned`` is neither.
+
+    >>> correct = np.array([[True, False, True, False], [False, False, True, True], [False] * 4])
+    >>> forgetting(correct), forgetting(correct, never_learned="hardest")
+    (array([2., 0., 0.], dtype=float32), array([2., 0., 4.], dtype=float32))
     """
+    if never_learned not in ("zero", "hardest"):
+        raise ValueError(f"never_learned = {never_learned!r} is neither 'zero' nor 'hardest'")
     correct = np.asarray(correct, bool)
-    return np.sum(correct[:, :-1] & ~correct[:, 1:], axis=1).astype(np.float32)
+    events = np.sum(correct[:, :-1] & ~correct[:, 1:], axis=1).astype(np.float32)
+    return np.where(correct.any(axis=1) | (never_learned == "zero"), events, np.float32(correct.shape[1]))
 
 
 def correctness(correct: np.ndarray) -> np.ndarray:
@@ -116,6 +124,34 @@ def dyn_unc(p_label: np.ndarray, window: int = 10) -> np.ndarray:
     return score
 
 
+def tdds(kl: np.ndarray, window: int = 10, horizon: int | None = None, decay: float = 0.9) -> np.ndarray:
+    """TDDS: how unevenly the prediction moves within each window of visits, late windows first, kl f32[N, T].
+
+    kl[:, t] is sum_c |p_c (log p_c - log p'_c)| between the visits t - 1 and t. In a window of ``window`` visits lie
+    window - 1 of them; their deviations from their mean have the norm n_k, and the score is the sum of
+    n_k * decay * (1 - decay)^(windows after k). High is hard. Only the first ``horizon`` epochs count (None: all).
+    (Zhang et al., arXiv:2311.13613, ``importance_evaluation.py``; DUAL's port of it never moves its window.)
+
+    Raises:
+      ValueError: ``horizon`` exceeds T, ``window`` exceeds the horizon or is below 2, or ``decay`` is not in (0, 1].
+
+    >>> tdds(np.array([[0.0, 0.0, 0.4, 0.0], [0.0, 0.2, 0.2, 0.2]]), window=3).round(4)
+    array([0.28, 0.  ], dtype=float32)
+    """
+    if not 0.0 < decay <= 1.0:
+        raise ValueError(f"decay = {decay} is not in (0, 1]: the weight of the last window")
+    steps = _first(kl, horizon)
+    if not 2 <= window <= steps.shape[1]:
+        raise ValueError(
+            f"window {window} is not in 2..{steps.shape[1]}, the epochs in use; change it or use more epochs"
+        )
+    score = np.empty(len(steps), np.float32)
+    for rows, _, std in _windows(steps[:, 1:], window - 1):
+        weights = decay * (1.0 - decay) ** np.arange(len(std))[::-1]
+        score[rows] = weights @ std * np.sqrt(window - 1.0)
+    return score
+
+
 def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndarray:
     """Mean of p(label) over the first ``horizon`` epochs (None: all), p_label f32[N, T]. Low is hard.
 
@@ -139,11 +175,12 @@ class Score(NamedTuple):
 
 SCORES: dict[str, Score] = {
     "aum": Score(aum, ("margin",), (), high_is_hard=False),
-    "forgetting": Score(forgetting, ("correct",), (), high_is_hard=True),
+    "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True),
     "correctness": Score(correctness, ("correct",), (), high_is_hard=False),
     "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True),
     "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True),
     "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True),
+    "tdds": Score(tdds, ("kl",), ("window", "horizon", "decay"), high_is_hard=True),
     "mean_probability": Score(mean_probability, ("p_label",), ("horizon",), high_is_hard=False),
     "entropy": Score(entropy, ("entropy",), (), high_is_hard=True),
 }
@@ -168,7 +205,7 @@ def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str,
 
 
 def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
-    """Whether the record holds what the named score reads (entropy is recorded on request only)."""
+    """Whether the record holds what the named score reads (entropy and kl are recorded on request only)."""
     return all(key == "margin" or key in dynamics for key in SCORES[name].fields)
 
 

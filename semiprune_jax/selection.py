@@ -1,4 +1,4 @@
-"""Selectors: pure numpy functions from scores to the ids that are kept.
+"""Selectors: functions from scores, and some from embeddings, to the ids that are kept; numpy in and out.
 
 Every selector returns the kept ids sorted, int64, exactly ``coreset_size(N, keep)`` of them, and raises
 ValueError with what it got, what it allows and what to do. ``keep`` is the fraction kept.
@@ -50,6 +50,32 @@ def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> n
     """
     score = _checked(score)
     return np.flatnonzero(_smallest(-score, coreset_size(len(score), keep), _matching(tiebreak, score)))
+
+
+def balanced_random(classes: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
+    """A uniform draw from each class, of each its share; classes i64[N], any whole numbers.
+
+    >>> kept = balanced_random(np.repeat([0, 1], [80, 20]), keep=0.1)
+    >>> int(np.sum(kept < 80)), int(np.sum(kept >= 80))
+    (8, 2)
+    """
+    classes = _class_numbers(classes)
+    return _of_each_class(_noise(len(classes), seed, noise), classes, keep, None)
+
+
+def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
+    """The largest scores of each class, of each its share, score [N] and classes i64[N].
+
+    A class' share of the coreset is its share of the pool, what rounding leaves going to the largest remainders.
+    (CCS' ``monotonic`` with its balance; the released code takes the last class' count for all, D2's does not.)
+
+    >>> balanced_top(np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([0, 0, 0, 0, 1, 1]), keep=0.5)
+    array([0, 1, 4])
+    """
+    score, classes = _checked(score), _class_numbers(classes)
+    if score.shape != classes.shape:
+        raise ValueError(f"score has shape {score.shape} but classes {classes.shape}; both must be [N]")
+    return _of_each_class(-score, classes, keep, _matching(tiebreak, score))
 
 
 def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -182,17 +208,132 @@ def stratified(
     return np.sort(np.concatenate(kept))
 
 
+def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
+    """Moderate: those in the middle, by Euclidean distance from the median of their class, of all classes together.
+
+    Args:
+      features: f32[N, D].
+      classes: i64[N].
+
+    Sorted by distance, positions round(N (1/2 - keep/2)) and on are kept. (Xia et al., ICLR 2023; the released function
+    returns what it drops.)
+
+    >>> moderate(np.array([[0.0], [1.0], [2.0], [4.0], [8.0]]), np.zeros(5, int), keep=0.4)
+    array([0, 3])
+    """
+    features, classes = _rows(features), _class_numbers(classes)
+    distance = np.empty(len(features))
+    for c in range(classes.max() + 1):
+        own = features[classes == c]
+        distance[classes == c] = np.linalg.norm(own - np.median(own, axis=0), axis=1)
+    size = coreset_size(len(features), keep)
+    first = min(max(round(len(features) * (0.5 - keep / 2)), 0), len(features) - size)
+    tiebreak = _matching(tiebreak, distance)
+    return np.flatnonzero(_smallest(distance, first + size, tiebreak) & ~_smallest(distance, first, tiebreak))
+
+
+def prototypicality(
+    features: np.ndarray, keep: float, clusters: int, seed: int = 0, balanced: bool = False,
+    tiebreak: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Those farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
+
+    Args:
+      features: f32[N, D].
+      clusters: k; as many as there are classes.
+      balanced: of each cluster its share, instead of the farthest of all.
+
+    >>> prototypicality(np.array([[0.0], [1.0], [4.0], [50.0], [51.0]]), keep=0.4, clusters=2)
+    array([0, 2])
+    """
+    from semiprune_jax.features import kmeans
+
+    found = kmeans.fit(_rows(features), clusters, seed)
+    if balanced:
+        return balanced_top(found.distance, found.cluster, keep, tiebreak)
+    return top(found.distance, keep, tiebreak)
+
+
+def k_centre(features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
+    """Greedy k-centre: a drawn example, then each time the one farthest from those kept, features f32[N, D].
+
+    (Sener & Savarese, arXiv:1708.00489.)
+
+    >>> k_centre(np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, noise=np.array([0.1, 0.5, 0.5, 0.5]))
+    array([0, 3])
+    """
+    from semiprune_jax.features import centres
+
+    first = int(np.argmin(_noise(len(_rows(features)), seed, noise)))
+    return np.sort(centres.farthest_first(features, coreset_size(len(features), keep), first))
+
+
+def d2(score: np.ndarray, features: np.ndarray, keep: float, neighbours: int = 10, gamma: float = 0.1) -> np.ndarray:
+    """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
+
+    Args:
+      score: [N], high is worth keeping; where some are negative all are shifted, so that the least is 0.
+      features: f32[N, D].
+      neighbours, gamma: see ``features.graph.message_passing``.
+
+    >>> d2(np.array([1.0, 0.9, 0.8, 0.3]), np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, neighbours=2, gamma=1.0)
+    array([1, 3])
+    """
+    from semiprune_jax.features import graph
+
+    score = _checked(score).astype(np.float64)
+    size = coreset_size(len(score), keep)
+    worth = score - min(score.min(), 0.0)
+    return np.sort(graph.message_passing(worth, _rows(features), size, neighbours=neighbours, gamma=gamma))
+
+
+def zcore(
+    features: np.ndarray, keep: float, seed: int = 0, samples: int = 1_000_000, noise: np.ndarray | None = None
+) -> np.ndarray:
+    """The largest ZCore scores; see ``features.zcore.zcore``.
+
+    >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # of twins, one
+    array([0, 2])
+    """
+    from semiprune_jax.features.zcore import zcore as score
+
+    return top(score(_rows(features), seed, samples=samples, noise=noise), keep)
+
+
+def badge(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0) -> np.ndarray:
+    """BADGE: k-means++ on the gradients of the last layer, were predictions labels (arXiv:1906.03671).
+
+    Args:
+      probabilities: f32[N, C], of the network whose ``features`` f32[N, D] these are.
+
+    >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.9, 0.1]])
+    >>> 0 in badge(p, np.ones((3, 2)), keep=0.7)  # the least certain comes first
+    True
+    """
+    from semiprune_jax.features import centres
+
+    return np.sort(centres.badge(probabilities, features, coreset_size(len(_rows(features)), keep), seed))
+
+
 SELECTORS: dict[str, Callable[..., np.ndarray]] = {
     "random": random,
     "top": top,
+    "balanced_random": balanced_random,
+    "balanced_top": balanced_top,
     "double_end": double_end,
     "beta": beta,
     "stratified": stratified,
+    "moderate": moderate,
+    "prototypicality": prototypicality,
+    "k_centre": k_centre,
+    "d2": d2,
+    "zcore": zcore,
+    "badge": badge,
 }
 
 # Which way a selector wants its score turned: "easiness" (low is hard), or so that the wanted "end" is high. Others
 # take it as it is.
-ORIENTATION = {"top": "end", "double_end": "easiness", "stratified": "easiness"}
+ORIENTATION = {"top": "end", "balanced_top": "end", "double_end": "easiness", "stratified": "easiness", "d2": "end"}
 
 
 def parameters(name: str) -> frozenset[str]:
@@ -215,6 +356,32 @@ def _checked(score: np.ndarray) -> np.ndarray:
     if not np.all(np.isfinite(score)):
         raise ValueError(f"{int(np.sum(~np.isfinite(score)))} of {len(score)} scores are not finite")
     return score
+
+
+def _class_numbers(classes: np.ndarray) -> np.ndarray:
+    """The classes, numbered 0, 1, ... in the order of their numbers."""
+    if np.ndim(classes) != 1 or len(classes) == 0:
+        raise ValueError(f"classes have shape {np.shape(classes)}; expected [N] with N >= 1")
+    return np.unique(classes, return_inverse=True)[1]
+
+
+def _of_each_class(values: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None) -> np.ndarray:
+    """ids, sorted: of each class its share, those of the smallest values."""
+    counts, size = np.bincount(classes), coreset_size(len(values), keep)
+    share = size * counts / len(values)
+    sizes = np.floor(share + 1e-9).astype(np.int64)
+    sizes[np.argsort(sizes - share, kind="stable")[: size - sizes.sum()]] += 1
+    first = np.arange(len(values)) if tiebreak is None else tiebreak
+    order = np.lexsort((first, values, classes))
+    place = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its class
+    return np.sort(order[place < np.repeat(sizes, counts)])
+
+
+def _rows(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features)
+    if features.ndim != 2:
+        raise ValueError(f"embeddings have shape {features.shape}; expected [N, D]")
+    return features
 
 
 def _noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:

@@ -22,9 +22,12 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any  # float32 tree, running statistics of the batch norms
     opt_state: Any
     ema_params: Any  # like params, or None
+    learner: Any = None  # what a semi-supervised learner remembers, but for what it remembers of each example
 
 
-def create(network: Network, tx: optax.GradientTransformation, key: jax.Array, image_shape, *, ema: bool) -> TrainState:
+def create(
+    network: Network, tx: optax.GradientTransformation, key: jax.Array, image_shape, *, ema: bool, learner: Any = None
+) -> TrainState:
     """A fresh state; the average of the parameters starts as a copy of them."""
     params, batch_stats = network.init(key, image_shape)
     return TrainState(
@@ -34,6 +37,7 @@ def create(network: Network, tx: optax.GradientTransformation, key: jax.Array, i
         opt_state=tx.init(params),
         # A real copy: state is donated, and two leaves must not share a buffer.
         ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+        learner=learner,
     )
 
 
@@ -49,7 +53,7 @@ def advance(
     ema_params = state.ema_params
     if ema_params is not None:
         ema_params = jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, ema_params, params)
-    return TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
+    return TrainState(state.step + 1, params, batch_stats, opt_state, ema_params, state.learner)
 
 
 def cosine_sevenths(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:

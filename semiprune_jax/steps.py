@@ -8,6 +8,8 @@ that concerns the whole batch is summed over that axis; without it the batch is 
 ``key`` is the key of the stream: the draws of row r at step s are a function of (key, s, r) alone.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,7 +17,8 @@ import optax
 from semiprune_jax import dynamics
 from semiprune_jax.augment import View
 from semiprune_jax.dynamics import Dynamics
-from semiprune_jax.losses import cross_entropy, fixmatch_targets
+from semiprune_jax.learners import Learner, Memory, Seen
+from semiprune_jax.losses import cross_entropy
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import example_keys
 from semiprune_jax.state import TrainState, advance
@@ -26,7 +29,7 @@ Metrics = dict[str, jax.Array]
 
 def fixmatch_step(
     state: TrainState,
-    record: None,
+    record: jax.Array | None,
     batch: dict[str, Batch],
     key: jax.Array,
     *,
@@ -34,26 +37,29 @@ def fixmatch_step(
     tx: optax.GradientTransformation,
     weak: View,
     strong: View,
-    threshold: float,
+    learner: Learner,
     unsupervised_weight: float,
     ema_decay: float,
     axis_name: str | None = None,
-) -> tuple[TrainState, None, Metrics]:
-    """One FixMatch step: labelled, weak and strong views through the network once (arXiv:2001.07685; USB).
+) -> tuple[TrainState, jax.Array | None, Metrics]:
+    """One semi-supervised step: labelled, weak and strong views through the network once (arXiv:2001.07685; USB).
 
     Args:
+      record: what the learner remembers of each example, rows sharded over the axis, or None; ``state.learner`` is what
+        it remembers besides.
       batch: {"labelled": batch of B, "unlabelled": batch of mu * B}; unlabelled labels are never read.
       weak, strong: views of whole batches, ``jax.vmap`` of a view or ``augment.strong_views``.
-      threshold: probability from which on a pseudo-label counts.
+      learner: says as what, and how much, each unlabelled image counts; FixMatch or one of its relatives.
       unsupervised_weight: lambda_u. The unsupervised loss is a mean over the *whole* unlabelled batch.
 
     Returns:
-      State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (share of confident weak views),
+      State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (mean weight of the unlabelled images),
       class_share f32[C] (of the classes among the weak views' predictions), class_entropy (of these shares; 1: all
       classes alike, 0: a single one).
     """
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
     size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
+    has_strong = learner.student == "strong"
     keys = _row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
 
     def view(transform: View, keys: jax.Array, images: jax.Array) -> jax.Array:
@@ -64,45 +70,51 @@ def fixmatch_step(
     sources = jnp.concatenate(
         [part["image"].reshape(size, -1, *part["image"].shape[1:]) for part in (labelled, unlabelled)], axis=1
     )
-    images = jnp.concatenate(
-        [
-            view(weak, keys[:, : 1 + mu], sources.reshape(-1, *sources.shape[2:])),
-            view(strong, keys[:, 1 + mu :], unlabelled["image"]),
-        ],
-        axis=1,
-    )
+    views = [view(weak, keys[:, : 1 + mu], sources.reshape(-1, *sources.shape[2:]))]
+    if has_strong:
+        views.append(view(strong, keys[:, 1 + mu :], unlabelled["image"]))
+    images = jnp.concatenate(views, axis=1)
     mask_l = labelled["mask"].astype(jnp.float32)
     mask_u = unlabelled["mask"].astype(jnp.float32)
     # At a weight of 0 the labelled examples stand alone: the others leave the batch statistics too.
     both = unlabelled["mask"].reshape(size, mu) & (unsupervised_weight > 0)
-    mask = jnp.concatenate([labelled["mask"][:, None], both, both], axis=1).reshape(-1)
+    mask = jnp.concatenate([labelled["mask"][:, None], both] + [both] * has_strong, axis=1).reshape(-1)
     count_l, count_u = _total((jnp.sum(mask_l), jnp.sum(mask_u)), axis_name)
+
+    def locate(rows: int, values):
+        return _owned_rows(rows, unlabelled["id"], unlabelled["mask"], values, axis_name)
 
     def loss_fn(params):
         x = images.reshape(-1, *images.shape[2:])
         logits, _, batch_stats = model.apply(params, state.batch_stats, x, train=True, mask=mask, axis_name=axis_name)
-        logits = logits.reshape(size, 1 + 2 * mu, -1)
-        logits_l, logits_w, logits_s = logits[:, 0], logits[:, 1 : 1 + mu], logits[:, 1 + mu :]
-        pseudo = fixmatch_targets(logits_w.reshape(size * mu, -1), threshold)
-        ce_l = cross_entropy(logits_l, labelled["label"])
-        ce_u = cross_entropy(logits_s.reshape(size * mu, -1), pseudo.target)
-        loss_l = jnp.sum(mask_l * ce_l) / count_l
-        loss_u = jnp.sum(mask_u * pseudo.confident * ce_u) / count_u
-        return loss_l + unsupervised_weight * loss_u, (loss_l, loss_u, pseudo, batch_stats)
+        logits = logits.reshape(size, images.shape[1], -1).astype(jnp.float32)
+        logits_l, logits_w = logits[:, 0], logits[:, 1 : 1 + mu].reshape(size * mu, -1)
+        student = logits[:, 1 + mu :].reshape(size * mu, -1) if has_strong else logits_w
+        # Only the weak *logits* are stopped: the weak images still shape the batch statistics of the other rows.
+        p = jax.nn.softmax(jax.lax.stop_gradient(logits_w))
+        seen = Seen(p, unlabelled["id"], mask_u, state.step, partial(_total, axis_name=axis_name), locate)
+        memory, targets = learner.weigh(Memory(state.learner, record), seen)
+        loss_l = jnp.sum(mask_l * cross_entropy(logits_l, labelled["label"])) / count_l
+        loss_u = jnp.sum(mask_u * targets.weight * cross_entropy(student, targets.label)) / count_u
+        loss = loss_l + unsupervised_weight * loss_u
+        if learner.extra and unsupervised_weight > 0:
+            loss += learner.extra(memory.shared, student, targets, seen)
+        return loss, (loss_l, loss_u, memory, targets, jax.nn.one_hot(targets.label, p.shape[-1]), batch_stats)
 
-    (loss, (loss_l, loss_u, pseudo, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    classes = jax.nn.one_hot(pseudo.target, pseudo.probabilities.shape[-1])
+    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    loss_l, loss_u, memory, targets, classes, batch_stats = aux
     shares = {
         "loss": loss,
         "loss_labelled": loss_l,
         "loss_unlabelled": loss_u,
-        "mask_rate": jnp.sum(mask_u * pseudo.confident) / count_u,
+        "mask_rate": jnp.sum(mask_u * targets.weight) / count_u,
         "class_share": jnp.sum(mask_u[:, None] * classes, axis=0) / count_u,
     }
     grads, metrics = _total((grads, shares), axis_name)
     share = metrics["class_share"]
     metrics["class_entropy"] = -jnp.sum(share * jnp.log(share + 1e-10)) / jnp.log(share.shape[0])
-    return advance(state, tx, grads, batch_stats, ema_decay), record, metrics
+    new = advance(state, tx, grads, batch_stats, ema_decay).replace(learner=memory.shared)
+    return new, memory.examples, metrics
 
 
 def supervised_step(
@@ -146,7 +158,7 @@ def supervised_step(
     grads, metrics = _total((grads, {"loss": loss, "accuracy": correct}), axis_name)
     if record is not None:
         seen = dynamics.observe(logits, batch["label"])
-        rows, seen = _owned_rows(record, batch, seen, axis_name)
+        rows, seen = _owned_rows(len(record.p_label), batch["id"], batch["mask"], seen, axis_name)
         record = dynamics.update(record, rows, state.step // steps_per_epoch, seen)
     return advance(state, tx, grads, batch_stats), record, metrics
 
@@ -174,11 +186,25 @@ def prediction_step(
     return jax.lax.all_gather(predicted, axis_name, tiled=True) if axis_name else predicted
 
 
+def embedding_step(
+    state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
+) -> dict[str, jax.Array]:
+    """Features f32[B, D] (what the last layer sees) and probabilities f32[B, C], of the whole batch, as predicted."""
+    logits, features = _forward(state, batch, model, view)
+    found = {"features": features.astype(jnp.float32), "probabilities": jax.nn.softmax(logits)}
+    return jax.lax.all_gather(found, axis_name, tiled=True) if axis_name else found
+
+
 def _predict(state: TrainState, batch: Batch, model: Network, view: View) -> jax.Array:
-    """Logits of the evaluation view: averaged parameters where there are any, online batch statistics always."""
+    return _forward(state, batch, model, view)[0]
+
+
+def _forward(state: TrainState, batch: Batch, model: Network, view: View) -> tuple[jax.Array, jax.Array]:
+    """Logits and features of the evaluation view: averaged parameters if there are any, online statistics always."""
     params = state.params if state.ema_params is None else state.ema_params
     images = view(jnp.zeros(batch["image"].shape[0], jnp.int32), batch["image"])  # evaluation draws nothing
-    return model.apply(params, state.batch_stats, images, train=False)[0].astype(jnp.float32)
+    logits, features, _ = model.apply(params, state.batch_stats, images, train=False)
+    return logits.astype(jnp.float32), features
 
 
 def _row_keys(key: jax.Array, step: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
@@ -191,17 +217,17 @@ def _total(tree, axis_name: str | None):
     return jax.lax.psum(tree, axis_name) if axis_name else tree
 
 
-def _owned_rows(record: Dynamics, batch: Batch, seen: dict[str, jax.Array], axis_name: str | None):
-    """The batch's rows in this share of the record; those of padding and of other shares lie past its end.
+def _owned_rows(count: int, ids: jax.Array, mask: jax.Array, values, axis_name: str | None):
+    """Where the batch's examples lie in this device's share of an array of examples, which has ``count`` rows.
 
-    Ids and values of the whole batch are gathered ([B] each), never the record.
+    Those of padding and of other shares lie past its end. Ids and values of the whole batch are gathered ([B] each),
+    never the array.
     """
-    ids, mask = batch["id"], batch["mask"]
     first = 0
     if axis_name:
-        ids, mask, seen = jax.lax.all_gather((ids, mask, seen), axis_name, tiled=True)
-        first = jax.lax.axis_index(axis_name) * record.p_label.shape[0]
+        ids, mask, values = jax.lax.all_gather((ids, mask, values), axis_name, tiled=True)
+        first = jax.lax.axis_index(axis_name) * count
     local = ids - first
-    owned = mask & (local >= 0) & (local < record.p_label.shape[0])
+    owned = mask & (local >= 0) & (local < count)
     # Numbered apart past the end, so that no two rows are alike and the scatter may say so.
-    return jnp.where(owned, local, record.p_label.shape[0] + jnp.arange(len(ids))), seen
+    return jnp.where(owned, local, count + jnp.arange(len(ids))), values

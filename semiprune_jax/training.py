@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax import augment, checkpoint, dynamics, guards, loop, models, preemption, state, steps
-from semiprune_jax.config import Config
+from semiprune_jax import augment, checkpoint, dynamics, guards, learners, loop, models, preemption, state, steps
+from semiprune_jax.config import Config, fixmatch_images
 from semiprune_jax.datasets.memory_pool import paired
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, Paired
 from semiprune_jax.datasets.stream_pool import StreamPool
+from semiprune_jax.learners import Learner
 from semiprune_jax.loop import Pace, Training
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
@@ -52,7 +53,7 @@ class Trainings:
         """
         final, _ = self._run(self.fixmatch_training(name, labels))
         self._save_model(name, final.ema_params, final.batch_stats)
-        return self._predict(self._fixmatch_network, final)
+        return self._over_pool(steps.prediction_step, self._fixmatch_network, final)
 
     def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Trains the proxy on the whole pool and records its dynamics.
@@ -62,11 +63,27 @@ class Trainings:
           labels: i32[N], all known (pseudo-labels included).
 
         Returns:
-          The fields of ``Dynamics``, [N, epochs] each.
+          The recorded arrays of ``Dynamics``, [N, epochs] each. Parameters are saved as ``<name>/model``.
         """
-        _, record = self._run(self.proxy_training(name, labels))
-        saved = self.layout.save_record(record)
-        return {key: value[: len(labels)] for key, value in vars(saved).items() if value is not None}
+        final, record = self._run(self.proxy_training(name, labels))
+        self._save_model(name, final.params, final.batch_stats)
+        saved = self.layout.save_record(dynamics.Dynamics(**dynamics.results(record)))
+        return {key: np.asarray(value)[: len(labels)] for key, value in dynamics.results(saved).items()}
+
+    def embed(self, which: str) -> dict[str, np.ndarray]:
+        """features f32[N, D] and probabilities f32[N, C] of the pool, by the trained network of a stage.
+
+        Args:
+          which: "fixmatch" or "proxy".
+        """
+        stage = {"fixmatch": "pseudolabel", "proxy": "score"}[which]
+        network = self._network(self.config.model[which], self.config[which].bn_momentum)
+        side = self.config.data.image_size
+        shapes = jax.eval_shape(lambda key: network.init(key, (side, side, 3)), jax.random.key(0))
+        params, batch_stats = self.layout.abstract(shapes)
+        saved = checkpoint.restore(self.workdir / stage / "model", {"params": params, "batch_stats": batch_stats})
+        trained = TrainState(jnp.int32(0), saved["params"], saved["batch_stats"], None, None)
+        return self._over_pool(steps.embedding_step, network, trained)
 
     def retrain(
         self, name: str, labels: np.ndarray, ids: np.ndarray, *, batch_size: int, seed: int
@@ -95,10 +112,20 @@ class Trainings:
             "best_epoch": best["epoch"],
         }
 
+    def _label_share(self, labels: np.ndarray) -> np.ndarray:
+        """f64[C], of each class among the labels."""
+        return np.bincount(labels[labels >= 0], minlength=len(self.classes)) / np.sum(labels >= 0)
+
+    def _learner(self, labels: np.ndarray) -> Learner:
+        options, classes = self.config.fixmatch, len(self.classes)
+        made = learners.Options(classes, n=len(labels), steps=options.steps, threshold=options.threshold)
+        shares = {"none": None, "uniform": np.full(classes, 1 / classes), "labelled": self._label_share(labels)}
+        return learners.create(options.learner, made, shares[options.alignment])
+
     def _guard(self, labels: np.ndarray) -> Callable[[int, dict[str, Any]], str | None]:
         """Watches FixMatch for collapse, once it has had time to learn."""
         options = self.config.fixmatch
-        label_share = np.bincount(labels[labels >= 0], minlength=len(self.classes)) / np.sum(labels >= 0)
+        label_share = self._label_share(labels)
         uses_unlabelled = options.unsupervised_weight > 0
 
         def guard(step: int, means: dict[str, Any]) -> str | None:
@@ -120,8 +147,8 @@ class Trainings:
 
     def fixmatch_training(self, name: str, labels: np.ndarray) -> Training:
         """FixMatch as the loop runs it, at its beginning; arguments as for ``fixmatch``."""
-        options = self.config.fixmatch
-        network = self._fixmatch_network
+        options, n = self.config.fixmatch, len(labels)
+        network, learner = self._fixmatch_network, self._learner(labels)
         tx = state.sgd(
             state.cosine_sevenths,
             learning_rate=options.learning_rate,
@@ -137,11 +164,11 @@ class Trainings:
             tx=tx,
             weak=self.weak,
             strong=self.strong,
-            threshold=options.threshold,
+            learner=learner,
             unsupervised_weight=options.unsupervised_weight,
             ema_decay=options.ema_decay,
         )
-        n, rows, seed = len(labels), self.layout.padded(options.batch_size), self.config.seed
+        rows, seed = self.layout.padded(options.batch_size), self.config.seed
         labelled = EndlessFeed(
             seed, "fixmatch/labelled", np.flatnonzero(labels >= 0), batch_size=options.batch_size, rows=rows, pad_id=n
         )
@@ -150,11 +177,14 @@ class Trainings:
             batch_size=options.batch_size * options.mu, rows=rows * options.mu, pad_id=n,
         )  # fmt: skip
         pool = self.pools.squares
-        create = self.layout.compile_init(self._initial(network, tx, ema=True))
+        create = self.layout.compile_init(self._initial(network, tx, ema=True, learner=learner))
+        record = None
+        if learner.begin_examples:
+            record = self.layout.create_record(partial(learner.begin_examples, self.layout.record_rows(n)))
         return Training(
             name=name,
             state=create(self._key(seed, "fixmatch/init"), options.learning_rate, options.steps),
-            record=None,
+            record=record,
             dispatch=self.layout.compile(step, paired(pool.fetch)),
             pool=pool.arrays(labels),
             feed=pool.feed(Paired(labelled, unlabelled), options.steps),
@@ -162,7 +192,7 @@ class Trainings:
             total_steps=options.steps,
             steps_per_epoch=options.steps,  # endless streams have no epochs
             passes=("pool_passes", n / (options.batch_size * options.mu)),
-            images_per_step=options.batch_size * (1 + 2 * options.mu),
+            images_per_step=fixmatch_images(options),
             evaluate=self._evaluation(network),
             evaluate_every=options.eval_every_steps,
             guard=self._guard(labels),
@@ -171,9 +201,9 @@ class Trainings:
     def proxy_training(self, name: str, labels: np.ndarray) -> Training:
         """The proxy as the loop runs it, at its beginning; arguments as for ``proxy``."""
         options, n = self.config.proxy, len(labels)
-        record = self.layout.create_record(
-            partial(dynamics.init, self.layout.record_rows(n), options.epochs, entropy=options.record_entropy)
-        )
+        rows, kl_classes = self.layout.record_rows(n), len(self.classes) * options.record_kl
+        init = partial(dynamics.init, rows, options.epochs, entropy=options.record_entropy, kl_classes=kl_classes)
+        record = self.layout.create_record(init)
         steps_per_epoch = -(-n // options.batch_size)
         return self._supervised(
             name, self._proxy_program(steps_per_epoch), options, labels, np.arange(n),
@@ -285,10 +315,11 @@ class Trainings:
 
         return evaluate
 
-    def _predict(self, network: Network, current: TrainState) -> dict[str, np.ndarray]:
+    def _over_pool(self, step: Callable, network: Network, current: TrainState) -> dict[str, np.ndarray]:
+        """What a forward step gives for each image of the pool."""
         pool = self.pools.still
         nothing = np.full(pool.n, -1, np.int32)
-        parts = self._forward(steps.prediction_step, network, pool, nothing)(current)
+        parts = self._forward(step, network, pool, nothing)(current)
         return {key: np.concatenate([part[key] for part in parts])[: pool.n] for key in parts[0]}
 
     def _forward(
@@ -356,11 +387,11 @@ class Trainings:
     def _key(self, seed: int, stream: str) -> jax.Array:
         return self.layout.replicate(stream_key(seed, stream))
 
-    def _initial(self, network: Network, tx, *, ema: bool):
+    def _initial(self, network: Network, tx, *, ema: bool, learner: Learner | None = None):
         shape = (self.config.data.image_size, self.config.data.image_size, 3)
 
         def create(key: jax.Array, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
-            fresh = state.create(network, tx, key, shape, ema=ema)
+            fresh = state.create(network, tx, key, shape, ema=ema, learner=learner.begin() if learner else None)
             return state.set_schedule(fresh, learning_rate=learning_rate, total_steps=total_steps)
 
         return create

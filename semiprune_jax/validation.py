@@ -15,6 +15,10 @@ from semiprune_jax.errors import ConfigError
 # What models.create knows, written again.
 _NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet(8|18_cifar|18|34|50)")
 
+# What selection.SELECTORS has, written again: those that go by a score, and those that do not.
+_SCORED = ("top", "balanced_top", "double_end", "beta", "stratified", "d2")
+_UNSCORED = ("random", "balanced_random", "moderate", "prototypicality", "k_centre", "badge", "zcore")
+
 # What absl, ml_collections and Python say of a config that cannot be read, and how it reads in one line.
 _EXPLAINED = {
     r'Did you mean "(\w+)" instead of "(\w+)"': r"the config has no field '\2'; did you mean '\1'?",
@@ -123,6 +127,8 @@ def validate(config: Config) -> None:
         known = "wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | resnet8 | resnet18_cifar | resnet18 | 34 | 50"
         check(good, f"model.{field}", known)
     one_of("model.wide_resnet", "usb", "tf")
+    one_of("fixmatch.learner", "fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label")
+    one_of("fixmatch.alignment", "none", "uniform", "labelled")
 
     positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")
     check(config.fixmatch.operations >= 0, "fixmatch.operations", "0 or more")
@@ -138,7 +144,11 @@ def validate(config: Config) -> None:
         fraction(f"{section}.momentum")
         fraction(f"{section}.bn_momentum")
     epochs = config.proxy.epochs
-    check(1 <= config.score.window <= epochs, "score.window", f"1 .. proxy.epochs = {epochs}")
+    smallest = 2 if config.proxy.record_kl else 1  # TDDS looks at what lies between epochs
+    check(smallest <= config.score.window <= epochs, "score.window", f"{smallest} .. proxy.epochs = {epochs}")
+    check(0 < config.score.decay <= 1, "score.decay", "0 < x <= 1")
+    one_of("score.never_learned", "zero", "hardest")
+    one_of("embed.source", "proxy", "fixmatch", "file")
     check(
         0 <= config.score.first < config.score.last <= epochs,
         "score.last",
@@ -221,23 +231,30 @@ def _wrong_types(config: Config) -> list[str]:
 
 def _check_selection(config: Config, name: str, one_of, check) -> None:
     spec, field, keep = config.select[name], f"select.{name}", config.select.keep
-    one_of(f"{field}.selector", "random", "top", "double_end", "beta", "stratified")
+    one_of(f"{field}.selector", *_SCORED, *_UNSCORED)
     one_of(
         f"{field}.score",
-        *("aum", "dual", "forgetting", "el2n", "correctness", "dyn_unc", "mean_probability", "entropy"),
+        *("aum", "dual", "forgetting", "el2n", "correctness", "dyn_unc", "mean_probability", "entropy", "tdds"),
     )
     one_of(f"{field}.form", "code", "paper")
     one_of(f"{field}.end", "hard", "easy")
     epochs = config.proxy.epochs
     # Only what the selector uses must fit this run: a base config's unused horizon must not get in the way.
-    if spec.selector == "beta" or spec.score in ("dual", "mean_probability"):
+    scored = spec.selector in _SCORED
+    if spec.selector == "badge":
+        check(config.embed.source != "file", "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
+    check(spec.neighbours >= 1, f"{field}.neighbours", "1 or more")
+    check(spec.samples >= 1, f"{field}.samples", "1 or more")
+    check(spec.gamma >= 0, f"{field}.gamma", "0 or more")
+    if spec.selector == "beta" or spec.score in ("dual", "mean_probability", "tdds"):
         check(0 <= spec.horizon <= epochs, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}")
-        if spec.score == "dual" and spec.horizon:
+        if spec.score in ("dual", "tdds") and spec.horizon:
             check(
                 spec.horizon >= config.score.window, f"{field}.horizon", f"score.window = {config.score.window} or more"
             )
-    if spec.score == "entropy" and spec.selector != "random":
-        check(config.proxy.record_entropy, "proxy.record_entropy", f"True, since config.{field} selects by entropy")
+    for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl")):
+        if spec.score == score and scored:
+            check(config.proxy[needed], f"proxy.{needed}", f"True, since config.{field} selects by {score}")
     if spec.selector in ("double_end", "stratified"):
         fits = len(spec.cutoff) in (1, len(keep))
         check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")

@@ -110,6 +110,11 @@ class Handover:
         return read_npz(self.workdir / "score" / "dynamics.npz")
 
     @cached_property
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """features f32[N, D], and probabilities f32[N, C] where they are a network's."""
+        return read_npz(self.workdir / "embed" / "embeddings.npz")
+
+    @cached_property
     def scores(self) -> Table:
         """id, key, and every score by name."""
         return read_table(self.workdir / "score" / "scores.parquet")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from semiprune_jax import config as configs
-from semiprune_jax import validation
+from semiprune_jax import learners, scores, selection, validation
 from semiprune_jax.errors import ConfigError
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -23,6 +23,7 @@ def test_every_config_is_valid(name, variant):
     config = get(name, variant)
     validation.validate(config)
     config.select.names = tuple(key for key in config.select if key not in ("names", "keep"))
+    config.proxy.record_kl = True  # which one of them asks for
     validation.validate(config)  # any selection there is can be asked for by a flag
     documentation = importlib.import_module(f"configs.{name}").__doc__
     assert f"python -m semiprune_jax.main --config=configs/{name}.py" in documentation
@@ -76,6 +77,21 @@ def test_a_variant_that_is_none():
         get("digits", "usb")
 
 
+def test_names_of_selectors_scores_and_learners_are_those_there_are():
+    assert {*validation._SCORED, *validation._UNSCORED} == set(selection.SELECTORS)
+    for name in selection.SELECTORS:
+        assert ("score" in selection.parameters(name)) == (name in validation._SCORED)
+    given = {"n", "keep", "seed", "noise", "tiebreak", "mean_probability", "classes", "clusters"}
+    given |= {"features", "probabilities"}  # what the pipeline hands to selectors
+    taken = {parameter for name in selection.SELECTORS for parameter in selection.parameters(name)}
+    assert set(configs.selection(selector="top")) >= taken - given
+    for field, names in (("fixmatch.learner", learners.LEARNERS), ("select.hardest.score", scores.SCORES)):
+        for name in names:
+            config = change(field, name)
+            config.proxy.record_entropy = config.proxy.record_kl = True
+            validation.validate(config)
+
+
 def test_base_config_is_valid():
     validation.validate(configs.base_config())
 
@@ -114,6 +130,9 @@ def change(path, value):
         ("fixmatch.steps", 0),
         ("fixmatch.mu", 0),
         ("fixmatch.threshold", 1.5),
+        ("fixmatch.alignment", "ours"),
+        ("score.decay", 0.0),
+        ("score.never_learned", "infinity"),
         ("fixmatch.ema_decay", 1.0),
         ("proxy.epochs", 0),
         ("retrain.learning_rate", 0.0),

@@ -5,6 +5,7 @@ from semiprune_jax import artifacts, coreset, scores
 from semiprune_jax import config as configs
 
 KEYS = [f"k{i}" for i in range(60)]
+CLASSES = np.arange(60) % 3
 
 
 def spec(name="mine", **changes):
@@ -20,6 +21,17 @@ def dynamics(rng):
     return {"p_label": p, "p_other": (1 - p) / 2, "correct": p > 0.4, "el2n": (1 - p).astype(np.float32)}
 
 
+def test_balanced_selections_are_of_the_labels_in_use(dynamics):
+    for selector in ("balanced_top", "balanced_random"):
+        _, kept = coreset.choose(spec(selector=selector), dynamics, KEYS, CLASSES)
+        assert np.bincount(CLASSES[kept]).tolist() == [6, 6, 6]
+    hard = coreset.choose(spec(selector="balanced_top"), dynamics, KEYS, CLASSES)[1]
+    easy = coreset.choose(spec(selector="balanced_top", end="easy"), dynamics, KEYS, CLASSES)[1]
+    aum = scores.compute("aum", dynamics, {})
+    assert aum[hard].max() < aum[easy].max()
+    assert not np.any(hard & easy)
+
+
 def test_only_what_is_used_is_remembered():
     assert set(spec(selector="random")) == {"name", "selector", "keep", "seed"}
     assert set(spec(selector="double_end")) == {"name", "selector", "keep", "seed", "score", "cutoff"}
@@ -32,7 +44,7 @@ def test_only_what_is_used_is_remembered():
 
 @pytest.mark.parametrize("score", ["aum", "el2n", "forgetting", "correctness", "mean_probability"])
 def test_cutoffs_drop_the_hard_end_whatever_way_a_score_points(dynamics, score):
-    values, kept = coreset.choose(spec(selector="double_end", score=score, last=12), dynamics, KEYS)
+    values, kept = coreset.choose(spec(selector="double_end", score=score, last=12), dynamics, KEYS, CLASSES)
     assert values is not None
     hardness = values if scores.SCORES[score].high_is_hard else -values
     assert kept.sum() == 18
@@ -43,34 +55,34 @@ def test_cutoffs_drop_the_hard_end_whatever_way_a_score_points(dynamics, score):
 def test_top_keeps_the_end_that_is_asked_for(dynamics):
     aum = scores.aum(dynamics["p_label"] - dynamics["p_other"])
     for end, expected in (("hard", np.argsort(aum)[:18]), ("easy", np.argsort(aum)[-18:])):
-        _, kept = coreset.choose(spec(selector="top", end=end), dynamics, KEYS)
+        _, kept = coreset.choose(spec(selector="top", end=end), dynamics, KEYS, CLASSES)
         assert set(np.flatnonzero(kept)) == set(expected)
 
 
 def test_selections_draw_apart_and_again_alike(dynamics):
-    one = coreset.choose(spec("one", selector="random"), dynamics, KEYS)[1]
-    np.testing.assert_array_equal(one, coreset.choose(spec("one", selector="random"), dynamics, KEYS)[1])
-    assert not np.array_equal(one, coreset.choose(spec("two", selector="random"), dynamics, KEYS)[1])
+    one = coreset.choose(spec("one", selector="random"), dynamics, KEYS, CLASSES)[1]
+    np.testing.assert_array_equal(one, coreset.choose(spec("one", selector="random"), dynamics, KEYS, CLASSES)[1])
+    assert not np.array_equal(one, coreset.choose(spec("two", selector="random"), dynamics, KEYS, CLASSES)[1])
 
 
 def test_beta_looks_at_its_horizon_only(dynamics):
     beta = spec(selector="beta", score="dual", horizon=6)
-    _, kept = coreset.choose(beta, dynamics, KEYS)
+    _, kept = coreset.choose(beta, dynamics, KEYS, CLASSES)
     later = {key: value.copy() for key, value in dynamics.items()}
     later["p_label"][:, 6:] = 0.5
-    np.testing.assert_array_equal(coreset.choose(beta, later, KEYS)[1], kept)
+    np.testing.assert_array_equal(coreset.choose(beta, later, KEYS, CLASSES)[1], kept)
     later["p_label"][:, 3:6] = 0.5
-    assert not np.array_equal(coreset.choose(beta, later, KEYS)[1], kept)
+    assert not np.array_equal(coreset.choose(beta, later, KEYS, CLASSES)[1], kept)
 
 
 def test_a_horizon_beyond_the_record(dynamics):
     with pytest.raises(ValueError, match="horizon 13"):
-        coreset.choose(spec(selector="beta", score="dual", horizon=13), dynamics, KEYS)
+        coreset.choose(spec(selector="beta", score="dual", horizon=13), dynamics, KEYS, CLASSES)
 
 
 def test_files(tmp_path, dynamics):
     random = spec(selector="random")
-    score, kept = coreset.choose(random, dynamics, KEYS)
+    score, kept = coreset.choose(random, dynamics, KEYS, CLASSES)
     label = np.where(np.arange(60) % 2 == 0, 1, -1)
     files = coreset.write(tmp_path, random, {"id": np.arange(60), "key": KEYS, "label": label}, score, kept)
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in files}

@@ -74,6 +74,7 @@ def test_update_writes_its_rows_and_drops_those_past_the_end():
         "correct": jnp.array([True, False, True, True]),
         "el2n": jnp.array([1.0, 2.0, 3.0, 4.0]),
         "entropy": jnp.zeros(4),
+        "previous": jnp.ones((4, 2)),
     }
     new = jax.jit(dynamics.update)(record, jnp.array([4, 5, 0, 6]), 1, seen)
     expected = np.zeros((5, 3), np.float32)
@@ -95,14 +96,17 @@ def epoch(record, batches, column, logits, label):
 @given(LOGITS, LABELS, st.permutations(range(SLOTS)), st.integers(0, 2))
 @settings(deadline=None, max_examples=50)
 def test_batches_in_any_order_and_split_write_every_example_once(logits, label, order, column):
-    blank = jax.tree.map(lambda array: jnp.full_like(array, True), dynamics.init(N, 3, entropy=True))
+    blank = dynamics.init(N, 3, entropy=True, kl_classes=C)
+    blank = jax.tree.map(lambda array: jnp.full_like(array, True), blank)
     made = jax.device_get(epoch(blank, np.reshape(order, (BATCHES, B)), column, logits, label))
     in_turn = jax.device_get(epoch(blank, np.arange(SLOTS).reshape(BATCHES, B), column, logits, label))
     jax.tree.map(np.testing.assert_array_equal, made, in_turn)
     seen = jax.device_get(jax.jit(dynamics.observe)(logits, label))
+    p = seen["previous"][:N].astype(float)
+    seen["kl"] = [oracle.moves([[1.0] * C, row])[1] if column else 0.0 for row in p] + [0.0] * (SLOTS - N)
     for name, value in seen.items():
         expected = np.array(getattr(blank, name))
-        expected[:, column] = value[:N]
+        expected[:, slice(None) if name == "previous" else column] = value[:N]
         np.testing.assert_allclose(getattr(made, name), expected, atol=1e-6, err_msg=name)
 
 
@@ -115,5 +119,18 @@ def test_a_record_can_be_given_away():
     """Donated to a program that writes over it, without a copy; no two of its arrays are one."""
     seen = dynamics.observe(jnp.zeros((1, 3)), jnp.array([0]))
     write = jax.jit(lambda record: dynamics.update(record, jnp.array([1]), 0, seen), donate_argnums=0)
-    for entropy in (False, True):
-        assert write(dynamics.init(4, 2, entropy=entropy)).p_label[1, 0] > 0
+    for options in ({}, {"entropy": True}, {"kl_classes": 3}):
+        assert write(dynamics.init(4, 2, **options)).p_label[1, 0] > 0
+
+
+def test_how_far_predictions_move_is_recorded_visit_by_visit(rng):
+    """In three epochs of other orders; a padding row leaves no trace."""
+    logits = rng.normal(size=(3, 5, C)).astype(np.float32)
+    record = dynamics.init(5, 3, kl_classes=C)
+    for column, order in enumerate(([0, 1, 2, 3, 4], [4, 2, 0, 1, 3], [3, 4, 1, 0, 2])):
+        for rows in (order[:3], [*order[3:], 7]):
+            seen = dynamics.observe(logits[column][np.minimum(rows, 4)], jnp.zeros(3, jnp.int32))
+            record = jax.jit(dynamics.update)(record, jnp.array(rows), column, seen)
+    p = np.array([[pytorch.softmax(row) for row in epoch] for epoch in logits.astype(float)]).transpose(1, 0, 2)
+    np.testing.assert_allclose(record.kl, [oracle.moves(rows) for rows in p], rtol=1e-4)
+    assert sorted(dynamics.results(record)) == ["correct", "el2n", "kl", "p_label", "p_other"]

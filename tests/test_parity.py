@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import augment, dynamics, models, state, steps
+from semiprune_jax import augment, dynamics, learners, models, state, steps
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
 from semiprune_jax.losses import cross_entropy
 from semiprune_jax.randomness import stream_key
@@ -144,7 +144,7 @@ def test_five_fixmatch_steps():
             tx=tx,
             weak=jax.vmap(augment.weak_view(RECIPE)),
             strong=augment.strong_views(RECIPE, sequential=True),
-            threshold=options["threshold"],
+            learner=learners.create("fixmatch", learners.Options(3, options["pool"], 5, options["threshold"])),
             unsupervised_weight=options["weight"],
             ema_decay=goldens.EMA_DECAY,
         )

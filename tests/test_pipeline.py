@@ -200,6 +200,36 @@ def test_additions_are_welcome(finished, tmp_path):
     assert (work / "select" / "ccs_keep0.75" / "kept.txt").exists()
 
 
+def test_selections_by_embeddings(finished, tmp_path):
+    """Of the proxy, of FixMatch, and from a file; made once, and only where a selection asks for them."""
+    base, config, _ = finished
+    assert not (base / "embed").exists()
+    names = ("moderate", "prototypicality", "k_centre", "d2", "badge")
+    for source, width in (("proxy", 64), ("fixmatch", 64), ("file", 3)):
+        work = shutil.copytree(base, tmp_path / source)
+        more = config.copy_and_resolve_references()
+        more.embed.source, more.select.names, more.select.keep = source, names, (0.25,)
+        if source == "file":
+            more.select.names = names[:-1]  # BADGE needs predictions
+            more.embed.path = str(tmp_path / "mine.npy")
+            with pytest.raises(DataError, match=r"mine\.npy' is not a file"):
+                run(more, work, until="select")
+            np.save(tmp_path / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))
+        lines = run(more, work, until="select")
+        assert any(line.startswith("embed") and f"{width} numbers an image, from {source}" in line for line in lines)
+        made = artifacts.read_npz(work / "embed" / "embeddings.npz")
+        assert made["features"].shape == (64, width)
+        for name in more.select.names:
+            assert artifacts.read_table(work / f"select/{name}_keep0.25/coreset.parquet")["kept"].sum() == 16
+        again = run(more, work, until="select")
+        assert all("done before" in line for line in again if not line.startswith(("note", "warning")))
+    p = artifacts.read_npz(tmp_path / "proxy/embed/embeddings.npz")["probabilities"]
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    np.save(tmp_path / "mine.npy", np.ones((64, 3)))
+    with pytest.raises(ConfigError, match=r"embed was made .*: what it reads from 'file' changed"):
+        run(more, work, until="select")
+
+
 def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path):
     _, config, _ = finished
     work = shutil.copytree(finished[0], tmp_path / "work")

@@ -50,7 +50,22 @@ def test_counts_by_hand():
     assert "1.5 GB  logits in half precision: 230.6 GB, 153.8 times as much" in text  # methods.md's ImageNet row
     assert f"{(1_281_167 * 256**2 * 3 + 50_000 * 224**2 * 3) / 1e9:.1f} GB  on each host, once" in text
     assert "48 images a step, 25.6 M parameters" in text
-    assert f"dynamics of {13 * 1_281_167 * 90 / 8 / 1e6:.1f} MB" in text
+    assert f"a record of {13 * 1_281_167 * 90 / 8 / 1e6:.1f} MB" in text
+
+
+def test_what_tdds_remembers_is_planned(tiny_config):
+    """Of 50,000 examples: 17 bytes in each of four epochs, and on the devices three floats besides."""
+    tiny_config.data.expected, tiny_config.proxy.record_kl = (50_000, 24, 3), True
+    text = plan.plan(tiny_config)
+    assert "a record of 4.0 MB" in text
+    assert re.search(r"dynamics +3\.4 MB", text)
+
+
+def test_a_learner_without_strong_views_sees_fewer_images(tiny_config, tmp_path):
+    tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
+    assert re.search(r"pseudolabel +12 +480 ", plan.plan(tiny_config))  # 8 and 2 x 2 x 8 a step
+    tiny_config.fixmatch.learner = "pseudo_label"
+    assert re.search(r"pseudolabel +12 +288 ", plan.plan(tiny_config))
 
 
 def test_full_and_labelled_only_are_planned():

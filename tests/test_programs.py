@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from semiprune_jax import loop
+from semiprune_jax import learners, loop
 from semiprune_jax.mesh import keep_programs
 from tests import small
 
@@ -24,8 +24,10 @@ def made(request, tiny_config, tmp_path):
 
 def training(made, kind):
     labels = small.pool(POOL)[1]
-    if kind == "fixmatch":
+    if kind in learners.LEARNERS:
+        made.config.fixmatch.learner = kind
         return made.fixmatch_training("pseudolabel", np.where(np.arange(POOL) < 24, labels, -1))
+    made.config.proxy.record_kl = kind == "proxy with kl"
     return made.proxy_training("score", labels)
 
 
@@ -48,7 +50,9 @@ def test_state_and_record_are_written_over(made, kind):
     assert reused == bytes_of((begun.state, begun.record), made.layout.devices[0])
 
 
-@pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
+@pytest.mark.parametrize(
+    "kind", ["fixmatch", "proxy", "proxy with kl", pytest.param("flexmatch", marks=pytest.mark.long)]
+)
 def test_only_batches_and_gradients_travel(made, kind):
     """No collective has a side as long as the pool or the record, or a share of them; none at all on one device."""
     text = compiled(made, training(made, kind)).as_text()

@@ -27,6 +27,7 @@ def records(draw):
         "correct": p.argmax(-1) == label[:, None],
         "el2n": np.sqrt(((p - one_hot) ** 2).sum(-1)).astype(np.float32),
         "entropy": (-(p * np.log(p + 1e-10)).sum(-1)).astype(np.float32),
+        "kl": np.array([oracle.moves(rows) for rows in p], np.float32),
     }
 
 
@@ -35,20 +36,25 @@ def records(draw):
 def test_every_score_against_loops(record, data):
     last, horizon = data.draw(st.integers(1, T)), data.draw(st.integers(1, T))
     first, window = data.draw(st.integers(0, last - 1)), data.draw(st.integers(1, horizon))
+    never_learned, decay = data.draw(st.sampled_from(["zero", "hardest"])), data.draw(st.floats(0.1, 1.0))
     exponent = data.draw(st.sampled_from([0.5, 1.0, 2.0]))
     expected = {
         "aum": oracle.aum(record["p_label"], record["p_other"]),
-        "forgetting": oracle.forgetting(record["correct"]),
+        "forgetting": oracle.forgetting(record["correct"], never_learned),
         "correctness": [sum(row) for row in record["correct"]],
         "el2n": oracle.el2n(record["p"], record["label"], first, last),
         "dual": oracle.dual(record["p_label"], window, horizon, exponent),
         "dyn_unc": oracle.dyn_unc(record["p_label"], window),
         "mean_probability": [np.mean(row[:horizon]) for row in record["p_label"]],
         "entropy": oracle.entropy(record["p"]),
+        "tdds": oracle.tdds(record["p"], window, horizon, decay) if window > 1 else [],
     }
     assert expected.keys() == scores.SCORES.keys()
     options = {"first": first, "last": last, "window": window, "horizon": horizon, "exponent": exponent}
+    options |= {"never_learned": never_learned, "decay": decay}
     for name, values in expected.items():
+        if name == "tdds" and window == 1:  # nothing lies between the visits of one
+            continue
         got = scores.compute(name, record, options)
         np.testing.assert_allclose(got, values, rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -56,6 +62,16 @@ def test_every_score_against_loops(record, data):
 def test_forgetting_by_hand():
     assert scores.forgetting(np.array([[True, False, True, False]])) == 2
     assert scores.forgetting(np.zeros((1, 4), bool)) == 0  # never learned counts as never forgotten
+    assert scores.forgetting(np.zeros((1, 4), bool), "hardest") == 4
+
+
+def test_tdds_by_hand():
+    """Two windows of three visits, (0, .4) and (.4, 0) about their mean; the last one counts ten times as much."""
+    kl = np.array([[0.0, 0.0, 0.4, 0.0]])
+    norm = 0.4 / np.sqrt(2)
+    assert scores.tdds(kl, window=3) == pytest.approx(0.9 * norm + 0.09 * norm)
+    assert scores.tdds(kl + 0.3, window=3) == pytest.approx(0.99 * norm)  # the same distance each time is no event
+    assert scores.tdds(kl, window=3, horizon=3) == pytest.approx(0.9 * norm)
 
 
 def test_dual_by_hand():
@@ -86,6 +102,11 @@ def test_saturated_trajectories_keep_their_digits():
         (lambda p: scores.dual(p, window=10, horizon=9), r"window 10 is not in 1\.\.9"),
         (lambda p: scores.dyn_unc(p, window=13), "window 13"),
         (lambda p: scores.mean_probability(p, 0), "horizon 0"),
+        (lambda p: scores.tdds(p, window=13), r"window 13 is not in 2\.\.12"),
+        (lambda p: scores.tdds(p, window=1), r"window 1 is not in 2\.\.12"),
+        (lambda p: scores.tdds(p, horizon=13), "horizon 13"),
+        (lambda p: scores.tdds(p, decay=0.0), r"decay = 0\.0 is not in"),
+        (lambda p: scores.forgetting(p, "inf"), "never_learned = 'inf' is neither"),
         (lambda p: scores.el2n(p, 0, 13), r"el2n window 0\.\.13"),
         (lambda p: scores.el2n(p, 5, 5), r"el2n window 5\.\.5"),
     ],
@@ -99,7 +120,7 @@ def test_windows_beyond_the_record_are_errors(call, message):
 @settings(deadline=None, max_examples=50)
 def test_every_score_is_finite_and_goes_by_its_own_row_alone(record, filler, order):
     options = {"window": 5, "horizon": 8, "exponent": 0.5, "first": 0, "last": 10}
-    fields = ("p_label", "p_other", "correct", "el2n", "entropy")
+    fields = ("p_label", "p_other", "correct", "el2n", "entropy", "kl")
     padding = {key: np.full((PADDING, T), filler).astype(record[key].dtype) for key in fields}
     padded = {key: np.concatenate([record[key], padding[key]])[order] for key in fields}
     for name in scores.SCORES:
@@ -134,7 +155,7 @@ def test_sums_and_means_rise_with_every_epoch(one, other):
         assert np.all(function(np.maximum(one[field], other[field])) >= function(one[field])), function.__name__
 
 
-@pytest.mark.parametrize("name", [name for name in scores.SCORES if name not in ("dual", "dyn_unc", "entropy")])
+@pytest.mark.parametrize("name", [name for name in scores.SCORES if name not in ("dual", "dyn_unc", "entropy", "tdds")])
 def test_the_hard_end_is_hard(name):
     """An example that is never right against one that always is; every score must call the first harder."""
     t = np.ones((1, 10), np.float32)
@@ -148,10 +169,11 @@ def test_the_hard_end_is_hard(name):
     assert hard > easy if scores.SCORES[name].high_is_hard else hard < easy
 
 
-def test_entropy_is_scored_only_when_recorded():
+def test_entropy_and_tdds_are_scored_only_when_recorded():
     record = dict.fromkeys(("p_label", "p_other", "correct", "el2n"), np.zeros((1, 1)))
-    assert [name for name in scores.SCORES if not scores.recorded(name, record)] == ["entropy"]
+    assert [name for name in scores.SCORES if not scores.recorded(name, record)] == ["tdds", "entropy"]
     assert scores.recorded("entropy", record | {"entropy": np.zeros((1, 1))})
+    assert scores.recorded("tdds", record | {"kl": np.zeros((1, 1))})
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 300])

@@ -9,6 +9,8 @@ from semiprune_jax import selection
 from tests.oracles import selection as oracle
 
 STRATA = 5
+# Those that go by scores and classes alone; embeddings have tests of their own below.
+BY_SCORE = [name for name in selection.SELECTORS if "features" not in selection.parameters(name)]
 MAGNITUDES = st.sampled_from([0.0, 5e-324, 1e-310, 1e-300, 1.0, 1e300]) | st.floats(0, 1)
 
 
@@ -16,7 +18,8 @@ def run(name, score, keep, cutoff=0.0, **extra):
     """Any selector on the same inputs; beta, which takes no negative score, on the magnitudes."""
     arguments = {
         "n": len(score), "score": np.abs(score) if name == "beta" else score, "keep": keep, "cutoff": cutoff,
-        "mean_probability": np.linspace(0.05, 0.95, len(score)), "c_d": 4.0, "seed": 0, "strata": STRATA, **extra,
+        "mean_probability": np.linspace(0.05, 0.95, len(score)), "c_d": 4.0, "seed": 0, "strata": STRATA,
+        "classes": np.arange(len(score)) % 3, **extra,
     }  # fmt: skip
     return selection.select(name, arguments)
 
@@ -54,7 +57,28 @@ def test_top_and_double_end_against_loops(pool):
         assert kept.tolist() == oracle.double_end(score, keep, cutoff)
 
 
-@pytest.mark.parametrize("name", selection.SELECTORS)
+@given(pools(), st.data())
+@settings(deadline=None)
+def test_balanced_selections_against_loops(pool, data):
+    score, keep, _ = pool
+    n = len(score)
+    classes = data.draw(st.lists(st.integers(-1, 3), min_size=n, max_size=n))
+    noise = (np.array(data.draw(st.permutations(range(n)))) + 0.5) / n
+    got = selection.balanced_top(score, np.array(classes), keep)
+    assert got.tolist() == oracle.balanced((-score).tolist(), classes, keep)
+    assert selection.balanced_random(np.array(classes), keep, noise=noise).tolist() == oracle.balanced(
+        noise.tolist(), classes, keep
+    )
+
+
+def test_class_sizes_by_hand():
+    """Seven of 10, 6 and 4: 3.5, 2.1 and 1.4, so that the first gets the one that is left."""
+    assert oracle.class_sizes([10, 6, 4], 7) == [4, 2, 1]
+    kept = selection.balanced_random(np.repeat([0, 1, 2], [10, 6, 4]), 7 / 20)
+    assert np.bincount(np.repeat([0, 1, 2], [10, 6, 4])[kept]).tolist() == [4, 2, 1]
+
+
+@pytest.mark.parametrize("name", BY_SCORE)
 @given(pools(), st.floats(0, 1), st.integers(1, 60))
 @settings(deadline=None, max_examples=50)
 def test_every_selector_keeps_exactly_its_size(name, pool, probability, strata):
@@ -67,7 +91,7 @@ def test_every_selector_keeps_exactly_its_size(name, pool, probability, strata):
     assert kept.max() < len(score)
 
 
-@pytest.mark.parametrize("name", selection.SELECTORS)
+@pytest.mark.parametrize("name", BY_SCORE)
 def test_one_example_and_equal_scores(name):
     for value in (0.0, 1e300):
         assert run(name, np.array([value]), 1.0).tolist() == [0]
@@ -85,14 +109,14 @@ def test_cutoff_and_keep_of_1_together_keep_the_whole_top_end(name, score, data)
     assert sorted(score[i] for i in kept) == sorted(score)[n - size :]
 
 
-@pytest.mark.parametrize("name", selection.SELECTORS)
+@pytest.mark.parametrize("name", BY_SCORE)
 @given(pools(), st.data())
 @settings(deadline=None)
 def test_ties_and_draws_follow_the_example_not_its_position(name, pool, data):
     score, keep, cutoff = pool
     n = len(score)
     tiebreak, noise, order = (np.array(data.draw(st.permutations(range(n)))) for _ in range(3))
-    each = {"tiebreak": tiebreak, "noise": (noise + 0.5) / n, "mean_probability": tiebreak / n}
+    each = {"tiebreak": tiebreak, "noise": (noise + 0.5) / n, "mean_probability": tiebreak / n, "classes": noise % 3}
     kept = run(name, score, keep, cutoff, **each)
     moved = run(name, score[order], keep, cutoff, **{key: value[order] for key, value in each.items()})
     assert sorted(order[moved]) == kept.tolist()
@@ -204,6 +228,11 @@ def test_the_seed_decides_the_draw():
         (lambda: selection.beta(np.ones(5), np.ones(5), 0.5, 4.0, form="x"), "neither 'code'"),
         (lambda: selection.stratified(np.ones(5), 0.5, 0.0, strata=0), "strata = 0"),
         (lambda: selection.random(5, 0.5, noise=np.ones(4)), "noise has shape"),
+        (lambda: selection.balanced_top(np.ones(5), np.ones(4), 0.5), r"score has shape \(5,\) but classes \(4,\)"),
+        (lambda: selection.moderate(np.ones(5), np.ones(5), 0.5), r"embeddings have shape \(5,\)"),
+        (lambda: selection.d2(np.ones(5), np.ones((5, 2)), 0.5, neighbours=5), "k = 5 neighbours of 5 examples"),
+        (lambda: selection.prototypicality(np.ones((5, 2)), 0.5, clusters=6), "k = 6 clusters of 5"),
+        (lambda: selection.balanced_random(np.ones((2, 2)), 0.5), r"classes have shape \(2, 2\)"),
     ],
 )
 def test_bad_arguments(call, message):
@@ -213,9 +242,64 @@ def test_bad_arguments(call, message):
 
 def test_parameters_are_the_contract():
     """``select`` matches by name, so a renamed parameter would silently get its default."""
-    known = {"n", "score", "mean_probability", "keep", "cutoff", "c_d", "seed", "concentration", "form", "strata"}
+    known = {"n", "score", "classes", "mean_probability", "keep", "cutoff", "c_d", "seed", "concentration", "form"}
+    known |= {"strata", "features", "probabilities", "clusters", "balanced", "neighbours", "gamma", "samples"}
     for function in selection.SELECTORS.values():
         assert set(inspect.signature(function).parameters) <= known | {"noise", "tiebreak"}
+
+
+def moderate_by_loop(features, classes, keep):
+    away = []
+    for x, c in zip(features, classes, strict=True):
+        own = [y for y, d in zip(features, classes, strict=True) if d == c]
+        away.append(float(np.linalg.norm(x - np.median(own, axis=0))))
+    order = sorted(range(len(away)), key=lambda i: (away[i], i))
+    first = round(len(away) * (0.5 - keep / 2))
+    return sorted(order[first : first + oracle.size(len(away), keep)])
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.25, 0.5, 0.9])
+def test_moderate(rng, keep):
+    features, classes = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+    assert selection.moderate(features, classes, keep).tolist() == moderate_by_loop(features, classes, keep)
+    assert selection.moderate(features, classes, 1.0).tolist() == list(range(40))
+
+
+def test_prototypicality_keeps_the_far_ones(rng):
+    """Two clouds, one of them wide: the plain way keeps of it alone, the balanced one of each its share."""
+    which = np.arange(80) % 2
+    features = rng.normal(size=(80, 2)) * np.where(which, 5.0, 0.1)[:, None] + 100 * which[:, None]
+    plain = selection.prototypicality(features, 0.25, clusters=2)
+    assert set(which[plain].tolist()) == {1}
+    wide = np.flatnonzero(which)
+    away = np.linalg.norm(features[wide] - features[wide].mean(0), axis=1)
+    assert plain.tolist() == sorted(wide[np.argsort(-away)[:20]])
+    balanced = selection.prototypicality(features, 0.25, clusters=2, balanced=True)
+    assert np.bincount(which[balanced]).tolist() == [10, 10]
+
+
+def test_k_centre_covers(rng):
+    features = np.r_[rng.normal(size=(30, 2)), rng.normal(size=(2, 2)) + 50]
+    for seed in range(3):
+        assert set(selection.k_centre(features, 3 / 32, seed).tolist()) & {30, 31}
+    noise = np.linspace(0.1, 0.9, 32)
+    assert 0 in selection.k_centre(features, 3 / 32, noise=noise)  # begins with the smallest
+
+
+def test_d2_takes_scores_of_any_sign(rng):
+    features, score = rng.normal(size=(30, 2)), rng.normal(size=30)
+    kept = selection.d2(score, features, 0.3, neighbours=3)
+    assert len(kept) == 9
+    np.testing.assert_array_equal(kept, selection.d2(score - score.min(), features, 0.3, neighbours=3))
+    far = 1e4 * rng.normal(size=(30, 2))  # nobody hears anybody
+    np.testing.assert_array_equal(selection.d2(score, far, 0.3, neighbours=3, gamma=1.0), selection.top(score, 0.3))
+
+
+def test_badge_keeps_its_size(rng):
+    p, features = rng.dirichlet(np.ones(3), 20), rng.normal(size=(20, 4))
+    kept = selection.badge(p, features, 0.3, seed=1)
+    assert len(set(kept.tolist())) == 6
+    np.testing.assert_array_equal(kept, selection.badge(p, features, 0.3, seed=1))
 
 
 def periodic(n):
@@ -255,5 +339,5 @@ def test_single_precision_is_kept(rng):
     """A hundred million scores are not copied into doubles; the same examples are chosen."""
     score = rng.random(5_000, np.float32)
     assert selection._checked(score) is score
-    for name in selection.SELECTORS:
+    for name in BY_SCORE:
         np.testing.assert_array_equal(run(name, score, 0.3, 0.1), run(name, score.astype(np.float64), 0.3, 0.1))

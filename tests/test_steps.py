@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import augment, dynamics, models, state, steps
+from semiprune_jax import augment, dynamics, learners, models, state, steps
 from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, paired
 from semiprune_jax.datasets.order import EpochFeed
 from semiprune_jax.mesh import Layout
@@ -46,6 +46,10 @@ def optimizer(lr=0.1, total=100, **options):
     return state.sgd(state.cosine_to(0.0), learning_rate=lr, total_steps=total, **settings)
 
 
+def fixmatch(threshold):
+    return learners.create("fixmatch", learners.Options(classes=3, n=40, steps=100, threshold=threshold))
+
+
 def begin(network, tx, key, ema):
     return jax.jit(lambda key: state.create(network, tx, key, (8, 8, 3), ema=ema))(key)
 
@@ -68,7 +72,7 @@ def test_fixmatch_step_from_first_principles():
     threshold, weight = 0.4, 0.7
     new, _, metrics = steps.fixmatch_step(
         fresh, None, batch, jax.random.key(0), model=network, tx=tx, weak=scaled(1.0), strong=scaled(0.5),
-        threshold=threshold, unsupervised_weight=weight, ema_decay=0.9,
+        learner=fixmatch(threshold), unsupervised_weight=weight, ema_decay=0.9,
     )  # fmt: skip
     w = np.asarray(fresh.params["w"], np.float64)
     flat = images.reshape(40, -1) / 255
@@ -114,7 +118,7 @@ def test_weak_rows_shape_the_statistics_of_the_others():
     fresh = begin(network, tx, jax.random.key(0), ema=True)
     run = partial(
         steps.fixmatch_step, fresh, None, key=jax.random.key(0), model=network, tx=tx, strong=scaled(1.0),
-        threshold=1.1, unsupervised_weight=1.0, ema_decay=0.9,
+        learner=fixmatch(1.1), unsupervised_weight=1.0, ema_decay=0.9,
     )  # fmt: skip
     batch = {
         "labelled": batch_of(images, labels, np.arange(4)),
@@ -135,7 +139,7 @@ def test_at_a_weight_of_zero_the_labelled_examples_stand_alone():
     tx = optimizer()
     fresh = begin(network, tx, jax.random.key(0), ema=True)
     step = partial(
-        steps.fixmatch_step, model=network, tx=tx, weak=scaled(1.0), strong=scaled(1.0), threshold=0.1,
+        steps.fixmatch_step, model=network, tx=tx, weak=scaled(1.0), strong=scaled(1.0), learner=fixmatch(0.1),
         unsupervised_weight=0.0, ema_decay=0.9,
     )  # fmt: skip
     step, outcomes = jax.jit(step), []

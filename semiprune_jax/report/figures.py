@@ -165,6 +165,7 @@ _SCORE_LABELS = {
     "dyn_unc": "dynamic uncertainty (high: hard)",
     "mean_probability": "mean p(label) (low: hard)",
     "entropy": "entropy, nats (high: hard)",
+    "tdds": "TDDS (high: hard)",
 }
 
 

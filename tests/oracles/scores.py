@@ -1,5 +1,6 @@
 """Every score as a plain loop from its formula (methods of arXiv:2605.23198 and the papers it cites)."""
 
+import itertools
 import math
 
 
@@ -7,14 +8,14 @@ def aum(p_label, p_other):
     return [sum(a - b for a, b in zip(x, y, strict=True)) for x, y in zip(p_label, p_other, strict=True)]
 
 
-def forgetting(correct):
+def forgetting(correct, never_learned):
     counts = []
     for row in correct:
         events, before = 0, False
         for now in row:
             events += before and not now
             before = now
-        counts.append(events)
+        counts.append(len(row) if never_learned == "hardest" and not any(row) else events)
     return counts
 
 
@@ -55,3 +56,25 @@ def dyn_unc(p_label, window):
 def entropy(probabilities):
     """probabilities: [N][T][C]; of the last epoch."""
     return [-sum(p * math.log(p + 1e-10) for p in rows[-1]) for rows in probabilities]
+
+
+def moves(rows):
+    """rows: [T][C] probabilities of one example; how far each visit moved from the one before, 0 at the first."""
+    found = [0.0]
+    for before, now in itertools.pairwise(rows):
+        found.append(sum(abs(p * (math.log(p + 1e-8) - math.log(q + 1e-8))) for p, q in zip(now, before, strict=True)))
+    return found
+
+
+def tdds(probabilities, window, horizon, decay):
+    """probabilities: [N][T][C]."""
+    scores = []
+    for rows in probabilities:
+        d, total = moves(rows[:horizon])[1:], 0.0
+        for k in range(horizon - window + 1):
+            values = d[k : k + window - 1]
+            mean = sum(values) / len(values)
+            norm = math.sqrt(sum((v - mean) ** 2 for v in values))
+            total += norm * decay * (1 - decay) ** (horizon - window - k)
+        scores.append(total)
+    return scores

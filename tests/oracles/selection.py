@@ -18,6 +18,25 @@ def top(score, keep):
     return sorted(order[: size(len(score), keep)])
 
 
+def class_sizes(counts, total):
+    """How many of each class: its share, rounded down, and one more where most was lost by that."""
+    shares = [total * count / sum(counts) for count in counts]
+    sizes = [math.floor(share + 1e-9) for share in shares]
+    for c in sorted(range(len(counts)), key=lambda c: (sizes[c] - shares[c], c))[: total - sum(sizes)]:
+        sizes[c] += 1
+    return sizes
+
+
+def balanced(value, classes, keep):
+    """Of each class those of the smallest values."""
+    names, kept = sorted(set(classes)), []
+    sizes = class_sizes([classes.count(name) for name in names], size(len(value), keep))
+    for name, count in zip(names, sizes, strict=True):
+        members = [i for i in range(len(value)) if classes[i] == name]
+        kept += sorted(members, key=lambda i: (value[i], i))[:count]
+    return sorted(kept)
+
+
 def beta_weights(score, q, keep, c_d, concentration, extra):
     """Normalised weights, from the density itself."""
     best = sorted(range(len(score)), key=lambda i: (score[i], i))[-10:]

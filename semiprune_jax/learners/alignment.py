@@ -1,0 +1,47 @@
+"""Distribution alignment: predictions divided by their own average, so that classes get the shares they should have.
+
+ReMixMatch's (arXiv:1911.09785), as USB's ``DistAlignEMAHook`` does it; for pools with a long tail, whose rare classes a
+learner would otherwise never be confident of.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from semiprune_jax.learners.learner import Learner, Memory, Seen, Targets, average, follow, normalised
+
+
+def begin_alignment(classes: int) -> dict[str, jax.Array]:
+    """The moving average of predictions, before any."""
+    return {"average": jnp.zeros(classes), "batches": jnp.zeros(())}
+
+
+def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
+    """The average with this batch in it (the first one begins it), and the aligned probabilities f32[n, C].
+
+    Args:
+      target: f32[C], the shares that classes should have.
+    """
+    now = average(seen.probabilities, seen)
+    mean = jnp.where(memory["batches"] > 0, follow(memory["average"], now), now)
+    aligned = normalised(seen.probabilities * ((target + 1e-6) / (mean + 1e-6))[None])
+    return {"average": mean, "batches": memory["batches"] + 1.0}, aligned
+
+
+def aligned(learner: Learner, target: jax.Array) -> Learner:
+    """The learner, given aligned probabilities in place of the network's own."""
+
+    def begin():
+        return {"learner": learner.begin(), "alignment": begin_alignment(len(target))}
+
+    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        alignment, p = align(memory.shared["alignment"], target, seen)
+        own, targets = learner.weigh(Memory(memory.shared["learner"], memory.examples), seen._replace(probabilities=p))
+        return Memory({"learner": own.shared, "alignment": alignment}, own.examples), targets
+
+    def extra(shared, strong: jax.Array, targets: Targets, seen: Seen) -> jax.Array:
+        assert learner.extra is not None
+        return learner.extra(shared["learner"], strong, targets, seen)
+
+    return learner._replace(weigh=weigh, begin=begin, extra=extra if learner.extra else None)

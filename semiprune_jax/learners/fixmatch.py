@@ -1,0 +1,15 @@
+"""FixMatch: a weak view that is confident enough teaches the strong one (arXiv:2001.07685; USB ``fixmatch``)."""
+
+import jax.numpy as jnp
+
+from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets
+
+
+def create(options: Options) -> Learner:
+    """The most probable class counts where its probability is ``options.threshold`` or more."""
+
+    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        confident = jnp.max(seen.probabilities, axis=-1) >= options.threshold
+        return memory, Targets(jnp.argmax(seen.probabilities, axis=-1), confident.astype(jnp.float32))
+
+    return Learner(weigh)

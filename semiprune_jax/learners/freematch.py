@@ -1,0 +1,49 @@
+"""FreeMatch: thresholds that follow the network's own confidence (arXiv:2205.07246; USB ``freematch``)."""
+
+import jax
+import jax.numpy as jnp
+
+from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, follow, normalised
+
+FAIRNESS = 0.01  # weight of the extra loss, as in USB's code
+
+
+def create(options: Options) -> Learner:
+    """A global threshold tau, scaled for each class by how probable it is on average; and a loss of self-fairness.
+
+    tau, the mean probabilities p and the shares h of predicted classes are moving averages of batches, all updated with
+    the current one before they are used. The loss is sum_c P_c log M_c with P ~ p / h and M ~ the mean strong
+    prediction over the images that count, divided by the shares of their predicted classes.
+    """
+
+    def begin():
+        uniform = jnp.full(options.classes, 1.0 / options.classes)
+        return {"tau": uniform[0], "p": uniform, "h": jnp.array(uniform)}
+
+    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        best, label = jnp.max(seen.probabilities, axis=-1), jnp.argmax(seen.probabilities, axis=-1)
+        hard = jax.nn.one_hot(label, options.classes)
+        shared = follow(memory.shared, average({"tau": best, "p": seen.probabilities, "h": hard}, seen))
+        threshold = shared["tau"] * shared["p"][label] / jnp.max(shared["p"])
+        return Memory(shared), Targets(label, (best >= threshold).astype(jnp.float32))
+
+    def extra(shared, strong: jax.Array, targets: Targets, seen: Seen) -> jax.Array:
+        q = jax.nn.softmax(strong)
+        counted = seen.mask * targets.weight
+        predicted = jax.nn.one_hot(jnp.argmax(q, axis=-1), options.classes)
+        sums = {"q": jnp.sum(counted[:, None] * q, axis=0), "h": jnp.sum(counted[:, None] * predicted, axis=0)}
+        # Of a batch on several devices each of them differentiates its own share of the sums ...
+        others = jax.lax.stop_gradient(jax.tree.map(lambda whole, own: whole - own, seen.total(sums), sums))
+        mean, count = sums["q"] + others["q"], jax.lax.stop_gradient(sums["h"] + others["h"])
+        m = normalised(_over(mean, count))
+        p = jax.lax.stop_gradient(normalised(_over(shared["p"], shared["h"])))
+        loss = FAIRNESS * jnp.where(jnp.sum(count) > 0, jnp.sum(p * jnp.log(m + 1e-12)), 0.0)
+        # ... and counts its own share of the loss.
+        return loss - (1.0 - 1.0 / seen.total(jnp.float32(1.0))) * jax.lax.stop_gradient(loss)
+
+    return Learner(weigh, begin=begin, extra=extra)
+
+
+def _over(values: jax.Array, shares: jax.Array) -> jax.Array:
+    """values / shares, and 0 where a share is 0."""
+    return jnp.where(shares > 0, values / jnp.where(shares > 0, shares, 1.0), 0.0)

@@ -1,0 +1,22 @@
+"""Pseudo-labelling (Lee, 2013), as USB trains it: each image learns what it is taken for itself, more and more so."""
+
+import jax.numpy as jnp
+
+from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets
+
+WARM_UP = 0.4  # share of the steps over which the weight rises from 0 to 1
+
+
+def create(options: Options) -> Learner:
+    """FixMatch without strong views, with a weight that rises over the first 40% of the steps.
+
+    USB predicts unlabelled images with frozen batch statistics; here they share the labelled images' pass, as in
+    FixMatch.
+    """
+
+    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        confident = jnp.max(seen.probabilities, axis=-1) >= options.threshold
+        ramp = jnp.minimum(seen.step / (WARM_UP * options.steps), 1.0)
+        return memory, Targets(jnp.argmax(seen.probabilities, axis=-1), ramp * confident)
+
+    return Learner(weigh, student="weak")

@@ -1,0 +1,33 @@
+"""SoftMatch: every image counts, those less who are less certain than most (arXiv:2301.10921; USB ``softmatch``)."""
+
+import jax.numpy as jnp
+
+from semiprune_jax.learners.alignment import align, begin_alignment
+from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, follow
+
+SIGMAS = 2.0
+
+
+def create(options: Options) -> Learner:
+    """A Gaussian weight of the largest probability, after alignment to equal classes; 1 from its mean on.
+
+    Mean and variance are moving averages, updated with the current batch before they are used. Labels are those of the
+    probabilities before alignment.
+    """
+    uniform = jnp.full(options.classes, 1.0 / options.classes)
+
+    def begin():
+        return {"mean": jnp.array(1.0 / options.classes), "var": jnp.array(1.0), "p": begin_alignment(options.classes)}
+
+    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        p, aligned = align(memory.shared["p"], uniform, seen)
+        best = jnp.max(aligned, axis=-1)
+        mean = average(best, seen)
+        count = seen.total(jnp.sum(seen.mask))
+        var = average((best - mean) ** 2, seen) * count / jnp.maximum(count - 1.0, 1.0)  # unbiased
+        now = follow({"mean": memory.shared["mean"], "var": memory.shared["var"]}, {"mean": mean, "var": var})
+        below = jnp.minimum(best - now["mean"], 0.0)
+        weight = jnp.exp(-(below**2) * SIGMAS**2 / (2.0 * now["var"]))
+        return Memory(now | {"p": p}), Targets(jnp.argmax(seen.probabilities, axis=-1), weight)
+
+    return Learner(weigh, begin=begin)
