@@ -125,6 +125,7 @@ def trained(directory, name, mode, devices, total=4):
     """A training's first steps under the named learner: its state, record and metrics on the host."""
     config = small.config()
     config.fixmatch.learner, config.fixmatch.alignment = name, "labelled"
+    config.fixmatch.learning_rate = 0.003  # as in test_steps.py
     directory.mkdir()
     made, labels = small.trainings(directory, config, mode, devices)
     begun = made.fixmatch_training("pseudolabel", np.where(np.arange(90) < 24, labels, -1).astype(np.int32))

@@ -194,7 +194,9 @@ RECIPE = augment.Recipe((0.3,) * 3, (0.3,) * 3, 0.125, flip=True)
 
 def run_fixmatch(directory, mode, count, per_dispatch=1, total=3):
     """Three steps of a FixMatch training, on a labelled batch that is no multiple of three devices."""
-    made, labels = small.trainings(directory, small.config(), mode, count)
+    config = small.config()
+    config.fixmatch.learning_rate = 0.003  # at 0.03 a ReLU that rounding turns moves a weight by 6e-5
+    made, labels = small.trainings(directory, config, mode, count)
     begun = made.fixmatch_training("pseudolabel", np.where(np.arange(90) < 24, labels, -1).astype(np.int32))
     current, collected = begun.state, []
     with begun.feed as read:
@@ -216,14 +218,14 @@ def test_fixmatch_is_the_same_on_any_devices(tmp_path, mode, count, fixmatch_on_
     one, metrics_one = fixmatch_on_one
     many, metrics_many = run_fixmatch(tmp_path, mode, count)
     assert metrics_one["mask_rate"].min() > 0
-    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-6, rtol=1e-4), many, one)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-4), many, one)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-4), metrics_many, metrics_one)
 
 
 def test_steps_per_dispatch_change_nothing(tmp_path, fixmatch_on_one):
     one, metrics_one = fixmatch_on_one
     many, metrics_many = run_fixmatch(tmp_path, "jit", 2, per_dispatch=3)
-    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-6, rtol=1e-4), many, one)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-4), many, one)
     assert metrics_many["loss"].shape == (3,)
     np.testing.assert_allclose(metrics_many["loss"], metrics_one["loss"], rtol=1e-4)
 
