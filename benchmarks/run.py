@@ -115,13 +115,18 @@ def _device() -> str:
 
     if jax.default_backend() != "cpu":
         return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
-    models = [line.split(":")[1].strip() for line in _cpu_info() if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {models[0] if models else platform.processor() or platform.machine()}"
+    about = _cpu_info()
+    named = about.get("model name") or platform.processor() or platform.machine()
+    # Names hide the generation, and the width of its vectors matters more than all else.
+    vectors = next((kind for kind in ("avx512f", "avx2") if kind in about.get("flags", "").split()), "")
+    return ", ".join(part for part in (f"{os.cpu_count()} cores", named, vectors) if part)
 
 
-def _cpu_info() -> list[str]:
+def _cpu_info() -> dict[str, str]:
+    """What the kernel tells of the first core."""
     path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().partition("\n\n")[0].splitlines() if path.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:
