@@ -54,8 +54,9 @@ def choose(
       ValueError: a parameter does not fit the record.
     """
     taken = selection.parameters(spec["selector"])
-    arguments = dict(spec) | {"n": len(keys), "classes": classes, "clusters": len(np.unique(classes))}
-    arguments |= embeddings or {}
+    arguments = dict(spec) | {"n": len(keys), "classes": classes} | dict(embeddings or {})
+    if "clusters" in taken:
+        arguments["clusters"] = len(np.unique(classes))
     # Hashing a million keys takes seconds, so only what this selector takes.
     if "tiebreak" in taken:
         arguments["tiebreak"] = hash_keys(spec["seed"], "tie", keys)

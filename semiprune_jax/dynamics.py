@@ -19,9 +19,7 @@ class Dynamics(flax.struct.PyTreeNode):
     # Recorded on request:
     entropy: jax.Array | None = None  # f32[N, T], nats
     kl: jax.Array | None = None  # f32[N, T], sum_c |p_c (log p_c - log p'_c)|, p' those of the visit before; at first 0
-    previous: jax.Array | None = (
-        None  # f32[N, C], probabilities of the last visit, which kl needs; never saved as result
-    )
+    previous: jax.Array | None = None  # f32[N, C], probabilities of the last visit, which kl needs; not a result
 
 
 def init(n: int, epochs: int, *, entropy: bool = False, kl_classes: int = 0) -> Dynamics:
@@ -93,7 +91,8 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
     Array([0.25, 0.  , 0.25], dtype=float32)
     """
 
-    def write(array: jax.Array, at: tuple, values: jax.Array) -> jax.Array:
+    def write(name: str, values: jax.Array) -> jax.Array:
+        array, at = getattr(record, name), rows if name == "previous" else (rows, column)
         # A set, never an add: float scatter-add with repeated indices is a slow loop on some GPUs.
         return array.at[at].set(values.astype(array.dtype), mode="drop", unique_indices=True)
 
@@ -103,9 +102,4 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
         moved = jnp.sum(jnp.abs(p * (jnp.log(p + 1e-8) - jnp.log(before + 1e-8))), axis=-1)
         seen = seen | {"kl": jnp.where(column > 0, moved, 0.0)}
     kept = {name: value for name, value in seen.items() if getattr(record, name) is not None}
-    return record.replace(
-        **{
-            name: write(getattr(record, name), (rows,) if name == "previous" else (rows, column), value)
-            for name, value in kept.items()
-        }
-    )
+    return record.replace(**{name: write(name, value) for name, value in kept.items()})

@@ -51,7 +51,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".npy":
         return {"features": np.load(path, allow_pickle=False)}
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy leaves a broken one open
             return dict(arrays)
     if path.suffix == ".safetensors":
         from safetensors.numpy import load_file

@@ -197,9 +197,7 @@ class Pipeline:
     def embed(self, pseudolabel: Stage, score: Stage) -> Stage | None:
         """Embeddings of the pool, if a selection goes by them: of a network of this run, or a file that is brought."""
         options = self.config.embed
-        if not any(
-            "features" in selection.parameters(self.config.select[name].selector) for name in self.config.select.names
-        ):
+        if not any(selection.sees_features(self.config.select[name].selector) for name in self.config.select.names):
             return None
         path = Path(options.path)
         if options.source == "file" and not path.is_file():
@@ -373,7 +371,7 @@ class Pipeline:
         if "cutoff" in selection.parameters(options["selector"]):
             options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
-        featured = embed if "features" in selection.parameters(options["selector"]) else None
+        featured = embed if selection.sees_features(options["selector"]) else None
         inputs = {"score": score.digest} | ({"embed": featured.digest} if featured else {})
         stage = self._stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs)
 

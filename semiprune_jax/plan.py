@@ -19,7 +19,7 @@ from semiprune_jax import images, models
 from semiprune_jax.config import Config, fixmatch_images, paper_batch_size
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.geometry import Fit, RandomCrop, Square
-from semiprune_jax.selection import coreset_size, parameters
+from semiprune_jax.selection import coreset_size, sees_features
 
 _RECORD = 13  # bytes of dynamics an example and epoch: two probabilities, a hit or miss, EL2N
 _SECONDS = 0.5  # of decoding, to see how fast it is
@@ -139,7 +139,7 @@ def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
         trained = times * recipe.epochs * size
         yield Work(name, times * steps, trained, times * evaluations(steps, every), trained, costs[network])
     asked = (config.select[name].selector for name in config.select.names)
-    if config.embed.source != "file" and any("features" in parameters(selector) for selector in asked):
+    if config.embed.source != "file" and any(sees_features(selector) for selector in asked):
         yield Work("embed", 0, 0, n, n, costs[model[config.embed.source]])
 
 

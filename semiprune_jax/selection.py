@@ -221,7 +221,9 @@ def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: n
     >>> moderate(np.array([[0.0], [1.0], [2.0], [4.0], [8.0]]), np.zeros(5, int), keep=0.4)
     array([0, 3])
     """
-    features, classes = _rows(features), _class_numbers(classes)
+    from semiprune_jax.features.blocks import checked
+
+    features, classes = checked(features), _class_numbers(classes)
     distance = np.empty(len(features))
     for c in range(classes.max() + 1):
         own = features[classes == c]
@@ -248,7 +250,7 @@ def prototypicality(
     """
     from semiprune_jax.features import kmeans
 
-    found = kmeans.fit(_rows(features), clusters, seed)
+    found = kmeans.fit(features, clusters, seed)
     if balanced:
         return balanced_top(found.distance, found.cluster, keep, tiebreak)
     return top(found.distance, keep, tiebreak)
@@ -264,7 +266,7 @@ def k_centre(features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray
     """
     from semiprune_jax.features import centres
 
-    first = int(np.argmin(_noise(len(_rows(features)), seed, noise)))
+    first = int(np.argmin(_noise(len(features), seed, noise)))
     return np.sort(centres.farthest_first(features, coreset_size(len(features), keep), first))
 
 
@@ -284,7 +286,7 @@ def d2(score: np.ndarray, features: np.ndarray, keep: float, neighbours: int = 1
     score = _checked(score).astype(np.float64)
     size = coreset_size(len(score), keep)
     worth = score - min(score.min(), 0.0)
-    return np.sort(graph.message_passing(worth, _rows(features), size, neighbours=neighbours, gamma=gamma))
+    return np.sort(graph.message_passing(worth, features, size, neighbours=neighbours, gamma=gamma))
 
 
 def zcore(
@@ -297,7 +299,7 @@ def zcore(
     """
     from semiprune_jax.features.zcore import zcore as score
 
-    return top(score(_rows(features), seed, samples=samples, noise=noise), keep)
+    return top(score(features, seed, samples=samples, noise=noise), keep)
 
 
 def badge(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0) -> np.ndarray:
@@ -312,7 +314,7 @@ def badge(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: in
     """
     from semiprune_jax.features import centres
 
-    return np.sort(centres.badge(probabilities, features, coreset_size(len(_rows(features)), keep), seed))
+    return np.sort(centres.badge(probabilities, features, coreset_size(len(features), keep), seed))
 
 
 SELECTORS: dict[str, Callable[..., np.ndarray]] = {
@@ -339,6 +341,15 @@ ORIENTATION = {"top": "end", "balanced_top": "end", "double_end": "easiness", "s
 def parameters(name: str) -> frozenset[str]:
     """Names of the arguments that the named selector takes."""
     return frozenset(inspect.signature(SELECTORS[name]).parameters)
+
+
+def sees_features(name: str) -> bool:
+    """Whether the named selector goes by embeddings.
+
+    >>> sees_features("moderate"), sees_features("top")
+    (True, False)
+    """
+    return "features" in parameters(name)
 
 
 def select(name: str, arguments: Mapping[str, Any]) -> np.ndarray:
@@ -375,13 +386,6 @@ def _of_each_class(values: np.ndarray, classes: np.ndarray, keep: float, tiebrea
     order = np.lexsort((first, values, classes))
     place = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its class
     return np.sort(order[place < np.repeat(sizes, counts)])
-
-
-def _rows(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features)
-    if features.ndim != 2:
-        raise ValueError(f"embeddings have shape {features.shape}; expected [N, D]")
-    return features
 
 
 def _noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:

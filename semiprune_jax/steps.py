@@ -167,7 +167,7 @@ def evaluation_step(
     state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
 ) -> Metrics:
     """Sums over the unmasked rows of one batch: correct, loss, count. Divide the totals of all batches."""
-    logits = _predict(state, batch, model, view)
+    logits, _ = _forward(state, batch, model, view)
     mask = batch["mask"].astype(jnp.float32)
     sums = {
         "correct": jnp.sum(mask * (jnp.argmax(logits, axis=-1) == batch["label"])),
@@ -181,7 +181,7 @@ def prediction_step(
     state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
 ) -> dict[str, jax.Array]:
     """Most probable class i32[B] and its probability f32[B], of the whole batch also where it is mapped."""
-    p = jax.nn.softmax(_predict(state, batch, model, view))
+    p = jax.nn.softmax(_forward(state, batch, model, view)[0])
     predicted = {"prediction": jnp.argmax(p, axis=-1).astype(jnp.int32), "confidence": jnp.max(p, axis=-1)}
     return jax.lax.all_gather(predicted, axis_name, tiled=True) if axis_name else predicted
 
@@ -193,10 +193,6 @@ def embedding_step(
     logits, features = _forward(state, batch, model, view)
     found = {"features": features.astype(jnp.float32), "probabilities": jax.nn.softmax(logits)}
     return jax.lax.all_gather(found, axis_name, tiled=True) if axis_name else found
-
-
-def _predict(state: TrainState, batch: Batch, model: Network, view: View) -> jax.Array:
-    return _forward(state, batch, model, view)[0]
 
 
 def _forward(state: TrainState, batch: Batch, model: Network, view: View) -> tuple[jax.Array, jax.Array]:

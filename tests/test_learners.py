@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from semiprune_jax import learners
+from semiprune_jax.config import fixmatch_images
 from semiprune_jax.learners import Memory, Options, Seen
 from tests import small
 from tests.oracles import learners as oracle
@@ -52,6 +53,14 @@ def test_fixmatch_counts_from_the_threshold_on(rng):
         assert_same(targets, mask, [oracle.argmax(row) for row in p], [float(max(row) >= 0.7) for row in p])
     learner = learners.create("fixmatch", OPTIONS._replace(threshold=0.5))
     assert learner.weigh(Memory(), seen([[0.5, 0.5, 0.0]], [0], [True]))[1].weight == 1
+
+
+def test_the_config_knows_who_has_strong_views():
+    options = small.config().fixmatch  # 8 labelled, and twice as many unlabelled
+    for name in learners.LEARNERS:
+        options.learner = name
+        views = 1 + (learners.create(name, OPTIONS).student == "strong")
+        assert fixmatch_images(options) == 8 * (1 + 2 * views)
 
 
 def test_pseudo_labels_count_more_and_more(rng):

@@ -1,6 +1,7 @@
 """Blocks of rows: how work over all pairs of rows fits a device's memory."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import jax
 import numpy as np
@@ -23,7 +24,9 @@ def checked(features: np.ndarray) -> np.ndarray:
 
 
 def by_blocks(function: Callable, rows: np.ndarray, columns: int, *fixed: np.ndarray) -> Iterator[tuple[slice, tuple]]:
-    """``function(block, ids, *fixed)`` for one block of rows after another, compiled once and spread over the devices.
+    """``function(block, ids, *fixed)`` for one block of rows after another, spread over the devices.
+
+    Compiled once for each shape of a function; one that is called again and again should be a module's own.
 
     Args:
       function: (block f32[R, D], their numbers i32[R], *fixed) -> tree of arrays [R, ...].
@@ -34,12 +37,10 @@ def by_blocks(function: Callable, rows: np.ndarray, columns: int, *fixed: np.nda
     Yields:
       Which rows, and what the function made of them, on the host; padding is left out.
     """
-    devices = jax.local_devices()
-    mesh = Mesh(np.array(devices), ("rows",), axis_types=(AxisType.Auto,))
-    split, whole = NamedSharding(mesh, PartitionSpec("rows")), NamedSharding(mesh, PartitionSpec())
-    share = max(1, min(BLOCK_BYTES // (4 * columns), -(-len(rows) // len(devices))))
-    size = share * len(devices)
-    compiled = jax.jit(function, in_shardings=(split, split, *[whole] * len(fixed)), out_shardings=split)
+    compiled, split, whole = _program(function, len(fixed))
+    devices = split.mesh.size
+    share = max(1, min(BLOCK_BYTES // (4 * columns), -(-len(rows) // devices)))
+    size = share * devices
     fixed_on_devices = jax.device_put(fixed, whole)
     for first in range(0, len(rows), size):
         block = rows[first : first + size]
@@ -48,3 +49,11 @@ def by_blocks(function: Callable, rows: np.ndarray, columns: int, *fixed: np.nda
         padded = np.pad(block, [(0, size - count), (0, 0)]) if count < size else block
         made = compiled(jax.device_put(padded, split), jax.device_put(numbers, split), *fixed_on_devices)
         yield slice(first, first + count), jax.tree.map(lambda x, count=count: x[:count], jax.device_get(made))
+
+
+@lru_cache(maxsize=16)
+def _program(function: Callable, fixed: int) -> tuple[Callable, NamedSharding, NamedSharding]:
+    """The compiled function, and how blocks and what every block is given lie on the devices."""
+    mesh = Mesh(np.array(jax.local_devices()), ("rows",), axis_types=(AxisType.Auto,))
+    split, whole = NamedSharding(mesh, PartitionSpec("rows")), NamedSharding(mesh, PartitionSpec())
+    return jax.jit(function, in_shardings=(split, split, *[whole] * fixed), out_shardings=split), split, whole

@@ -70,17 +70,18 @@ def _lloyd(features: np.ndarray, centroid: np.ndarray, iterations: int, rest: fl
 def assign(features: np.ndarray, centroid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest centroid i32[N] of each example, the first of equals, and the Euclidean distance f32[N]."""
 
-    def block(rows: jax.Array, numbers: jax.Array, centroid: jax.Array):
-        del numbers
-        near = jnp.sum(centroid**2, axis=1)[None] - 2.0 * jnp.matmul(rows, centroid.T, precision="highest")
-        own = jnp.argmin(near, axis=1).astype(jnp.int32)
-        return own, jnp.linalg.norm(rows - centroid[own], axis=1)
-
     cluster, distance = np.empty(len(features), np.int32), np.empty(len(features), np.float32)
     columns = len(centroid) + 2 * features.shape[1]
-    for rows, (own, away) in by_blocks(block, features, columns, np.asarray(centroid, np.float32)):
+    for rows, (own, away) in by_blocks(_own_centroid, features, columns, np.asarray(centroid, np.float32)):
         cluster[rows], distance[rows] = own, away
     return cluster, distance
+
+
+def _own_centroid(rows: jax.Array, numbers: jax.Array, centroid: jax.Array) -> tuple[jax.Array, jax.Array]:
+    del numbers
+    near = jnp.sum(centroid**2, axis=1)[None] - 2.0 * jnp.matmul(rows, centroid.T, precision="highest")
+    own = jnp.argmin(near, axis=1).astype(jnp.int32)
+    return own, jnp.linalg.norm(rows - centroid[own], axis=1)
 
 
 def _means(features: np.ndarray, cluster: np.ndarray, distance: np.ndarray, centroid: np.ndarray) -> np.ndarray:

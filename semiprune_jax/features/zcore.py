@@ -21,7 +21,8 @@ def zcore(
     """The score f32[N] in [0, 1]; high is worth keeping.
 
     Each sample adds 1 to the example nearest to its point (L1, the lower id of equals), and takes 1 in all from that
-    one's ``neighbours`` nearest, by distance^-exponent; all of it from the nearest, where that is at a distance of 0.
+    one's ``neighbours`` nearest, or from all others where there are fewer, by distance^-exponent; all of it from the
+    nearest, where that is at a distance of 0.
     Points are drawn, in each dimension, from the triangular density over its range whose mode is its median. A number
     in (0, 1) is added to each example's sum, as the released ``rand_init`` does, before sums are scaled to [0, 1].
 
@@ -30,8 +31,7 @@ def zcore(
       noise: f64[N], what is added; drawn if None.
 
     Raises:
-      ValueError: fewer than two dimensions vary, ``samples`` is not positive, ``neighbours`` not in 1..N - 1, or
-        features are not finite.
+      ValueError: fewer than two dimensions vary, ``samples`` is not positive, or features are not finite.
     """
     features = blocks.checked(features)
     n = len(features)
@@ -40,8 +40,6 @@ def zcore(
         raise ValueError(f"{features.shape[1]} dimensions of the embeddings vary; ZCore needs two or more")
     if samples < 1:
         raise ValueError(f"samples = {samples}; expected 1 or more")
-    if n < 2:
-        raise ValueError(f"{n} example; ZCore compares two or more")
     rng, k = np.random.default_rng(seed), min(neighbours, n - 1)
     spread = np.quantile(features, [0.0, 0.5, 1.0], axis=0).astype(np.float32)
     columns = jax.device_put(np.ascontiguousarray(features.T))

@@ -32,12 +32,11 @@ def create(options: Options) -> Learner:
         counted = seen.mask * targets.weight
         predicted = jax.nn.one_hot(jnp.argmax(q, axis=-1), options.classes)
         sums = {"q": jnp.sum(counted[:, None] * q, axis=0), "h": jnp.sum(counted[:, None] * predicted, axis=0)}
-        # Of a batch on several devices each of them differentiates its own share of the sums ...
-        others = jax.lax.stop_gradient(jax.tree.map(lambda whole, own: whole - own, seen.total(sums), sums))
-        mean, count = sums["q"] + others["q"], jax.lax.stop_gradient(sums["h"] + others["h"])
-        m = normalised(_over(mean, count))
-        p = jax.lax.stop_gradient(normalised(_over(shared["p"], shared["h"])))
-        loss = FAIRNESS * jnp.where(jnp.sum(count) > 0, jnp.sum(p * jnp.log(m + 1e-12)), 0.0)
+        whole = jax.lax.stop_gradient(seen.total(sums))
+        # Of a batch on several devices each of them differentiates its own share of the sum ...
+        mean = whole["q"] + sums["q"] - jax.lax.stop_gradient(sums["q"])
+        m, p = normalised(_over(mean, whole["h"])), normalised(_over(shared["p"], shared["h"]))
+        loss = FAIRNESS * jnp.where(jnp.sum(whole["h"]) > 0, jnp.sum(p * jnp.log(m + 1e-12)), 0.0)
         # ... and counts its own share of the loss.
         return loss - (1.0 - 1.0 / seen.total(jnp.float32(1.0))) * jax.lax.stop_gradient(loss)
 

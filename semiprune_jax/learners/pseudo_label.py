@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from semiprune_jax.learners import fixmatch
 from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets
 
 WARM_UP = 0.4  # share of the steps over which the weight rises from 0 to 1
@@ -14,9 +15,11 @@ def create(options: Options) -> Learner:
     FixMatch.
     """
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
-        confident = jnp.max(seen.probabilities, axis=-1) >= options.threshold
-        ramp = jnp.minimum(seen.step / (WARM_UP * options.steps), 1.0)
-        return memory, Targets(jnp.argmax(seen.probabilities, axis=-1), ramp * confident)
+    plain = fixmatch.create(options)
 
-    return Learner(weigh, student="weak")
+    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        memory, targets = plain.weigh(memory, seen)
+        ramp = jnp.minimum(seen.step / (WARM_UP * options.steps), 1.0)
+        return memory, targets._replace(weight=ramp * targets.weight)
+
+    return plain._replace(weigh=weigh, student="weak")
