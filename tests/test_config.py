@@ -92,6 +92,14 @@ def test_names_of_selectors_scores_and_learners_are_those_there_are():
             validation.validate(config)
 
 
+def test_tdds_needs_two_visits_to_a_window():
+    config = change("score.window", 1)
+    validation.validate(config)
+    config.proxy.record_kl = True
+    with pytest.raises(ConfigError, match=r"score\.window = 1: expected 2 \.\. proxy\.epochs"):
+        validation.validate(config)
+
+
 def test_base_config_is_valid():
     validation.validate(configs.base_config())
 

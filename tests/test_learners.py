@@ -33,10 +33,11 @@ def seen(p, ids, mask, step=0):
     return Seen(jnp.asarray(p), jnp.asarray(ids), jnp.asarray(mask, jnp.float32), jnp.int32(step), lambda x: x, locate)
 
 
-def run(name, rng, alignment=None, options=OPTIONS):
-    """The learner's targets, step by step, and what it was shown."""
-    learner = learners.create(name, options, alignment)
-    memory = Memory(learner.begin(), learner.begin_examples(N) if learner.begin_examples else None)
+def run(name, rng, alignment=None, **later):
+    """The learner's targets, step by step, and what it was shown; ``later`` is what it remembers after many more."""
+    learner = learners.create(name, OPTIONS, alignment)
+    begun = learner.begin() | jax.tree.map(jnp.asarray, later) if later else learner.begin()
+    memory = Memory(begun, learner.begin_examples(N) if learner.begin_examples else None)
     weigh = jax.jit(lambda memory, p, ids, mask, step: learner.weigh(memory, seen(p, ids, mask, step)))
     for step, (p, ids, mask) in enumerate(batches(rng)):
         memory, targets = weigh(memory, p, ids, mask, step)
@@ -82,9 +83,12 @@ def test_flexmatch(rng):
 
 
 def test_freematch(rng):
-    expected, fairness = oracle.FreeMatch(C), []
-    for learner, memory, targets, (p, _, mask) in run("freematch", rng):
+    expected, fairness, counted = oracle.FreeMatch(C), [], []
+    later = {"tau": 0.7, "p": np.array([0.5, 0.3, 0.2], np.float32), "h": np.array([0.6, 0.3, 0.1], np.float32)}
+    expected.tau, expected.p, expected.h = later["tau"], later["p"].tolist(), later["h"].tolist()
+    for learner, memory, targets, (p, _, mask) in run("freematch", rng, **later):
         labels, weights = expected.step(p)
+        counted += weights
         assert_same(targets, mask, labels, weights)
         np.testing.assert_allclose(memory.shared["tau"], expected.tau, rtol=1e-5)
         strong = rng.normal(size=(BATCH, C)).astype(np.float32)
@@ -94,6 +98,7 @@ def test_freematch(rng):
         got = learner.extra(memory.shared, jnp.asarray(strong), targets, seen(np.ones((BATCH, C)), *full))
         assert got == pytest.approx(fairness[-1], rel=1e-4)
     assert len(set(fairness)) > 1
+    assert 0.2 < np.mean(counted) < 0.9
     nothing = targets._replace(weight=jnp.zeros(BATCH))
     loss, gradient = jax.value_and_grad(
         lambda x: learner.extra(memory.shared, x, nothing, seen(np.ones((BATCH, C)), *full))
@@ -103,10 +108,14 @@ def test_freematch(rng):
 
 
 def test_softmatch(rng):
-    expected = oracle.SoftMatch(C)
-    for _, memory, targets, (p, _, mask) in run("softmatch", rng):
-        assert_same(targets, mask, *expected.step(p))
+    expected, counted = oracle.SoftMatch(C), []
+    expected.mean, expected.var = 0.8, 0.04
+    for _, memory, targets, (p, _, mask) in run("softmatch", rng, mean=0.8, var=0.04):
+        labels, weights = expected.step(p)
+        counted += weights
+        assert_same(targets, mask, labels, weights)
         np.testing.assert_allclose(memory.shared["var"], expected.var, rtol=1e-4)
+    assert 0.2 < np.mean(counted) < 0.9
 
 
 @pytest.mark.parametrize("target", [(1 / 3, 1 / 3, 1 / 3), (0.6, 0.3, 0.1)])
