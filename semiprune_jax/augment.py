@@ -24,6 +24,7 @@ View = Callable[[jax.Array, Image], Image]
 # Of a resized part, as torchvision's RandomResizedCrop draws it: share of the area, aspect, and how often it is tried.
 PART_AREA, PART_ASPECT, PART_TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 CUTOUT_FILL = (125, 123, 114)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Recipe(NamedTuple):
@@ -41,6 +42,18 @@ class Recipe(NamedTuple):
 def evaluation_view(recipe: Recipe) -> View:
     """The image as it is, normalised. The key is not used."""
     return lambda key, image: normalise(image, recipe.mean, recipe.std)
+
+
+def enlarged_view(side: int) -> View:
+    """The image resized to ``side`` pixels, bicubic, normalised by ImageNet's statistics: for others' networks."""
+
+    def view(key: jax.Array, image: Image) -> Image:
+        del key
+        shape = (side, side, image.shape[-1])
+        resized = jax.image.resize(image.astype(jnp.float32), shape, "cubic") if image.shape != shape else image
+        return normalise(jnp.clip(jnp.round(resized), 0, 255), IMAGENET_MEAN, IMAGENET_STD)
+
+    return view
 
 
 def weak_view(recipe: Recipe) -> View:
@@ -125,18 +138,18 @@ def draw_crop(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Crop:
     return Crop(offset, jax.random.bernoulli(flip_key) & recipe.flip)
 
 
-def draw_part(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Part:
-    """A part of 8 to 100% of the area and an aspect of 3/4 to 4/3, log-uniform (torchvision's RandomResizedCrop).
+def draw_part(key: jax.Array, shape: tuple[int, ...], recipe: Recipe, area: tuple[float, float] = PART_AREA) -> Part:
+    """A part of a share of the area and an aspect of 3/4 to 4/3, log-uniform (torchvision's RandomResizedCrop).
 
     Of ten draws the first that fits; the whole image if none does.
     """
     height, width = shape[:2]
     area_key, aspect_key, corner_key, flip_key = jax.random.split(key, 4)
-    (smallest, largest), (narrow, wide) = PART_AREA, PART_ASPECT
-    area = height * width * jax.random.uniform(area_key, (PART_TRIES,), minval=smallest, maxval=largest)
+    (smallest, largest), (narrow, wide) = area, PART_ASPECT
+    pixels = height * width * jax.random.uniform(area_key, (PART_TRIES,), minval=smallest, maxval=largest)
     logs = jax.random.uniform(aspect_key, (PART_TRIES,), minval=jnp.log(narrow), maxval=jnp.log(wide))
     aspect = jnp.exp(logs)
-    extents = jnp.round(jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], axis=1)).astype(jnp.int32)
+    extents = jnp.round(jnp.stack([jnp.sqrt(pixels / aspect), jnp.sqrt(pixels * aspect)], axis=1)).astype(jnp.int32)
     whole = jnp.array([height, width])
     fits = jnp.all((extents > 0) & (extents <= whole[None]), axis=1)
     extent = jnp.where(jnp.any(fits), extents[jnp.argmax(fits)], whole)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 # A ConfigDict. The union that it declares as the type of its attributes fits no use of them, hence Any.
 Config: TypeAlias = Any
 
-STAGES = ("label", "pseudolabel", "score", "select", "retrain", "report")  # in order
+STAGES = ("label", "pseudolabel", "score", "search", "select", "retrain", "report")  # in order
 
 
 def base_config() -> Config:
@@ -67,8 +67,13 @@ def base_config() -> Config:
     label.budget = 0.1  # labels a run may use: a fraction below 1, or a count
     label.rule = "per_class"  # per_class | uniform | given (all that the source has)
 
+    config.pseudolabel = pseudolabel = _section()
+    # fixmatch | clusters: of embeddings that need no label (embed.source), by TEMI, as ELFS. A pool whose labels are
+    # all in the budget needs neither.
+    pseudolabel.source = "fixmatch"
+
     config.model = model = _section()
-    # wrn_<depth>_<width> | resnet8 | resnet18_cifar | resnet18, resnet34 or resnet50 (torchvision's layout)
+    # wrn_<depth>_<width> | resnet8 | resnet18_cifar | resnet50_cifar | resnet18, resnet34 or resnet50 (torchvision's)
     model.fixmatch = "wrn_28_2"
     model.proxy = "resnet18_cifar"
     model.retrain = "resnet18_cifar"
@@ -94,8 +99,20 @@ def base_config() -> Config:
     fixmatch.bn_momentum = 0.999  # part of the old running statistics kept (PyTorch's 1 - momentum); as ema_decay
     fixmatch.eval_every_steps = 1000  # on the test set, where there is one
 
+    config.temi = temi = _section()  # read with pseudolabel.source = "clusters" only; there are as many as classes
+    temi.heads = 50  # trained at once; the one of the least loss counts
+    temi.neighbours = 50  # of each embedding, one of which is its partner in a step
+    temi.epochs = 200
+    temi.batch_size = 1024
+    temi.learning_rate = 4e-4
+    temi.warm_up_epochs = 20
+    temi.teacher_decay = 0.996
+    temi.beta = 0.6  # 1: mutual information; lower values keep clusters alike in size
+
     config.proxy = _supervised_recipe()
+    config.proxy.examples = "all"  # all | labelled (of the budget alone, by their labels: Score Extrapolation)
     config.proxy.record_entropy = False  # adds 4 bytes an example and epoch, and the entropy score
+    config.proxy.record_grad_norm = False  # the same for GraNd
     # The same for TDDS, and on the devices 4 bytes an example and class.
     config.proxy.record_kl = False
 
@@ -104,13 +121,39 @@ def base_config() -> Config:
     score.exponent = 1.0  # of DUAL's standard deviation
     score.decay = 0.9  # of TDDS: the weight of its last window, each one before it (1 - decay) times the next one's
     score.never_learned = "zero"  # forgetting of examples that were never right: zero (CCS, ELFS) | hardest (Toneva)
-    score.first = 0  # EL2N: first epoch summed
-    score.last = 10  # EL2N: epoch it ends before (10: CCS, ELFS; 20: SemiPrune on CIFAR; 11: on ImageNet)
+    score.first = 0  # EL2N, GraNd: first epoch summed
+    score.last = 10  # EL2N, GraNd: epoch it ends before (10: CCS, ELFS; 20: SemiPrune on CIFAR; 11: on ImageNet)
 
-    # Read by the selectors moderate, prototypicality, k_centre, d2, badge and zcore only.
+    # Read by the selectors moderate, prototypicality, k_centre, d2, badge and zcore, by extrapolated scores and by
+    # clusters only.
     config.embed = embed = _section()
-    embed.source = "proxy"  # proxy | fixmatch (what that network's last layer sees) | file
-    embed.path = ""  # file: .npy, .npz, .safetensors or .parquet, with a row for each image of the pool
+    # proxy | fixmatch (what that network's last layer sees) | file | weights (of embed.network) | swav (trained on the
+    # pool)
+    embed.source = "proxy"
+    # file: .npy, .npz, .safetensors or .parquet, with a row for each image of the pool. weights: .safetensors, by
+    # timm's, torchvision's or the official names.
+    embed.path = ""
+    embed.network = "vit_b16"  # vit_s16 | vit_b16 (DINO) | vit_s14 | vit_b14 (DINOv2) | resnet50 (torchvision, SwAV)
+    embed.image_size = 224  # weights: pixels that images are resized to
+
+    # SwAV, without any label; read with embed.source = "swav" only. As for CIFAR; for larger images the original has
+    # crops of 0.14 to 1, six of 96 pixels beside them, 3,000 prototypes and a temperature of 0.1.
+    config.swav = swav = _section()
+    swav.network = "resnet50_cifar"  # a ResNet of those above
+    swav.epochs = 500
+    swav.batch_size = 512
+    swav.learning_rate = 0.06
+    swav.final_learning_rate = 6e-4
+    swav.warm_up_epochs = 10
+    swav.weight_decay = 1e-6
+    swav.prototypes = 30
+    swav.temperature = 0.5
+    swav.epsilon = 0.05  # of Sinkhorn's codes
+    swav.frozen_steps = 900  # in which the prototypes stay
+    swav.crop_area = (0.08, 1.0)  # share of the image of the two crops that codes are of
+    swav.small_crops = 0  # more crops of each image, which only predict
+    swav.small_crop_area = (0.05, 0.14)
+    swav.small_crop_size = 96  # pixels
 
     config.select = select = _section()
     select.names = ("random", "semi_aum", "semi_dual")  # which of the selections below to make, ...
@@ -118,6 +161,8 @@ def base_config() -> Config:
     select.random = selection(selector="random")
     # Cutoffs of the paper's table 9 for CIFAR-10, one a kept fraction.
     select.semi_aum = selection(selector="double_end", score="aum", cutoff=(0.0, 0.0, 0.1, 0.2, 0.4))
+    select.semi_forgetting = selection(selector="double_end", score="forgetting")
+    select.semi_el2n = selection(selector="double_end", score="el2n")
     select.semi_dual = selection(selector="beta", score="dual", horizon=30, c_d=5.5)
     select.ccs = selection(selector="stratified", score="aum", cutoff=(0.0, 0.0, 0.1, 0.2, 0.3))
     select.hardest = selection(selector="top", score="aum")
@@ -126,6 +171,8 @@ def base_config() -> Config:
     select.balanced_hardest = selection(selector="balanced_top", score="aum")
     select.dual_hardest = selection(selector="top", score="dual", horizon=30)
     select.tdds = selection(selector="top", score="tdds")
+    # The scores of labelled images, carried over to all by a graph network; with proxy.examples = "labelled".
+    select.extrapolated = selection(selector="top", score="dyn_unc", extrapolate="graph")
 
     select.moderate = selection(selector="moderate")
     select.prototypicality = selection(selector="prototypicality")
@@ -134,6 +181,15 @@ def base_config() -> Config:
     select.d2 = selection(selector="d2", score="forgetting")
     select.badge = selection(selector="badge")
     select.zcore = selection(selector="zcore")
+
+    # Selections whose cutoff (double_end, stratified) or horizon and c_D (beta) are chosen by trials, which are trained
+    # and tested on pseudo-labels of the pool; what is configured for them is then only where their search begins.
+    config.search = search = _section()
+    search.names = ()
+    search.held_out = 0.1  # part of the pool that trials are tested on
+    search.horizons = ()  # beta: tried; empty: every 10 epochs from score.window on
+    search.c_d = (3.0, 4.0, 5.0, 6.0)  # beta: tried
+    search.seeds = (0,)  # each trial is made with each
 
     config.retrain = retrain = _supervised_recipe()
     retrain.seeds = (0,)  # one network each
@@ -182,13 +238,14 @@ def selection(
     neighbours: int = 10,
     gamma: float = 0.1,
     samples: int = 1_000_000,
+    extrapolate: str = "none",
 ) -> Config:
     """One named selection.
 
     Args:
       selector: random | balanced_random | top | balanced_top | double_end | beta | stratified, and by embeddings
         moderate | prototypicality | k_centre | d2 | badge | zcore.
-      score: aum | dual | forgetting | el2n | correctness | dyn_unc | mean_probability | entropy | tdds.
+      score: aum | dual | forgetting | el2n | grand | correctness | dyn_unc | mean_probability | entropy | tdds.
       horizon: epochs that dual, tdds, mean_probability and beta look at; 0: all that were recorded.
       cutoff: double_end, stratified: fraction of the pool dropped at the hard end; one, or one a kept fraction.
       c_d: beta: how fast the preference moves from uncertain to easy examples as more is pruned.
@@ -197,9 +254,11 @@ def selection(
       strata: stratified: how many.
       end: top, balanced_top, d2: which end of the score is kept, hard | easy.
       balanced: prototypicality: whether each cluster gives its share.
-      neighbours: d2: of each example in the graph.
+      neighbours: d2 and extrapolated scores: of each example in the graph.
       gamma: d2: how far a choice reaches; 0 silences all neighbours.
       samples: zcore: points drawn.
+      extrapolate: none | neighbours | graph: whether scores are those of labelled examples, carried over to the others
+        by their nearest ones or by a graph network.
     """
     return ConfigDict(locals()).lock()
 

@@ -26,6 +26,8 @@ def relevant(spec: Mapping[str, Any]) -> dict[str, Any]:
       spec: name, selector, score, keep, seed, and any parameters of selectors and scores by their own names.
     """
     used = {"name", "selector", "keep", "seed", *selection.parameters(spec["selector"])}
+    if "score" in used and spec.get("extrapolate", "none") != "none":
+        used |= {"extrapolate", "neighbours"}
     if "score" in used:
         used |= set(scores.SCORES[spec["score"]].options)
         used |= {"horizon"} if "mean_probability" in used else set()
@@ -33,30 +35,42 @@ def relevant(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key in used}
 
 
+def reads(spec: Mapping[str, Any]) -> frozenset[str]:
+    """The stages whose results a selection reads: "pseudolabel", "score" and "embed"."""
+    taken = selection.parameters(spec["selector"])
+    found = {"pseudolabel"} if "classes" in taken else set()
+    found |= {"score"} if "score" in taken else set()
+    found |= {"embed"} if "features" in taken or "extrapolate" in spec else set()
+    return frozenset(found)
+
+
 def choose(
     spec: Mapping[str, Any],
     dynamics: Mapping[str, np.ndarray],
     keys: Sequence[str],
-    classes: np.ndarray,
+    classes: np.ndarray | None = None,
     embeddings: Mapping[str, np.ndarray] | None = None,
+    *,
+    known: np.ndarray | None = None,
+    clusters: int = 0,
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """The selection's own score f32[N] (None where it uses none) and the kept examples bool[N].
 
     Args:
       spec: what ``relevant`` returned.
-      dynamics: the fields of ``Dynamics``, [N, T].
+      dynamics: the fields of ``Dynamics``, [N, T]; empty where the selector takes no score.
       keys: N stable names, to which ties and draws are tied.
       classes: i32[N], what each example is taken for; read by some selectors.
       embeddings: "features" f32[N, D], and "probabilities" f32[N, C] if they are a network's; None where the selector
         takes none.
+      known: bool[N], examples whose score is one; read where the spec extrapolates.
+      clusters: how many of them there are, for selectors that look for clusters.
 
     Raises:
       ValueError: a parameter does not fit the record.
     """
     taken = selection.parameters(spec["selector"])
-    arguments = dict(spec) | {"n": len(keys), "classes": classes} | dict(embeddings or {})
-    if "clusters" in taken:
-        arguments["clusters"] = len(np.unique(classes))
+    arguments = dict(spec) | {"n": len(keys), "classes": classes, "clusters": clusters} | dict(embeddings or {})
     # Hashing a million keys takes seconds, so only what this selector takes.
     if "tiebreak" in taken:
         arguments["tiebreak"] = hash_keys(spec["seed"], "tie", keys)
@@ -66,6 +80,14 @@ def choose(
     if "score" in spec:
         horizon = spec.get("horizon") or None  # 0 in a config: all epochs
         score = scores.compute(spec["score"], dynamics, dict(spec) | {"horizon": horizon})
+        if "extrapolate" in spec:
+            from semiprune_jax.features import extrapolation
+
+            assert known is not None
+            assert embeddings is not None
+            score = extrapolation.METHODS[spec["extrapolate"]](
+                embeddings["features"], known, score, spec["neighbours"], spec["seed"]
+            )
         if "mean_probability" in taken:
             arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], horizon)
         arguments["score"] = _oriented(spec, score)

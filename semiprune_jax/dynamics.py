@@ -18,15 +18,17 @@ class Dynamics(flax.struct.PyTreeNode):
     el2n: jax.Array  # f32[N, T], ||p - onehot(label)||_2
     # Recorded on request:
     entropy: jax.Array | None = None  # f32[N, T], nats
+    # f32[N, T], norm of the loss' gradient by the last layer: ||p - onehot(label)|| sqrt(||features||^2 + 1)
+    grad_norm: jax.Array | None = None
     kl: jax.Array | None = None  # f32[N, T], sum_c |p_c (log p_c - log p'_c)|, p' those of the visit before; at first 0
     previous: jax.Array | None = None  # f32[N, C], probabilities of the last visit, which kl needs; not a result
 
 
-def init(n: int, epochs: int, *, entropy: bool = False, kl_classes: int = 0) -> Dynamics:
+def init(n: int, epochs: int, *, entropy: bool = False, grad_norm: bool = False, kl_classes: int = 0) -> Dynamics:
     """An all-zero record of ``n`` rows (padding included) and ``epochs`` columns.
 
     Args:
-      entropy: whether to record it.
+      entropy, grad_norm: whether to record them.
       kl_classes: C, to record how far predictions move between visits (TDDS), which takes [n, C] floats; 0: do not.
     """
 
@@ -34,6 +36,7 @@ def init(n: int, epochs: int, *, entropy: bool = False, kl_classes: int = 0) -> 
         return jnp.zeros((n, epochs), dtype)  # each its own, so that a record can be donated
 
     record = Dynamics(zeros(), zeros(), zeros(bool), zeros(), zeros() if entropy else None)
+    record = record.replace(grad_norm=zeros()) if grad_norm else record
     return record.replace(kl=zeros(), previous=jnp.zeros((n, kl_classes))) if kl_classes else record
 
 
@@ -46,10 +49,11 @@ def results(record: Dynamics) -> dict[str, jax.Array]:
     return {name: value for name, value in vars(record).items() if value is not None and name != "previous"}
 
 
-def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+def observe(logits: jax.Array, label: jax.Array, features: jax.Array | None = None) -> dict[str, jax.Array]:
     """The fields of ``Dynamics`` for one batch of logits [B, C] and labels i32[B]; each value is [B].
 
-    And "previous", the probabilities [B, C] as they will be at the next visit; kl takes them from both.
+    Of the features [B, D] that the last layer saw, grad_norm, if they are given. And "previous", the probabilities
+    [B, C] as they will be at the next visit; kl takes them from both.
 
     Probabilities are float32 softmax. Ties count as correct only when the label comes first, as argmax does.
     EL2N (Paul et al., arXiv:2107.07075) is taken as the norm that it is: sqrt(sum_c p_c^2 - 2 p_y + 1), as the released
@@ -65,7 +69,7 @@ def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
     # argmax(p) == label, of equals the first; an argmax takes six times as long on a CPU as all the rest.
     before = jnp.arange(logits.shape[-1])[None] < label[:, None]
     below = jnp.where(before, p < p_label[:, None], p <= p_label[:, None])
-    return {
+    seen = {
         "p_label": p_label,
         "p_other": jnp.max(jnp.where(is_label, -1.0, p), axis=-1),
         "correct": jnp.all(below, axis=-1),
@@ -73,6 +77,11 @@ def observe(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
         "entropy": -jnp.sum(p * jnp.log(p + 1e-10), axis=-1),
         "previous": p,
     }
+    if features is not None:
+        # Of a layer's matrix the gradient is an outer product, whose norm is the product of norms; 1 is its bias'.
+        size = jnp.sum(features.astype(jnp.float32) ** 2, axis=-1)
+        seen["grad_norm"] = seen["el2n"] * jnp.sqrt(size + 1.0)
+    return seen
 
 
 def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str, jax.Array]) -> Dynamics:

@@ -1,26 +1,26 @@
-"""The method, stage by stage: label, pseudolabel, score, (embed,) select, retrain, report.
+"""The method, stage by stage: label, pseudolabel, score, (embed, search,) select, retrain, report.
 
-A finished stage is skipped, an unfinished one resumes. What a stage hands on lies in its directory as files.
+A finished stage is skipped, an unfinished one resumes, one that nothing reads is not made. What a stage hands on lies
+in its directory as files.
 """
 
-import contextlib
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from semiprune_jax import (
     artifacts,
+    clustering,
     coreset,
     datasets,
     embeddings,
     guards,
     images,
-    preemption,
+    needs,
     processes,
     report,
     scores,
@@ -34,6 +34,9 @@ from semiprune_jax.errors import ConfigError, DataError
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.pools import Pools
 from semiprune_jax.quality import pseudo_label_quality
+from semiprune_jax.randomness import hash_keys
+from semiprune_jax.runner import Outcome, Runner
+from semiprune_jax.search import Chosen, Trials, Try, hold_out, horizons, tune
 from semiprune_jax.stage import Stage, verify
 from semiprune_jax.training import Trainings
 from semiprune_jax.workdir import Handover, record_config, record_start
@@ -60,17 +63,9 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
         pipeline.close()
 
 
-_DONE_BEFORE = "done before"
 # Fields of config.data: where images lie and how many there should be, which changes nothing, and how stages view them.
 _PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected", "follow_links")
 _VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
-
-
-class Outcome(NamedTuple):
-    """What a stage's work comes to."""
-
-    files: list[Path]  # that later stages depend on
-    summary: str
 
 
 class Subset(NamedTuple):
@@ -83,12 +78,20 @@ class Subset(NamedTuple):
     digest: str
 
 
+Made: TypeAlias = Mapping[str, Stage]  # finished stages, by name
+
+
+def _certain(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """What is predicted where every label is known."""
+    return {"prediction": labels.astype(np.int32), "confidence": np.ones(len(labels), np.float32)}
+
+
 class Pipeline:
     """The stages of one run. Each method takes the stages it reads from and returns its own, done."""
 
     def __init__(self, config: Config, workdir: Path, log: Callable[[str], None] = print):
         self.config, self.workdir = config, workdir
-        self._log = log if processes.leads() else lambda line: None
+        self._runner = Runner(workdir, log)
         self._metrics = Metrics(workdir, config.report.wandb_project)
         self._given = Handover(workdir, oracle=config.data.oracle)
 
@@ -97,13 +100,22 @@ class Pipeline:
         label = self.label()
         yield "label"
         self._warn()
-        pseudolabel = self.pseudolabel(label)
+        needed, made = needs.of(self.config), {"label": label}
+        if needed.embed_first:
+            made["embed"] = self.embed(made)
+        if needed.pseudolabel:
+            made["pseudolabel"] = self.pseudolabel(made)
         yield "pseudolabel"
-        score = self.score(pseudolabel)
+        if needed.score:
+            made["score"] = self.score(made)
         yield "score"
-        coresets = self.select(score, self.embed(pseudolabel, score))
+        if needed.embed and not needed.embed_first:
+            made["embed"] = self.embed(made)
+        chosen = self.search(made) if self.config.search.names else {}
+        yield "search"
+        coresets = self.select(made, chosen)
         yield "select"
-        self.retrain(coresets, pseudolabel)
+        self.retrain(coresets, made)
         yield "retrain"
         self.report()
         yield "report"
@@ -139,107 +151,168 @@ class Pipeline:
                 counts += f"; {len(self._dataset.skipped):,} skipped"
             return Outcome(files, counts)
 
-        self._do(stage, work)
+        self._runner.do(stage, work)
         record_start(self.workdir, self.config.to_json(), oracle=self.config.data.oracle)
         return stage
 
-    def pseudolabel(self, label: Stage) -> Stage:
-        """FixMatch, then a label and a confidence for every example; known labels stay as they are."""
-        stage = self._stage(
-            "pseudolabel",
-            self._network_settings("fixmatch", self.config.fixmatch, "eval_every_steps") | {"seed": self.config.seed},
-            {"label": label.digest},
-        )
+    def pseudolabel(self, made: Made) -> Stage:
+        """A label and a confidence for every example, by FixMatch or by clusters of embeddings.
+
+        FixMatch leaves known labels as they are. Clusters have no names, and read none. Where every label is known
+        there is nothing to learn.
+        """
+        config, clusters = self.config, self.config.pseudolabel.source == "clusters"
+        if clusters:
+            settings = {"temi": configs.settings(config.temi)}
+            inputs = {"embed": made["embed"].digest}
+        else:
+            settings = self._network_settings("fixmatch", config.fixmatch, "eval_every_steps")
+            inputs = {"label": made["label"].digest}
+        stage = self._runner.stage("pseudolabel", settings | {"seed": config.seed}, inputs)
 
         def work() -> Outcome:
             labels = self._given.examples["label"]
-            found = self._trainings.fixmatch(stage.name, labels)
+            if clusters:
+                found, source, known = self._cluster(stage.name), "clusters", np.zeros(len(labels), bool)
+            elif np.all(labels >= 0):
+                found, source, known = _certain(labels), "budget", labels >= 0
+            else:
+                found, source, known = self._trainings.fixmatch(stage.name, labels), "fixmatch", labels >= 0
             table = {
                 "id": np.arange(len(labels)),
                 "key": self._given.examples["key"],
-                "pseudo_label": np.where(labels >= 0, labels, found["prediction"]),
-                "label_source": np.where(labels >= 0, "budget", "fixmatch"),
+                "pseudo_label": np.where(known, labels, found["prediction"]),
+                "label_source": np.where(known, "budget", source),
                 **found,
             }
             files = [stage.directory / "pseudolabels.parquet"]
             artifacts.write_table(files[0], table)
+            if np.all(known):
+                return Outcome(files, "every label is known")
             if self._given.truth is None:
                 return Outcome(files, f"mean confidence {found['confidence'].mean():.3f}")
             quality = self._measure(found["prediction"], labels < 0)
             files.append(stage.directory / "quality.json")
             artifacts.write_json(files[1], quality)
-            shown = ", ".join(f"{100 * values['accuracy']:.1f}% on the {part}" for part, values in quality.items())
-            return Outcome(files, f"accuracy {shown}")
+            key, what = ("matched_accuracy", "matched accuracy") if clusters else ("accuracy", "accuracy")
+            shown = ", ".join(f"{100 * values[key]:.1f}% on the {part}" for part, values in quality.items())
+            return Outcome(files, f"{what} {shown}")
 
-        return self._do(stage, work)
+        return self._runner.do(stage, work)
 
-    def score(self, pseudolabel: Stage) -> Stage:
-        """Trains the proxy on all pseudo-labels, recording dynamics, and scores every example."""
-        stage = self._stage(
+    def score(self, made: Made) -> Stage:
+        """Trains the proxy on all pseudo-labels, or on the labels alone, and scores examples by what it recorded."""
+        of_all = self.config.proxy.examples == "all"
+        read = "pseudolabel" if of_all else "label"
+        stage = self._runner.stage(
             "score",
             self._network_settings("proxy", self.config.proxy, "eval_every_epochs") | {"seed": self.config.seed},
-            {"pseudolabel": pseudolabel.digest},
+            {read: made[read].digest},
         )
 
         def work() -> Outcome:
-            record = self._trainings.proxy(stage.name, self._given.pseudolabels["pseudo_label"].astype(np.int32))
+            labels = self._pseudo_labels if of_all else self._given.examples["label"]
+            record = self._trainings.proxy(stage.name, labels, None if of_all else np.flatnonzero(labels >= 0))
             path = stage.directory / "dynamics.npz"
             artifacts.write_npz(path, record)
             megabytes = sum(value.nbytes for value in record.values()) / 1e6
             return Outcome([path], f"{self.config.proxy.epochs} epochs, {megabytes:.1f} MB of dynamics")
 
-        self._do(stage, work)
+        self._runner.do(stage, work)
         # A view of the dynamics, cheap and always up to date with config.score: re-scoring doesn't retrain.
         self._write_scores(stage.directory / "scores.parquet")
         processes.wait("scores are written")
         return stage
 
-    def embed(self, pseudolabel: Stage, score: Stage) -> Stage | None:
-        """Embeddings of the pool, if a selection goes by them: of a network of this run, or a file that is brought."""
+    def embed(self, made: Made) -> Stage:
+        """Embeddings of the pool: of a network of this run, of one whose weights are brought, or brought themselves."""
         options = self.config.embed
-        if not any(selection.sees_features(self.config.select[name].selector) for name in self.config.select.names):
-            return None
-        path = Path(options.path)
-        if options.source == "file" and not path.is_file():
-            raise DataError(f"embed.path = {options.path!r} is not a file; name one that holds the pool's embeddings")
-        reads: dict[str, Callable[[], dict[str, str]]] = {
-            "fixmatch": lambda: {"pseudolabel": pseudolabel.digest},
-            "proxy": lambda: {"score": score.digest},
-            "file": lambda: {"file": artifacts.hash_file(path)},
-        }
-        stage = self._stage("embed", {"embed": {"source": options.source}}, reads[options.source]())
+        path, settings = Path(options.path), {"source": options.source}
+        if options.source in ("file", "weights") and not path.is_file():
+            what = "the pool's embeddings" if options.source == "file" else f"the weights of {options.network}"
+            raise DataError(f"embed.path = {options.path!r} is not a file; name one that holds {what}")
+        if options.source == "weights":
+            settings |= configs.settings(options, "path")
+            inputs = {"label": made["label"].digest, "file": artifacts.hash_file(path)}
+        elif options.source == "file":
+            inputs = {"file": artifacts.hash_file(path)}
+        elif options.source == "swav":
+            settings |= {"swav": configs.settings(self.config.swav), "seed": self.config.seed}
+            inputs = {"label": made["label"].digest}
+        else:
+            read = "pseudolabel" if options.source == "fixmatch" else "score"
+            inputs = {read: made[read].digest}
+        stage = self._runner.stage("embed", {"embed": settings}, inputs)
 
         def work() -> Outcome:
             if options.source == "file":
-                made = {"features": embeddings.read(path, list(self._given.examples["key"]))}
+                found = {"features": embeddings.read(path, list(self._given.examples["key"]))}
+            elif options.source == "swav":
+                found = self._trainings.swav(stage.name)
+            elif options.source == "weights":
+                found = self._trainings.embed_pretrained(options.network, path, options.image_size)
             else:
-                made = self._trainings.embed(options.source)
+                found = self._trainings.embed(options.source)
             file = stage.directory / "embeddings.npz"
-            artifacts.write_npz(file, made)
-            return Outcome([file], f"{made['features'].shape[1]:,} numbers an image, from {options.source}")
+            artifacts.write_npz(file, found)
+            return Outcome([file], f"{found['features'].shape[1]:,} numbers an image, from {options.source}")
 
-        return self._do(stage, work)
+        return self._runner.do(stage, work)
 
-    def select(self, score: Stage, embed: Stage | None) -> list[Stage]:
+    def search(self, made: Made) -> dict[str, Chosen]:
+        """Chooses cutoffs, horizons and c_D by trials on pseudo-labels; see ``search``."""
+        options, names = self.config.search, self.config.search.names
+        settings = self._retrain_settings() | {
+            "search": configs.settings(options), "keep": list(self.config.select.keep), "seed": self.config.seed,
+            "batch": [self._retrain_batch(keep) for keep in self.config.select.keep],
+            **{name: self._options_of(name) for name in names},
+        }  # fmt: skip
+        inputs = {name: made[name].digest for name in ("pseudolabel", "score", "embed") if name in made}
+        stage = self._runner.stage("search", settings, inputs)
+        path = stage.directory / "chosen.json"
+
+        def work() -> Outcome:
+            trials = Trials(stage.directory / "trials.csv", self._attempt(), options.seeds)
+            grid = options.horizons or horizons(self.config.score.window, self.config.proxy.epochs)
+            chosen = {
+                name: tune(self._options_of(name) | {"name": name}, self.config.select.keep, trials, grid,
+                                    options.c_d)._asdict()
+                for name in names
+            }  # fmt: skip
+            cost = {key: sum(float(row[key]) for row in trials.rows) for key in ("steps", "seconds")}
+            artifacts.write_json(path, {"chosen": chosen, "trials": len(trials.rows)} | cost)
+            return Outcome([path, stage.directory / "trials.csv"], f"{len(trials.rows)} trials")
+
+        self._runner.do(stage, work)
+        found = artifacts.read_json(path, "chosen")["chosen"]
+        return {name: Chosen.of(values) for name, values in found.items()}
+
+    def select(self, made: Made, chosen: Mapping[str, Chosen]) -> list[Stage]:
         """Every named selection at every kept fraction: a coreset each."""
         coresets: list[Stage] = []
         for name in self.config.select.names:
-            with self._line(f"select/{name}") as line:
-                coresets += [self._coreset(name, keep, score, embed, line) for keep in self.config.select.keep]
+            with self._runner.line(f"select/{name}") as line:
+                coresets += [
+                    self._coreset(name, keep, made, chosen.get(name), line) for keep in self.config.select.keep
+                ]
         for names in coreset.alike([stage.directory for stage in coresets]):
-            self._log(f"note: {' and '.join(names)} keep the same images")
+            self._runner.log(f"note: {' and '.join(names)} keep the same images")
         return coresets
 
-    def retrain(self, coresets: list[Stage], pseudolabel: Stage) -> None:
+    def retrain(self, coresets: list[Stage], made: Made) -> None:
         """Trains a fresh network on each coreset with each seed and tests it."""
+        if self.config.pseudolabel.source == "clusters" and not self.config.data.oracle:
+            self._runner.log("note: no network is retrained: clusters have no names; label what to_label.txt lists")
+            return
         known = self._given.examples["label"] >= 0
         subsets: list[Subset] = []
+        whole = made.get("pseudolabel", made["label"]).digest
         if self.config.retrain.full:
-            subsets.append(Subset("full", "full", 1.0, lambda: np.ones(len(known), bool), pseudolabel.digest))
+            subsets.append(Subset("full", "full", 1.0, lambda: np.ones(len(known), bool), whole))
         if self.config.retrain.labelled_only:
             # By the recipe of a coreset of that size.
             share = float(f"{known.mean():.2g}")
-            subsets.append(Subset("labelled_only", "labelled_only", share, lambda: known, pseudolabel.digest))
+            subsets.append(Subset("labelled_only", "labelled_only", share, lambda: known, whole))
         for stage in coresets:
             spec = artifacts.read_json(stage.directory / "spec.json")
 
@@ -248,7 +321,7 @@ class Pipeline:
 
             subsets.append(Subset(spec["name"], stage.name.removeprefix("select/"), spec["keep"], kept, stage.digest))
         for subset in subsets:
-            with self._line(f"retrain/{subset.directory}") as line:
+            with self._runner.line(f"retrain/{subset.directory}") as line:
                 for seed in self.config.retrain.seeds:
                     self._retrain_one(subset, seed, line)
 
@@ -259,11 +332,11 @@ class Pipeline:
         if not processes.leads():
             return processes.wait("the report is written")
         given, names = self._given, self.config.select.names
-        with self._line("report") as line:
+        with self._runner.line("report") as line:
             table = self._write_report(given, names)
             record_config(self.workdir, self.config.to_json())
             line.append(str(self.workdir / "report" / "index.html"))
-        self._log("\n" + table)
+        self._runner.log("\n" + table)
         return processes.wait("the report is written")
 
     # Their parts.
@@ -281,6 +354,7 @@ class Pipeline:
                 results=given.results(names),
                 lines=self._metrics.lines(),
                 quality=given.quality,
+                search=given.search,
                 alike=coreset.alike(self.workdir / "select" / name for name in coresets),
                 images=lambda ids: self._dataset.train.read(ids, Square(images.sizes(self.config).square)),
                 examples_a_row=self.config.report.examples,
@@ -304,11 +378,11 @@ class Pipeline:
         for stage, section, field, steps, of in averages:
             warning = guards.slow_average(f"{section}.{field}", config[section][field], steps, of)
             if warning and not any(self.workdir.glob(f"{stage}/**/DONE.json")):
-                self._log(f"warning: {warning}")
+                self._runner.log(f"warning: {warning}")
 
     def _label_stage(self) -> Stage:
         pool, test = self._dataset.train, self._dataset.test
-        return self._stage(
+        return self._runner.stage(
             "label",
             {
                 # Neither paths nor how images are viewed.
@@ -345,6 +419,13 @@ class Pipeline:
             )
         return labels
 
+    def _cluster(self, name: str) -> dict[str, np.ndarray]:
+        trainings, options = self._trainings, self.config.temi
+        return clustering.cluster(
+            self._given.embeddings["features"], len(self._given.classes), options, self.config.seed, name=name,
+            layout=trainings.layout, metrics=self._metrics, pace=trainings.pace(), workdir=self.workdir,
+        )  # fmt: skip
+
     def _measure(self, predicted: np.ndarray, unlabelled: np.ndarray) -> dict[str, dict[str, float]]:
         """Quality of the predictions on the unlabelled part and on the whole pool; also into the metrics."""
         truth, quality = self._given.truth, {}
@@ -363,49 +444,88 @@ class Pipeline:
         columns = {
             name: scores.compute(name, dynamics, options) for name in scores.SCORES if scores.recorded(name, dynamics)
         }
+        if self.config.proxy.examples == "labelled":  # of the others there is nothing
+            known = self._given.examples["label"] >= 0
+            columns = {name: np.where(known, values, np.float32(np.nan)) for name, values in columns.items()}
         keys = self._given.examples["key"]
         artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
-    def _coreset(self, name: str, keep: float, score: Stage, embed: Stage | None, line: list[str]) -> Stage:
-        options = configs.settings(self.config.select[name]) | configs.settings(self.config.score)
+    def _options_of(self, name: str) -> dict[str, Any]:
+        """What is configured for a selection, with what scores are configured with."""
+        return configs.settings(self.config.select[name]) | configs.settings(self.config.score)
+
+    def _coreset(self, name: str, keep: float, made: Made, chosen: Chosen | None, line: list[str]) -> Stage:
+        options = self._options_of(name)
         if "cutoff" in selection.parameters(options["selector"]):
             options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
+        options |= chosen.at(keep) if chosen else {}
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
-        featured = embed if selection.sees_features(options["selector"]) else None
-        inputs = {"score": score.digest} | ({"embed": featured.digest} if featured else {})
-        stage = self._stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs)
+        reads = coreset.reads(spec)
+        # What a selection reads, and pseudo-labels, which its table shows beside.
+        inputs = {key: made[key].digest for key in ("score", "embed") if key in reads}
+        if "score" not in reads and "pseudolabel" in reads:
+            inputs["pseudolabel"] = made["pseudolabel"].digest
+        stage = self._runner.stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs or {
+            "label": made["label"].digest})  # fmt: skip
 
         def work() -> Outcome:
             given, keys = self._given, list(self._given.examples["key"])
-            classes, made = given.pseudolabels["pseudo_label"], given.embeddings if featured else None
-            own_score, kept = coreset.choose(spec, given.dynamics, keys, classes, made)
+            try:
+                own_score, kept = coreset.choose(
+                    spec, given.dynamics if "score" in reads else {}, keys,
+                    self._pseudo_labels if "pseudolabel" in reads else None,
+                    given.embeddings if "embed" in reads else None,
+                    known=given.examples["label"] >= 0, clusters=len(given.classes),
+                )  # fmt: skip
+            except ValueError as error:  # more neighbours than images, embeddings that do not vary, ...
+                raise ConfigError(f"config.select.{name}: {error}") from None
+            guesses = given.pseudolabels or {}
             columns = {
                 "id": np.arange(len(keys)),
                 "key": keys,
                 "label": given.examples["label"],
-                **{key: given.pseudolabels[key] for key in ("pseudo_label", "confidence", "label_source")},
+                **{key: guesses[key] for key in ("pseudo_label", "confidence", "label_source") if key in guesses},
                 **{key: column for key, column in given.scores.items() if key not in ("id", "key")},
             }
             files = coreset.write(stage.directory, spec, columns, own_score, kept)
             return Outcome(files, f"{kept.sum():,} at {coreset.keep_text(keep)}")
 
-        return self._do(stage, work, line)
+        return self._runner.do(stage, work, line)
+
+    def _attempt(self) -> Try:
+        """A trial of the search: a selection from nine tenths of the pool, trained, tested on the last tenth."""
+        given, seed = self._given, self.config.seed
+        labels, keys = self._pseudo_labels, given.examples["key"]
+        held_out = hold_out(len(keys), self.config.search.held_out, hash_keys(seed, "search", list(keys)))
+        rows = np.flatnonzero(~held_out)
+        dynamics = {key: values[rows] for key, values in given.dynamics.items()}
+        train = self._trainings.trials(labels, np.flatnonzero(held_out))
+        known, classes = given.examples["label"][rows] >= 0, labels[rows]
+
+        def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
+            options = self._options_of(name) | dict(changes) | {"name": name, "keep": keep, "seed": seed}
+            spec = coreset.relevant(options)
+            features = {"features": given.embeddings["features"][rows]} if "embed" in coreset.reads(spec) else None
+            _, kept = coreset.choose(spec, dynamics, list(keys[rows]), classes, features, known=known)
+            point = "_".join(f"{key}{value:g}" for key, value in changes.items())
+            trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
+            return train(trial, rows[kept], batch_size=self._retrain_batch(keep), seed=trial_seed)
+
+        return attempt
 
     def _retrain_one(self, subset: Subset, seed: int, line: list[str]) -> None:
         options, truth = self.config.retrain, self._given.truth
         batch_size = self._retrain_batch(subset.keep)
-        not_of_one = ("seeds", "full", "labelled_only", "save_model", "batch_rule", "batch_size", "eval_every_epochs")
-        settings = self._network_settings("retrain", options, *not_of_one)
         source = "pseudo-labels" if truth is None else "true labels"
-        stage = self._stage(
+        stage = self._runner.stage(
             f"retrain/{subset.directory}_seed{seed}",
-            settings | {"batch_size": batch_size, "labels": source, "seed": seed},
+            self._retrain_settings() | {"batch_size": batch_size, "labels": source, "seed": seed},
             {"subset": subset.digest},
         )
 
         def work() -> Outcome:
             ids = np.flatnonzero(subset.kept())
-            labels = self._given.pseudolabels["pseudo_label"].astype(np.int32) if truth is None else truth
+            labels = self._pseudo_labels if truth is None else truth
             tested = self._trainings.retrain(stage.name, labels, ids, batch_size=batch_size, seed=seed)
             steps = options.epochs * -(-len(ids) // batch_size)
             result = {
@@ -423,10 +543,14 @@ class Pipeline:
             shown = accuracy if line else f"{len(ids):,} images, {steps:,} steps: {accuracy}"
             return Outcome([stage.directory / "result.json"], shown)
 
-        self._do(stage, work, line)
+        self._runner.do(stage, work, line)
 
     def _retrain_batch(self, keep: float) -> int:
         return configs.paper_batch_size(self.config.retrain.batch_size, keep, self.config.retrain.batch_rule)
+
+    def _retrain_settings(self) -> dict[str, Any]:
+        not_of_one = ("seeds", "full", "labelled_only", "save_model", "batch_rule", "batch_size", "eval_every_epochs")
+        return self._network_settings("retrain", self.config.retrain, *not_of_one)
 
     def _network_settings(self, name: str, options: Config, *without: str) -> dict[str, Any]:
         """What a training depends on: its options less those named, its network, and how it sees images."""
@@ -439,35 +563,6 @@ class Pipeline:
             "data": {key: data[key] for key in views},
         }
 
-    def _stage(self, name: str, settings: dict[str, Any], inputs: dict[str, str]) -> Stage:
-        return Stage(self.workdir, name, version=1, settings=settings, inputs=inputs)
-
-    def _do(self, stage: Stage, work: Callable[[], Outcome], line: list[str] | None = None) -> Stage:
-        """Does the stage's work, unless it is done; says so on a line of its own, or on one shared with others."""
-        if line is None:
-            with self._line(stage.name) as own:
-                return self._do(stage, work, own)
-        summary = _DONE_BEFORE
-        preemption.stop_here()  # of all processes, whether they find the stage done already or not
-        if not stage.is_done():
-            stage.start()
-            files, summary = work()
-            stage.finish(*files)
-        Trainings.forget(self.workdir / stage.name)  # also of a run killed between being done and tidying up
-        processes.wait(f"{stage.name} is done")
-        line.append(summary)
-        return stage
-
-    @contextlib.contextmanager
-    def _line(self, name: str) -> Iterator[list[str]]:
-        """Logs one line: the name, the summaries put into the list, and the time they took."""
-        began, summaries = time.time(), []
-        yield summaries
-        new = [text for text in summaries if text != _DONE_BEFORE]
-        before = len(summaries) - len(new)
-        shown = ", ".join(new) + f" ({before} done before)" * bool(new and before) if new else _DONE_BEFORE
-        self._log(f"{name:<28} {shown:<58} {time.time() - began:6.1f} s")
-
     # What is made when first needed: a run whose stages are done starts no device, and decodes only what it shows.
 
     @cached_property
@@ -479,6 +574,13 @@ class Pipeline:
             except TypeError:
                 raise DataError(f"{found} is not what was written; restore it, or use --overwrite") from None
         return images.load(self.config, skipped=skipped, notes=self.workdir / "label")
+
+    @property
+    def _pseudo_labels(self) -> np.ndarray:
+        """i32[N]."""
+        table = self._given.pseudolabels
+        assert table is not None, "read by a stage that needs.of does not know of"
+        return table["pseudo_label"].astype(np.int32)
 
     @cached_property
     def _trainings(self) -> Trainings:

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from semiprune_jax import images, models
+from semiprune_jax import images, models, needs, search
 from semiprune_jax.config import Config, fixmatch_images, paper_batch_size
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.geometry import Fit, RandomCrop, Square
-from semiprune_jax.selection import coreset_size, sees_features
+from semiprune_jax.models import pretrained
+from semiprune_jax.selection import coreset_size
 
 _RECORD = 13  # bytes of dynamics an example and epoch: two probabilities, a hit or miss, EL2N
 _SECONDS = 0.5  # of decoding, to see how fast it is
@@ -29,6 +30,7 @@ class Work(NamedTuple):
     """One stage, or several trainings alike."""
 
     name: str
+    batch: int  # images through forward and backward in a step
     steps: int
     trained: float  # images through forward and backward
     predicted: float  # images through forward only
@@ -75,7 +77,8 @@ def plan(config: Config, images_per_second: float = 0.0) -> str:
 
 def dynamics_bytes(config: Config, n: int) -> int:
     """Bytes of the dynamics of ``n`` examples."""
-    return (_RECORD + 4 * (config.proxy.record_entropy + config.proxy.record_kl)) * n * config.proxy.epochs
+    asked = config.proxy.record_entropy + config.proxy.record_kl + config.proxy.record_grad_norm
+    return (_RECORD + 4 * asked) * n * config.proxy.epochs
 
 
 def _record_bytes(config: Config, n: int, classes: int) -> int:
@@ -124,23 +127,62 @@ def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
     def evaluations(steps: int, every: int) -> int:
         return tests * math.ceil(steps / every)
 
-    f, model = config.fixmatch, config.model
+    f, model, needed = config.fixmatch, config.model, needs.of(config)
     costs = {name: _cost(config, name, classes) for name in {model.fixmatch, model.proxy, model.retrain}}
     seen = f.steps * f.batch_size
-    yield Work(
-        "pseudolabel", f.steps, f.steps * fixmatch_images(f), n + evaluations(f.steps, f.eval_every_steps),
-        seen * (1 + f.mu) + n, costs[model.fixmatch],
-    )  # fmt: skip
-    for name, size, batch, times in [("score", n, config.proxy.batch_size, 1), *_retrainings(config, n)]:
+    if needed.pseudolabel and config.pseudolabel.source == "fixmatch":
+        yield Work(
+            "pseudolabel", fixmatch_images(f), f.steps, f.steps * fixmatch_images(f),
+            n + evaluations(f.steps, f.eval_every_steps), seen * (1 + f.mu) + n, costs[model.fixmatch],
+        )  # fmt: skip
+    if needed.embed and config.embed.source != "file":
+        yield _embedding(config, n, classes, costs)
+    of_all = config.proxy.examples == "all"
+    parts = [("score", n if of_all else _budget(config, n), config.proxy.batch_size, 1)] if needed.score else []
+    for name, size, batch, times in [*parts, *_trials(config, n), *_retrainings(config, n)]:
         recipe = config.proxy if name == "score" else config.retrain
         network = model.proxy if name == "score" else model.retrain
         steps = recipe.epochs * math.ceil(size / batch)
         every = recipe.eval_every_epochs * math.ceil(size / batch)
         trained = times * recipe.epochs * size
-        yield Work(name, times * steps, trained, times * evaluations(steps, every), trained, costs[network])
-    asked = (config.select[name].selector for name in config.select.names)
-    if config.embed.source != "file" and any(sees_features(selector) for selector in asked):
-        yield Work("embed", 0, 0, n, n, costs[model[config.embed.source]])
+        tested = math.ceil(config.search.held_out * n) if name.startswith("search") else evaluations(steps, every)
+        yield Work(name, batch, times * steps, trained, times * tested, trained, costs[network])
+
+
+def _budget(config: Config, n: int) -> int:
+    """Labelled examples; all of them where they are given."""
+    budget = config.label.budget
+    return n if config.label.rule == "given" else int(budget * n if budget < 1 else budget)
+
+
+def _embedding(config: Config, n: int, classes: int, costs: dict[str, Cost]) -> Work:
+    options = config.swav
+    if config.embed.source == "swav":
+        batch, epochs = options.batch_size * (2 + options.small_crops), options.epochs
+        cost = _cost(config, options.network, classes)
+        seen = epochs * n
+        return Work("embed", batch, epochs * math.ceil(n / options.batch_size), seen * (2 + options.small_crops), n,
+                    seen + n, cost)  # fmt: skip
+    if config.embed.source == "weights":
+        return Work("embed", 0, 0, 0, n, n, _pretrained_cost(config))
+    return Work("embed", 0, 0, 0, n, n, costs[config.model[config.embed.source]])
+
+
+def _trials(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
+    """Name, examples, batch size and how often, of the search's trainings at each kept fraction."""
+    options, counts = config.search, dict.fromkeys(config.select.keep, 0)
+    for name in options.names:
+        for keep in config.select.keep:
+            if config.select[name].selector == "beta":
+                horizons = len(options.horizons or search.horizons(config.score.window, config.proxy.epochs))
+                counts[keep] += len(options.c_d) + horizons * (keep == max(config.select.keep))
+            else:
+                counts[keep] += len(search.cutoffs(keep))
+    for keep, count in counts.items():
+        if count:
+            batch = paper_batch_size(config.retrain.batch_size, keep, config.retrain.batch_rule)
+            times = count * len(options.seeds)
+            yield f"search keep {keep:g} x {times}", coreset_size(n - int(n * options.held_out), keep), batch, times
 
 
 def _retrainings(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
@@ -149,8 +191,7 @@ def _retrainings(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
     parts = [(f"retrain keep {keep:g}", keep, len(config.select.names)) for keep in config.select.keep]
     parts += [("retrain full", 1.0, 1)] if options.full else []
     if options.labelled_only:
-        budget = config.label.budget
-        parts.append(("retrain labelled_only", budget if budget < 1 else budget / n, 1))
+        parts.append(("retrain labelled_only", _budget(config, n) / n, 1))
     for name, keep, times in parts:
         batch = paper_batch_size(options.batch_size, keep, options.batch_rule)
         yield f"{name} x {times * seeds}", coreset_size(n, keep), batch, times * seeds
@@ -182,14 +223,22 @@ def _cost(config: Config, name: str, classes: int) -> Cost:
     return Cost(counted["flops"], sum(leaf.size for leaf in jax.tree.leaves(params)), kept(3) - kept(2))
 
 
+def _pretrained_cost(config: Config) -> Cost:
+    side = config.embed.image_size
+    apply, variables = pretrained.shapes(config.embed.network)
+    forward = jax.jit(apply)
+    counted: Any = forward.lower(variables, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)).cost_analysis()
+    return Cost(counted["flops"], sum(leaf.size for leaf in jax.tree.leaves(variables)), 0)
+
+
 def _memory(config: Config, works: list[Work], n: int, tests: int, classes: int) -> Iterator[str]:
-    devices, f = config.runtime.devices or 1, config.fixmatch
+    devices = config.runtime.devices or 1
     record = _record_bytes(config, n, classes)
     pool = cache_bytes(config, n, tests)
     yield f"memory of each device, of {devices} (runtime.devices), about"
-    batches = (fixmatch_images(f), config.proxy.batch_size, config.retrain.batch_size)
-    for work, batch, name in zip(works, batches, ("pseudolabel", "score", "retrain"), strict=False):
-        share, cost = math.ceil(batch / devices), work.cost
+    kinds = {work.name.split()[0]: work for work in reversed(works) if work.batch}  # the first of each
+    for name, work in reversed(kinds.items()):
+        share, cost = math.ceil(work.batch / devices), work.cost
         copies = 4 if name == "pseudolabel" else 3  # parameters, gradients, momentum, average
         recorded = record / devices if name == "score" else 0
         total = copies * 4 * cost.parameters + share * cost.kept + recorded
@@ -214,7 +263,9 @@ def _disk(config: Config, works: list[Work], n: int, tests: int, classes: int) -
 def _decoding(config: Config, works: list[Work], images_per_second: float) -> Iterator[str]:
     rate = decode_rate(config)
     yield f"decoding, at {rate:,.0f} JPEGs/s of 500x375 pixels on a core of this machine, unless cached or resident"
-    for work in works[:2]:
+    for work in works:
+        if not work.trained or work.name.startswith(("search", "retrain")):
+            continue
         share = work.decoded / (work.trained + work.predicted / 3)
         cores = f", {share * images_per_second / rate:,.1f} cores" if images_per_second else ""
         yield f"  {work.name:<20}{share:10.2f} images for each one trained{cores}"

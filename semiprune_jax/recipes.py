@@ -9,6 +9,27 @@ from semiprune_jax.config import Config
 
 VARIANTS = ("", "usb", "smoke")
 
+# What the paper compares with, each on any config's pool: the selections it makes, and fields that differ.
+BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "random": (("random",), {}),
+    "supervised": (("semi_dual",), {"label.rule": "given"}),  # DUAL and Beta sampling on every true label
+    "prototypicality": (("prototypicality", "balanced_prototypicality"), {"embed.source": "weights"}),
+    "zcore": (("zcore",), {"embed.source": "weights"}),
+    "extrapolation": (("extrapolated",), {"proxy.examples": "labelled"}),
+    "elfs": (
+        ("semi_aum",),
+        {"embed.source": "weights", "pseudolabel.source": "clusters", "search.names": ("semi_aum",)},
+    ),
+    "elfs_swav": (
+        ("semi_aum",),
+        {"embed.source": "swav", "pseudolabel.source": "clusters", "search.names": ("semi_aum",)},
+    ),
+    "semi_aum": (("semi_aum",), {}),
+    "semi_dual": (("semi_dual",), {}),
+    # Table 6: which score, by double-end cutoff; with pseudolabel.source = "clusters", from which pseudo-labels.
+    "ablation": (("semi_aum", "semi_forgetting", "semi_el2n"), {}),
+}
+
 
 def supervised(config: Config, **fields: Any) -> None:
     """Sets fields of the proxy's and of the retrainings' recipe alike."""
@@ -68,26 +89,42 @@ def tiny_imagenet(config: Config) -> None:
 
 
 def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
-    """The config in one of VARIANTS.
+    """The config in some of VARIANTS, and one of BASELINES; several have commas between them.
 
     Args:
       variant: "": as it is, the paper's epochs of FixMatch read as passes over the pool. "usb": read as USB's 1,024
-        steps. "smoke": everything, in small, within a minute on a laptop; see ``smoke``.
+        steps. "smoke": everything, in small, within a minute on a laptop; see ``smoke``. A baseline's name: that.
       usb_steps: FixMatch's steps in "usb"; 0: there is no such variant.
 
     Raises:
       ValueError: there is no such variant.
     """
     known = [name for name in VARIANTS if name and (name != "usb" or usb_steps)]
-    if variant and variant not in known:
-        raise ValueError(
-            f"no variant {variant!r} of this config; expected {' or '.join(known)}, after a colon, or none"
-        )
-    if variant == "usb":
+    parts = [part for part in variant.split(",") if part]
+    for part in parts:
+        if part not in (*known, *BASELINES):
+            raise ValueError(
+                f"no variant {part!r} of this config; expected {' or '.join(known)} or a baseline "
+                f"({', '.join(BASELINES)}), after a colon, or none"
+            )
+    for part in parts:
+        if part in BASELINES:
+            baseline(config, part)
+    if "usb" in parts:
         config.fixmatch.steps = usb_steps
-    if variant == "smoke":
+    if "smoke" in parts:
         smoke(config)
     return config
+
+
+def baseline(config: Config, name: str) -> None:
+    """Sets what one of BASELINES does otherwise; pool, networks and recipes stay those of the config."""
+    config.select.names, fields = BASELINES[name]
+    for field, value in fields.items():
+        section, key = field.split(".")
+        config[section][key] = value
+    for selection in ("semi_forgetting", "semi_el2n"):  # the paper has no cutoffs for these
+        config.select[selection].cutoff = config.select.semi_aum.cutoff
 
 
 def smoke(config: Config) -> None:
@@ -114,6 +151,12 @@ def smoke(config: Config) -> None:
     config.proxy.bn_momentum = config.retrain.bn_momentum = 0.5
     config.score.last = 10
     config.select.keep = (0.5,)
-    config.select.semi_aum.cutoff = config.select.ccs.cutoff = (0.1,)
+    for name in ("semi_aum", "semi_forgetting", "semi_el2n", "ccs"):
+        config.select[name].cutoff = (0.1,)
+    config.select.zcore.samples = 1000
+    config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
+    config.swav.small_crop_size = min(config.swav.small_crop_size, config.data.image_size)
+    config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
+    config.embed.image_size = 32 if config.embed.network in ("vit_s16", "vit_b16", "resnet50") else 28
     config.select.semi_dual.horizon = config.select.dual_hardest.horizon = 10
     config.runtime.workers = 2

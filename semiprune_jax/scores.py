@@ -77,13 +77,22 @@ def el2n(el2n: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
     >>> el2n(np.array([[1.0, 0.5, 0.1], [0.2, 0.1, 0.0]]), first=0, last=2)
     array([1.5, 0.3], dtype=float32)
     """
-    epochs = np.shape(el2n)[1]
-    if not 0 <= first < last <= epochs:
-        raise ValueError(
-            f"el2n window {first}..{last} (last exclusive) does not fit in {epochs} recorded epochs; "
-            f"choose 0 <= first < last <= {epochs} or record more epochs"
-        )
-    return _sum(el2n[:, first:last])
+    return _window_sum("el2n", el2n, first, last)
+
+
+def grand(grad_norm: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
+    """GraNd: norms of the loss' gradient, summed over the epochs ``first`` .. ``last - 1``, grad_norm f32[N, T].
+
+    High is hard. The gradient is that of the last layer, ||p - onehot(label)|| sqrt(||h||^2 + 1) of features h, in one
+    run; Paul et al. (arXiv:2107.07075) take that of all layers, at one epoch, as a mean over ten networks.
+
+    Raises:
+      ValueError: the window is empty or reaches past T.
+
+    >>> grand(np.array([[4.0, 2.0, 1.0], [1.0, 0.5, 0.0]]), first=0, last=2)
+    array([6. , 1.5], dtype=float32)
+    """
+    return _window_sum("grand", grad_norm, first, last)
 
 
 def dual(p_label: np.ndarray, window: int = 10, horizon: int | None = None, exponent: float = 1.0) -> np.ndarray:
@@ -178,6 +187,7 @@ SCORES: dict[str, Score] = {
     "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True),
     "correctness": Score(correctness, ("correct",), (), high_is_hard=False),
     "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True),
+    "grand": Score(grand, ("grad_norm",), ("first", "last"), high_is_hard=True),
     "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True),
     "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True),
     "tdds": Score(tdds, ("kl",), ("window", "horizon", "decay"), high_is_hard=True),
@@ -205,8 +215,18 @@ def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str,
 
 
 def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
-    """Whether the record holds what the named score reads (entropy and kl are recorded on request only)."""
+    """Whether the record holds what the named score reads (entropy, grad_norm and kl are recorded on request only)."""
     return all(key == "margin" or key in dynamics for key in SCORES[name].fields)
+
+
+def _window_sum(name: str, values: np.ndarray, first: int, last: int) -> np.ndarray:
+    epochs = np.shape(values)[1]
+    if not 0 <= first < last <= epochs:
+        raise ValueError(
+            f"{name} window {first}..{last} (last exclusive) does not fit in {epochs} recorded epochs; "
+            f"choose 0 <= first < last <= {epochs} or record more epochs"
+        )
+    return _sum(values[:, first:last])
 
 
 def _sum(values: np.ndarray) -> np.ndarray:

@@ -71,6 +71,17 @@ def cosine_to(floor: float) -> Schedule:
     return schedule
 
 
+def warmed_cosine(warm_up: int, floor: float) -> Schedule:
+    """From 0 to the peak over ``warm_up`` steps, linearly, then along a cosine to ``floor`` (SwAV)."""
+
+    def schedule(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:
+        progress = jnp.clip((step - warm_up) / jnp.maximum(total - warm_up, 1), 0.0, 1.0)
+        cosine = floor + 0.5 * (peak - floor) * (1.0 + jnp.cos(jnp.pi * progress))
+        return jnp.where(step < warm_up, peak * step / max(warm_up, 1), cosine)
+
+    return schedule
+
+
 class ScheduleState(NamedTuple):
     """Traced, so that runs of other lengths and rates share one executable."""
 
@@ -88,6 +99,7 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
     decay_matrices_only: bool,
+    trust: float = 0.0,
 ) -> optax.GradientTransformation:
     """PyTorch's SGD: g += wd * w; m = momentum * m + g; w -= lr * (g + momentum * m if nesterov else m).
 
@@ -95,6 +107,8 @@ def sgd(
       schedule: learning rate of a step, from the peak and the length, which live in the optimizer's state.
       decay_matrices_only: spare parameters of one dimension (biases, batch norms), as FixMatch does; otherwise
         everything decays, as one PyTorch parameter group does.
+      trust: LARC (You et al., arXiv:1708.03888): each parameter's step is this share of its own norm, times the
+        learning rate; 0: plain SGD.
     """
 
     def mask(params):
@@ -111,6 +125,7 @@ def sgd(
 
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask if decay_matrices_only else None),
+        optax.scale_by_trust_ratio(trust_coefficient=trust) if trust else optax.identity(),
         optax.trace(decay=momentum, nesterov=nesterov),
         optax.GradientTransformation(init, update),
     )

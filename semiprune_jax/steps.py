@@ -148,16 +148,16 @@ def supervised_step(
     count = _total(jnp.sum(mask), axis_name)
 
     def loss_fn(params):
-        logits, _, batch_stats = model.apply(
+        logits, features, batch_stats = model.apply(
             params, state.batch_stats, images, train=True, mask=batch["mask"], axis_name=axis_name
         )
-        return jnp.sum(mask * cross_entropy(logits, batch["label"])) / count, (logits, batch_stats)
+        return jnp.sum(mask * cross_entropy(logits, batch["label"])) / count, (logits, features, batch_stats)
 
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (loss, (logits, features, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     correct = jnp.sum(mask * (jnp.argmax(logits, axis=-1) == batch["label"])) / count
     grads, metrics = _total((grads, {"loss": loss, "accuracy": correct}), axis_name)
     if record is not None:
-        seen = dynamics.observe(logits, batch["label"])
+        seen = dynamics.observe(logits, batch["label"], features)
         rows, seen = _owned_rows(len(record.p_label), batch["id"], batch["mask"], seen, axis_name)
         record = dynamics.update(record, rows, state.step // steps_per_epoch, seen)
     return advance(state, tx, grads, batch_stats), record, metrics

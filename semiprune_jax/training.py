@@ -1,16 +1,30 @@
-"""The three trainings: FixMatch, the proxy, and retraining on a coreset. One loop; what differs is the step."""
+"""The trainings: FixMatch, the proxy, retraining on a coreset, and SwAV. One loop; what differs is the step."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax import augment, checkpoint, dynamics, guards, learners, loop, models, preemption, state, steps
+from semiprune_jax import (
+    augment,
+    checkpoint,
+    crops,
+    dynamics,
+    guards,
+    learners,
+    loop,
+    models,
+    preemption,
+    state,
+    steps,
+    swav,
+)
 from semiprune_jax.config import Config, fixmatch_images
 from semiprune_jax.datasets.memory_pool import paired
 from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, Paired
@@ -19,7 +33,7 @@ from semiprune_jax.learners import Learner
 from semiprune_jax.loop import Pace, Training
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
-from semiprune_jax.models import Network
+from semiprune_jax.models import Network, pretrained
 from semiprune_jax.pools import Pool, Pools
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.state import TrainState
@@ -55,20 +69,49 @@ class Trainings:
         self._save_model(name, final.ema_params, final.batch_stats)
         return self._over_pool(steps.prediction_step, self._fixmatch_network, final)
 
-    def proxy(self, name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
+    def proxy(self, name: str, labels: np.ndarray, ids: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Trains the proxy on the whole pool and records its dynamics.
 
         Args:
           name: the stage's directory.
-          labels: i32[N], all known (pseudo-labels included).
+          labels: i32[N], known (pseudo-labels included) for all that it is trained on.
+          ids: i64[n], what it is trained on; None: the whole pool. Of the others the record holds zeros.
 
         Returns:
           The recorded arrays of ``Dynamics``, [N, epochs] each. Parameters are saved as ``<name>/model``.
         """
-        final, record = self._run(self.proxy_training(name, labels))
+        final, record = self._run(self.proxy_training(name, labels, ids))
         self._save_model(name, final.params, final.batch_stats)
         saved = self.layout.save_record(dynamics.Dynamics(**dynamics.results(record)))
         return {key: np.asarray(value)[: len(labels)] for key, value in dynamics.results(saved).items()}
+
+    def swav(self, name: str) -> dict[str, np.ndarray]:
+        """features f32[N, D] of the pool, by an encoder that is trained on it without labels.
+
+        Args:
+          name: the stage's directory.
+        """
+        final, _ = self._run(self.swav_training(name))
+        return {"features": self._over_pool(steps.embedding_step, self._swav_network, final)["features"]}
+
+    def embed_pretrained(self, name: str, path: Path, side: int) -> dict[str, np.ndarray]:
+        """features f32[N, D] of the pool, by a network with weights of a file.
+
+        Args:
+          name: one of ``pretrained.NAMES``.
+          side: pixels that images are resized to.
+        """
+        apply, variables = pretrained.load(name, path)
+
+        def features(params: Any, batch_stats: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array, Any]:
+            assert not train
+            found = apply(params, x)
+            return found[:, :1], found, batch_stats  # it has no classes
+
+        view = jax.vmap(augment.enlarged_view(side))
+        trained = TrainState(jnp.int32(0), self.layout.replicate(variables), {}, None, None)
+        network = Network(lambda key, shape: (variables, {}), features)
+        return {"features": self._over_pool(steps.embedding_step, network, trained, view)["features"]}
 
     def embed(self, which: str) -> dict[str, np.ndarray]:
         """features f32[N, D] and probabilities f32[N, C] of the pool, by the trained network of a stage.
@@ -97,7 +140,7 @@ class Trainings:
         final, _ = self._run(self.retraining(name, labels, ids, batch_size=batch_size, seed=seed))
         if self.config.retrain.save_model:
             self._save_model(name, final.params, final.batch_stats)
-        evaluate = self._retrain_program.evaluate
+        evaluate = self._retrain_evaluation
         if evaluate is None:
             return {}
         evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
@@ -111,6 +154,33 @@ class Trainings:
             "best_test_accuracy": best["test_accuracy"],
             "best_epoch": best["epoch"],
         }
+
+    def trials(self, labels: np.ndarray, held_out: np.ndarray) -> Callable[..., dict[str, float]]:
+        """Trainings as ``retrain``'s, but tested on part of the pool, by the labels given. No test set is looked at.
+
+        Args:
+          labels: i32[N].
+          held_out: i64[n], ids to test on.
+
+        Returns:
+          (name, ids, *, batch_size, seed) -> accuracy, examples, steps and seconds. Nothing is saved.
+        """
+        network = self._network(self.config.model.retrain, self.config.retrain.bn_momentum)
+        forward = self._forward(steps.evaluation_step, network, self.pools.still, labels, ids=held_out)
+
+        def attempt(name: str, ids: np.ndarray, *, batch_size: int, seed: int) -> dict[str, float]:
+            began = time.monotonic()
+            training = self._supervised(
+                name, self._retrain_program, self.config.retrain, labels, ids, batch_size=batch_size, seed=seed
+            )
+            final, _ = self._run(training)
+            sums = forward(final)
+            loop.forget(self.workdir / name)
+            accuracy = sum(float(part["correct"]) for part in sums) / len(held_out)
+            seconds = round(time.monotonic() - began, 3)
+            return {"accuracy": accuracy, "examples": len(ids), "steps": training.total_steps, "seconds": seconds}
+
+        return attempt
 
     def _label_share(self, labels: np.ndarray) -> np.ndarray:
         """f64[C], of each class among the labels."""
@@ -198,23 +268,79 @@ class Trainings:
             guard=self._guard(labels),
         )
 
-    def proxy_training(self, name: str, labels: np.ndarray) -> Training:
+    def proxy_training(self, name: str, labels: np.ndarray, ids: np.ndarray | None = None) -> Training:
         """The proxy as the loop runs it, at its beginning; arguments as for ``proxy``."""
         options, n = self.config.proxy, len(labels)
-        rows, kl_classes = self.layout.record_rows(n), len(self.classes) * options.record_kl
-        init = partial(dynamics.init, rows, options.epochs, entropy=options.record_entropy, kl_classes=kl_classes)
-        record = self.layout.create_record(init)
-        steps_per_epoch = -(-n // options.batch_size)
-        return self._supervised(
-            name, self._proxy_program(steps_per_epoch), options, labels, np.arange(n),
-            batch_size=options.batch_size, seed=self.config.seed, record=record,
+        ids = np.arange(n) if ids is None else ids
+        init = partial(
+            dynamics.init, self.layout.record_rows(n), options.epochs, entropy=options.record_entropy,
+            grad_norm=options.record_grad_norm, kl_classes=len(self.classes) * options.record_kl,
         )  # fmt: skip
+        training = self._supervised(
+            name, self._proxy_program(-(-len(ids) // options.batch_size)), options, labels, ids,
+            batch_size=options.batch_size, seed=self.config.seed, evaluate=self._proxy_evaluation,
+        )  # fmt: skip
+        return replace(training, record=self.layout.create_record(init))
+
+    def swav_training(self, name: str) -> Training:
+        """SwAV as the loop runs it, at its beginning; arguments as for ``swav``."""
+        options, pool = self.config.swav, self.pools.squares
+        seed, n, network = self.config.seed, pool.n, self._swav_network
+        feed = EpochFeed(
+            seed, f"{name}/order", np.arange(n),
+            batch_size=options.batch_size, rows=self.layout.padded(options.batch_size), pad_id=n,
+        )  # fmt: skip
+        total, steps_per_epoch = options.epochs * feed.steps_per_epoch, feed.steps_per_epoch
+        tx = state.sgd(
+            state.warmed_cosine(options.warm_up_epochs * steps_per_epoch, options.final_learning_rate),
+            learning_rate=options.learning_rate,
+            total_steps=total,
+            momentum=0.9,
+            nesterov=False,
+            weight_decay=options.weight_decay,
+            decay_matrices_only=False,
+            trust=0.001,
+        )
+        crops_of = partial(crops.part_view, self._recipe)
+        views = [(crops_of(self.pools.sizes.image, tuple(options.crop_area)), 2)]
+        if options.small_crops:
+            views.append((crops_of(options.small_crop_size, tuple(options.small_crop_area)), options.small_crops))
+        step = partial(
+            swav.swav_step,
+            model=network,
+            tx=tx,
+            views=[(self.layout.per_shard(jax.vmap(view)), count) for view, count in views],
+            temperature=options.temperature,
+            epsilon=options.epsilon,
+            frozen_steps=options.frozen_steps,
+        )
+        initial = self._initial(network, tx, ema=False)
+
+        def create(*arguments: jax.Array) -> TrainState:
+            fresh = initial(*arguments)
+            return fresh.replace(params=fresh.params | {"prototypes": swav.normalised(fresh.params["prototypes"])})
+
+        return Training(
+            name=name,
+            state=self.layout.compile_init(create)(self._key(seed, f"{name}/init"), options.learning_rate, total),
+            record=None,
+            dispatch=self.layout.compile(step, pool.fetch),
+            pool=pool.arrays(np.full(n, -1, np.int32)),
+            feed=pool.feed(feed, total),
+            key=self._key(seed, f"{name}/views"),
+            total_steps=total,
+            steps_per_epoch=steps_per_epoch,
+            passes=("epoch", steps_per_epoch),
+            images_per_step=options.batch_size * (2 + options.small_crops),
+            evaluate=None,
+            evaluate_every=1,
+        )
 
     def retraining(self, name: str, labels: np.ndarray, ids: np.ndarray, *, batch_size: int, seed: int) -> Training:
         """A retraining as the loop runs it, at its beginning; arguments as for ``retrain``."""
         return self._supervised(
             name, self._retrain_program, self.config.retrain, labels, ids,
-            batch_size=batch_size, seed=seed, record=None,
+            batch_size=batch_size, seed=seed, evaluate=self._retrain_evaluation,
         )  # fmt: skip
 
     def _save_model(self, name: str, params: Any, batch_stats: Any) -> None:
@@ -229,8 +355,21 @@ class Trainings:
         return self._network(self.config.model.fixmatch, self.config.fixmatch.bn_momentum)
 
     @cached_property
+    def _swav_network(self) -> Network:
+        options = self.config.swav
+        return models.create_swav(options.network, prototypes=options.prototypes, dtype=self._dtype)
+
+    @cached_property
     def _retrain_program(self) -> "_Program":
         return self._program(self.config.model.retrain, self.config.retrain)
+
+    @cached_property
+    def _retrain_evaluation(self) -> "_Evaluate | None":
+        return self._evaluation(self._network(self.config.model.retrain, self.config.retrain.bn_momentum))
+
+    @property
+    def _proxy_evaluation(self) -> "_Evaluate | None":
+        return self._evaluation(self._network(self.config.model.proxy, self.config.proxy.bn_momentum))
 
     def _proxy_program(self, steps_per_epoch: int) -> "_Program":
         return self._program(self.config.model.proxy, self.config.proxy, steps_per_epoch)
@@ -252,12 +391,11 @@ class Trainings:
         return _Program(
             create=self.layout.compile_init(self._initial(network, tx, ema=False)),
             dispatch=self.layout.compile(step, self.pools.supervised(0, "").fetch),
-            evaluate=self._evaluation(network),
         )
 
     def _supervised(
         self, name: str, program: "_Program", options: Config, labels: np.ndarray, ids: np.ndarray,
-        *, batch_size: int, seed: int, record: Any,
+        *, batch_size: int, seed: int, evaluate: "_Evaluate | None" = None,
     ) -> Training:  # fmt: skip
         kind = name.split("/", maxsplit=1)[0]  # the seed's streams are the stage's, not the coreset's
         feed = EpochFeed(
@@ -268,7 +406,7 @@ class Trainings:
         return Training(
             name=name,
             state=program.create(self._key(seed, f"{kind}/init"), options.learning_rate, total),
-            record=record,
+            record=None,
             dispatch=program.dispatch,
             pool=pool.arrays(labels),
             feed=pool.feed(feed, total),
@@ -277,7 +415,7 @@ class Trainings:
             steps_per_epoch=feed.steps_per_epoch,
             passes=("epoch", feed.steps_per_epoch),
             images_per_step=batch_size,
-            evaluate=program.evaluate,
+            evaluate=evaluate,
             evaluate_every=options.eval_every_epochs * feed.steps_per_epoch,
         )
 
@@ -290,15 +428,15 @@ class Trainings:
             directory=self.workdir / training.name / "checkpoints",
         )
 
-    def pace(self, training: Training) -> Pace:
-        """How often things happen in it."""
+    def pace(self, training: Training | None = None) -> Pace:
+        """How often things happen in it, or in one whose examples are in memory."""
         runtime = self.config.runtime
         # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
         # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
-        automatic = 1 if self.layout.platform == "cpu" or isinstance(training.pool, StreamPool) else 16
+        automatic = 1 if self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamPool)) else 16
         return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
 
-    def _evaluation(self, network: Network) -> Callable[[TrainState], dict[str, float]] | None:
+    def _evaluation(self, network: Network) -> "_Evaluate | None":
         """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
         test, split = self.pools.test, self.pools.dataset.test
         if test is None or split is None:
@@ -315,21 +453,25 @@ class Trainings:
 
         return evaluate
 
-    def _over_pool(self, step: Callable, network: Network, current: TrainState) -> dict[str, np.ndarray]:
-        """What a forward step gives for each image of the pool."""
+    def _over_pool(
+        self, step: Callable, network: Network, current: TrainState, view: augment.View | None = None
+    ) -> dict[str, np.ndarray]:
+        """What a forward step gives for each image of the pool, in the view of a test unless another is given."""
         pool = self.pools.still
         nothing = np.full(pool.n, -1, np.int32)
-        parts = self._forward(step, network, pool, nothing)(current)
+        parts = self._forward(step, network, pool, nothing, view=view)(current)
         return {key: np.concatenate([part[key] for part in parts])[: pool.n] for key in parts[0]}
 
     def _forward(
-        self, step: Callable, network: Network, pool: Pool, labels: np.ndarray
-    ) -> Callable[[TrainState], list[dict]]:
-        """state -> what the step gives for each batch of the pool, in order, on the host."""
-        forward = self.layout.compile_forward(partial(step, model=network, view=self._still), pool.fetch)
+        self, step: Callable, network: Network, pool: Pool, labels: np.ndarray,
+        *, ids: np.ndarray | None = None, view: augment.View | None = None,
+    ) -> Callable[[TrainState], list[dict]]:  # fmt: skip
+        """state -> what the step gives for each batch of the pool, or of those ids, in order, on the host."""
+        forward = self.layout.compile_forward(partial(step, model=network, view=view or self._still), pool.fetch)
+        ids = np.arange(pool.n) if ids is None else ids
         share = max(32, _FORWARD_PIXELS // self.config.data.image_size**2)
-        rows = self.layout.padded(min(_FORWARD_ROWS, share * len(self.layout.devices), pool.n))
-        order, arrays = InOrder(pool.n, rows=rows, pad_id=pool.n), pool.arrays(labels)
+        rows = self.layout.padded(min(_FORWARD_ROWS, share * len(self.layout.devices), len(ids)))
+        order, arrays = InOrder(ids, rows=rows, pad_id=pool.n), pool.arrays(labels)
 
         def run(current: TrainState) -> list[dict]:
             # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
@@ -376,13 +518,18 @@ class Trainings:
         return self.layout.per_shard(augment.strong_views(self._recipe, sequential=one_by_one))
 
     def _network(self, name: str, bn_momentum: float) -> Network:
+        return models.create(
+            name, num_classes=len(self.classes), bn_momentum=bn_momentum, variant=self.config.model.wide_resnet,
+            dtype=self._dtype,
+        )  # fmt: skip
+
+    @property
+    def _dtype(self) -> jnp.dtype:
+        """Of what networks compute."""
         dtype = self.config.runtime.compute_dtype
         if dtype == "auto":
             dtype = "float32" if self.layout.platform == "cpu" else "bfloat16"
-        return models.create(
-            name, num_classes=len(self.classes), bn_momentum=bn_momentum, variant=self.config.model.wide_resnet,
-            dtype=jnp.dtype(dtype),
-        )  # fmt: skip
+        return jnp.dtype(dtype)
 
     def _key(self, seed: int, stream: str) -> jax.Array:
         return self.layout.replicate(stream_key(seed, stream))
@@ -400,4 +547,6 @@ class Trainings:
 class _Program(NamedTuple):
     create: Any  # (key, learning rate, total steps) -> TrainState
     dispatch: Any
-    evaluate: Any
+
+
+_Evaluate: TypeAlias = Callable[[TrainState], dict[str, float]]

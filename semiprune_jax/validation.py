@@ -13,11 +13,16 @@ from semiprune_jax.config import Config, base_config, cutoff_at, selection
 from semiprune_jax.errors import ConfigError
 
 # What models.create knows, written again.
-_NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet(8|18_cifar|18|34|50)")
+_NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet(8|18_cifar|50_cifar|18|34|50)")
+
+_RESNETS = "resnet8 | resnet18_cifar | resnet50_cifar | resnet18 | resnet34 | resnet50"
 
 # What selection.SELECTORS has, written again: those that go by a score, and those that do not.
 _SCORED = ("top", "balanced_top", "double_end", "beta", "stratified", "d2")
 _UNSCORED = ("random", "balanced_random", "moderate", "prototypicality", "k_centre", "badge", "zcore")
+
+# What models.pretrained has, written again: names, and the sides of their patches.
+_PRETRAINED = {"vit_s16": 16, "vit_b16": 16, "vit_s14": 14, "vit_b14": 14, "resnet50": 32}
 
 # What absl, ml_collections and Python say of a config that cannot be read, and how it reads in one line.
 _EXPLAINED = {
@@ -50,7 +55,7 @@ def explain(error: Exception) -> str:
 
 def _split_texts(config: Config) -> None:
     """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names."""
-    for section, name in (("data", "classes"), ("select", "names")):
+    for section, name in (("data", "classes"), ("select", "names"), ("search", "names")):
         value = config[section] and config[section][name]
         if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
             config[section][name] = tuple(part.strip() for part in value[0].split(","))
@@ -124,7 +129,7 @@ def validate(config: Config) -> None:
     one_of("label.rule", "per_class", "uniform", "given")
     for field in ("fixmatch", "proxy", "retrain"):
         good = _NETWORK.fullmatch(config.model[field]) is not None
-        known = "wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | resnet8 | resnet18_cifar | resnet18 | 34 | 50"
+        known = f"wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | {_RESNETS}"
         check(good, f"model.{field}", known)
     one_of("model.wide_resnet", "usb", "tf")
     one_of("fixmatch.learner", "fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label")
@@ -148,7 +153,21 @@ def validate(config: Config) -> None:
     check(smallest <= config.score.window <= epochs, "score.window", f"{smallest} .. proxy.epochs = {epochs}")
     check(0 < config.score.decay <= 1, "score.decay", "0 < x <= 1")
     one_of("score.never_learned", "zero", "hardest")
-    one_of("embed.source", "proxy", "fixmatch", "file")
+    one_of("embed.source", "proxy", "fixmatch", "file", "weights", "swav")
+    one_of("embed.network", *_PRETRAINED)
+    positive("embed", "image_size")
+    patch = _PRETRAINED.get(config.embed.network, 1)
+    check(config.embed.image_size % patch == 0, "embed.image_size", f"a multiple of {patch}, the side of a patch")
+    one_of("pseudolabel.source", "fixmatch", "clusters")
+    if config.pseudolabel.source == "clusters":
+        of_images = config.embed.source in ("file", "weights", "swav")
+        check(of_images, "embed.source", "file, weights or swav: pseudolabel.source = 'clusters' needs them beforehand")
+    positive("temi", "heads", "neighbours", "epochs", "batch_size", "learning_rate", "beta")
+    check(config.temi.warm_up_epochs >= 0, "temi.warm_up_epochs", "0 or more")
+    fraction("temi.teacher_decay")
+    one_of("proxy.examples", "all", "labelled")
+    _check_search(config, check)
+    _check_swav(config, check, positive)
     check(
         0 <= config.score.first < config.score.last <= epochs,
         "score.last",
@@ -195,7 +214,13 @@ _KINDS = {
     float: ("a finite number", "finite numbers"),
     bool: ("True or False", ""),
 }
-_ELEMENTS = {"classes": str, "names": str, "seeds": int, "expected": int}  # of tuples; numbers otherwise
+_ELEMENTS = {
+    "classes": str,
+    "names": str,
+    "seeds": int,
+    "expected": int,
+    "horizons": int,
+}  # of tuples; numbers otherwise
 
 
 def _wrong_types(config: Config) -> list[str]:
@@ -229,12 +254,51 @@ def _wrong_types(config: Config) -> list[str]:
     return problems
 
 
+def _check_swav(config: Config, check, positive) -> None:
+    options = config.swav
+    known = options.network.startswith("resnet") and _NETWORK.fullmatch(options.network) is not None
+    check(known, "swav.network", _RESNETS)
+    positive("swav", "epochs", "batch_size", "learning_rate", "temperature", "epsilon", "small_crop_size")
+    for name in ("final_learning_rate", "warm_up_epochs", "weight_decay", "frozen_steps", "small_crops"):
+        check(options[name] >= 0, f"swav.{name}", "0 or more")
+    check(options.prototypes >= 2, "swav.prototypes", "2 or more")
+    for name in ("crop_area", "small_crop_area"):
+        good = len(options[name]) == 2 and 0 < options[name][0] <= options[name][1] <= 1
+        check(good, f"swav.{name}", "two shares of an image, 0 < smallest <= largest <= 1")
+
+
+def _check_search(config: Config, check) -> None:
+    options, epochs = config.search, config.proxy.epochs
+    for name in options.names:
+        searched = name in config.select.names and config.select[name].selector in ("double_end", "stratified", "beta")
+        check(searched, "search.names", "names of select.names whose selector is double_end, stratified or beta")
+    check(0 < options.held_out < 1, "search.held_out", "0 < x < 1")
+    fits = all(config.score.window <= horizon <= epochs for horizon in options.horizons)
+    allowed = f"score.window = {config.score.window} .. proxy.epochs = {epochs}, each"
+    check(fits, "search.horizons", allowed)
+    check(len(options.c_d) > 0 and all(c_d > 0 for c_d in options.c_d), "search.c_d", "one or more, each more than 0")
+    check(
+        len(options.seeds) > 0 and all(seed >= 0 for seed in options.seeds), "search.seeds", "whole numbers, 0 or more"
+    )
+
+
 def _check_selection(config: Config, name: str, one_of, check) -> None:
     spec, field, keep = config.select[name], f"select.{name}", config.select.keep
     one_of(f"{field}.selector", *_SCORED, *_UNSCORED)
     one_of(
         f"{field}.score",
-        *("aum", "dual", "forgetting", "el2n", "correctness", "dyn_unc", "mean_probability", "entropy", "tdds"),
+        *(
+            "aum",
+            "dual",
+            "forgetting",
+            "el2n",
+            "correctness",
+            "dyn_unc",
+            "mean_probability",
+            "entropy",
+            "tdds",
+            "grand",
+        ),
     )
     one_of(f"{field}.form", "code", "paper")
     one_of(f"{field}.end", "hard", "easy")
@@ -242,7 +306,8 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
     # Only what the selector uses must fit this run: a base config's unused horizon must not get in the way.
     scored = spec.selector in _SCORED
     if spec.selector == "badge":
-        check(config.embed.source != "file", "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
+        good = config.embed.source in ("fixmatch", "proxy")
+        check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
     check(spec.neighbours >= 1, f"{field}.neighbours", "1 or more")
     check(spec.samples >= 1, f"{field}.samples", "1 or more")
     check(spec.gamma >= 0, f"{field}.gamma", "0 or more")
@@ -252,7 +317,13 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
             check(
                 spec.horizon >= config.score.window, f"{field}.horizon", f"score.window = {config.score.window} or more"
             )
-    for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl")):
+    one_of(f"{field}.extrapolate", "none", "neighbours", "graph")
+    if scored and config.proxy.examples == "labelled":
+        needed = "neighbours or graph: with proxy.examples = 'labelled' other images have no score"
+        check(spec.extrapolate != "none", f"{field}.extrapolate", needed)
+    if spec.extrapolate != "none":
+        check(spec.selector != "beta", f"{field}.extrapolate", "none: beta needs probabilities of all images")
+    for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl"), ("grand", "record_grad_norm")):
         if spec.score == score and scored:
             check(config.proxy[needed], f"proxy.{needed}", f"True, since config.{field} selects by {score}")
     if spec.selector in ("double_end", "stratified"):

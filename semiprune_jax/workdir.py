@@ -22,7 +22,7 @@ Table = dict[str, np.ndarray]
 # Everything a run may put at the top of its work directory.
 OWNED = (
     *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "tb", "examples.parquet", "oracle.parquet"),
-    *("label", "pseudolabel", "score", "select", "retrain", "report"),
+    *("label", "pseudolabel", "score", "embed", "search", "select", "retrain", "report"),
 )
 
 
@@ -100,14 +100,16 @@ class Handover:
         return read_table(self.workdir / "oracle.parquet")["label"] if self._oracle else None
 
     @cached_property
-    def pseudolabels(self) -> Table:
-        """id, key, pseudo_label, label_source, prediction, confidence."""
-        return read_table(self.workdir / "pseudolabel" / "pseudolabels.parquet")
+    def pseudolabels(self) -> Table | None:
+        """id, key, pseudo_label, label_source, prediction, confidence; None if the run needed none."""
+        path = self.workdir / "pseudolabel" / "pseudolabels.parquet"
+        return read_table(path) if path.exists() else None
 
     @cached_property
     def dynamics(self) -> dict[str, np.ndarray]:
-        """The fields of ``Dynamics``, [N, T] each."""
-        return read_npz(self.workdir / "score" / "dynamics.npz")
+        """The fields of ``Dynamics``, [N, T] each; empty if the run needed none."""
+        path = self.workdir / "score" / "dynamics.npz"
+        return read_npz(path) if path.exists() else {}
 
     @cached_property
     def embeddings(self) -> dict[str, np.ndarray]:
@@ -116,14 +118,21 @@ class Handover:
 
     @cached_property
     def scores(self) -> Table:
-        """id, key, and every score by name."""
-        return read_table(self.workdir / "score" / "scores.parquet")
+        """id, key, and every score by name; empty if the run needed none."""
+        path = self.workdir / "score" / "scores.parquet"
+        return read_table(path) if path.exists() else {}
 
     @property
     def quality(self) -> dict[str, dict[str, float]] | None:
         """Of the pseudo-labels, by part of the pool; None without the oracle."""
         path = self.workdir / "pseudolabel" / "quality.json"
         return read_json(path) if path.exists() else None
+
+    @property
+    def search(self) -> dict[str, Any] | None:
+        """What a search chose, and what it cost; None if the run had none."""
+        path = self.workdir / "search" / "chosen.json"
+        return read_json(path, "chosen", "trials", "steps", "seconds") if path.exists() else None
 
     def coresets(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Every finished coreset by directory name: {"spec": ..., "table": ...}; those of ``names`` first."""

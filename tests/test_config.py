@@ -6,6 +6,7 @@ import pytest
 from semiprune_jax import config as configs
 from semiprune_jax import learners, scores, selection, validation
 from semiprune_jax.errors import ConfigError
+from semiprune_jax.models import pretrained
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -73,7 +74,9 @@ def test_a_variant_that_is_none():
     for name in CONFIGS:
         with pytest.raises(ValueError, match=r"no variant 'smok' of this config; expected .*smoke"):
             get(name, "smok")
-    with pytest.raises(ValueError, match="no variant 'usb' of this config; expected smoke, after a colon, or none"):
+    with pytest.raises(
+        ValueError, match=r"no variant 'usb' of this config; expected smoke or a baseline \(random, .*\), after a"
+    ):
         get("digits", "usb")
 
 
@@ -88,8 +91,10 @@ def test_names_of_selectors_scores_and_learners_are_those_there_are():
     for field, names in (("fixmatch.learner", learners.LEARNERS), ("select.hardest.score", scores.SCORES)):
         for name in names:
             config = change(field, name)
-            config.proxy.record_entropy = config.proxy.record_kl = True
+            config.proxy.record_entropy = config.proxy.record_kl = config.proxy.record_grad_norm = True
             validation.validate(config)
+    assert set(validation._PRETRAINED) == set(pretrained.NAMES)
+    assert all(validation._PRETRAINED[name] == vit[0] for name, vit in pretrained.VITS.items())
 
 
 def test_tdds_needs_two_visits_to_a_window():

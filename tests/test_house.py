@@ -18,19 +18,31 @@ GROUPS = [
     {"validation", "recipes"},
     {"features"},
     {"scores", "selection", "losses", "learners", "dynamics", "augment", "quality", "guards"},
+    {"crops"},
     {"artifacts"},
     {"coreset", "stage", "workdir", "embeddings"},
     {"models", "datasets", "checkpoint", "metrics", "mesh"},
     {"state"},
-    {"steps"},
+    {"steps", "swav"},
     {"loop"},
-    {"pools"},
-    {"images", "training", "report"},
+    {"pools", "runner", "search"},
+    {"images", "training", "clustering", "report", "needs"},
     {"plan"},
     {"doctor", "pipeline"},
     {"main"},
 ]
-SEES_CONFIG = {"validation", "recipes", "training", "images", "plan", "doctor", "pipeline", "main"}
+SEES_CONFIG = {
+    "validation",
+    "recipes",
+    "training",
+    "clustering",
+    "needs",
+    "images",
+    "plan",
+    "doctor",
+    "pipeline",
+    "main",
+}
 
 
 def modules():

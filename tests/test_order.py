@@ -67,7 +67,7 @@ def test_endless_streams_are_chains_of_permutations(n, batch_size, start):
 @given(st.integers(1, 50), st.integers(1, 20))
 @settings(deadline=None)
 def test_evaluation_visits_everything_in_order(n, rows):
-    order = InOrder(n, rows=rows, pad_id=n)
+    order = InOrder(np.arange(n), rows=rows, pad_id=n)
     feed = order(0, order.steps)
     assert feed.shape == (-(-n // rows), rows)
     assert feed[feed < n].tolist() == list(range(n))

@@ -87,12 +87,12 @@ def test_what_is_not_expected_is_counted(tiny_config, tmp_path):
 def test_steps_are_those_that_are_run(tiny_config, tmp_path):
     """What the plan foretells of a run is what the run's files say."""
     tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
-    tiny_config.select.names = ("random",)
+    tiny_config.select.names = ("semi_aum",)
     workdir.open_workdir(tmp_path / "w", overwrite=False)
     pipeline.run(tiny_config, tmp_path / "w", log=lambda line: None)
     text = plan.plan(tiny_config)
     for keep in ("0.50", "0.25"):
-        result = artifacts.read_json(tmp_path / "w" / "retrain" / f"random_keep{keep}_seed0" / "result.json")
+        result = artifacts.read_json(tmp_path / "w" / "retrain" / f"semi_aum_keep{keep}_seed0" / "result.json")
         assert re.search(rf"retrain keep {float(keep):g} x 1 +{result['steps']} ", text)
     record = np.load(tmp_path / "w" / "score" / "dynamics.npz")
     assert sum(value.nbytes for value in record.values()) == plan.dynamics_bytes(tiny_config, 64)

@@ -48,6 +48,7 @@ def contents(rng, classes=3, n=40, **changes):
     score = rng.normal(size=n)
     kept = score > np.median(score)
     table = {"score": score, "kept": kept, "pseudo_label": np.arange(n) % classes}
+    table["label_source"] = np.full(n, "fixmatch")
     spec = {
         "name": "semi_aum",
         "selector": "double_end",
@@ -65,9 +66,10 @@ def contents(rng, classes=3, n=40, **changes):
         "coresets": {"semi_aum_keep0.50": {"spec": spec, "table": table}},
         "results": RESULTS,
         "lines": [
-            {"stage": "pseudolabel", "step": s, "loss_labelled": 1 / s, "mask_rate": s / 9} for s in range(1, 9)
+            {"stage": "pseudolabel", "step": s, "loss_labelled": 1 / s, "loss_unlabelled": 1 / s} for s in range(1, 9)
         ] + [{"stage": "retrain/a", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
         "quality": None,
+        "search": None,
         "alike": [["a_keep0.50", "b_keep0.50"]],
         "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
         "examples_a_row": 4,

@@ -28,6 +28,7 @@ def records(draw):
         "el2n": np.sqrt(((p - one_hot) ** 2).sum(-1)).astype(np.float32),
         "entropy": (-(p * np.log(p + 1e-10)).sum(-1)).astype(np.float32),
         "kl": np.array([oracle.moves(rows) for rows in p], np.float32),
+        "grad_norm": np.abs(logits).sum(-1).astype(np.float32),
     }
 
 
@@ -43,6 +44,7 @@ def test_every_score_against_loops(record, data):
         "forgetting": oracle.forgetting(record["correct"], never_learned),
         "correctness": [sum(row) for row in record["correct"]],
         "el2n": oracle.el2n(record["p"], record["label"], first, last),
+        "grand": [sum(row[first:last]) for row in record["grad_norm"].astype(float)],
         "dual": oracle.dual(record["p_label"], window, horizon, exponent),
         "dyn_unc": oracle.dyn_unc(record["p_label"], window),
         "mean_probability": [np.mean(row[:horizon]) for row in record["p_label"]],
@@ -120,7 +122,7 @@ def test_windows_beyond_the_record_are_errors(call, message):
 @settings(deadline=None, max_examples=50)
 def test_every_score_is_finite_and_goes_by_its_own_row_alone(record, filler, order):
     options = {"window": 5, "horizon": 8, "exponent": 0.5, "first": 0, "last": 10}
-    fields = ("p_label", "p_other", "correct", "el2n", "entropy", "kl")
+    fields = ("p_label", "p_other", "correct", "el2n", "entropy", "grad_norm", "kl")
     padding = {key: np.full((PADDING, T), filler).astype(record[key].dtype) for key in fields}
     padded = {key: np.concatenate([record[key], padding[key]])[order] for key in fields}
     for name in scores.SCORES:
@@ -164,14 +166,16 @@ def test_the_hard_end_is_hard(name):
         "p_other": np.concatenate([0.9 * t, 0.1 * t]),
         "correct": np.array([[True, False] * 5, [True] * 10]),
         "el2n": np.concatenate([1.2 * t, 0.1 * t]),
+        "grad_norm": np.concatenate([9.0 * t, 2.0 * t]),
     }
     hard, easy = scores.compute(name, record, {"horizon": 10})
     assert hard > easy if scores.SCORES[name].high_is_hard else hard < easy
 
 
-def test_entropy_and_tdds_are_scored_only_when_recorded():
+def test_some_are_scored_only_when_recorded():
     record = dict.fromkeys(("p_label", "p_other", "correct", "el2n"), np.zeros((1, 1)))
-    assert [name for name in scores.SCORES if not scores.recorded(name, record)] == ["tdds", "entropy"]
+    assert [name for name in scores.SCORES if not scores.recorded(name, record)] == ["grand", "tdds", "entropy"]
+    assert scores.recorded("grand", record | {"grad_norm": np.zeros((1, 1))})
     assert scores.recorded("entropy", record | {"entropy": np.zeros((1, 1))})
     assert scores.recorded("tdds", record | {"kl": np.zeros((1, 1))})
 

@@ -69,16 +69,18 @@ class EndlessFeed:
 
 
 class InOrder:
-    """0..n-1 once, in order; for evaluation and prediction. The last batch is padded."""
+    """The ids i64[n] once, in order; for evaluation and prediction. The last batch is padded."""
 
-    def __init__(self, n: int, *, rows: int, pad_id: int):
-        self.n, self.rows, self.pad_id = n, rows, pad_id
-        self.steps = -(-n // rows)
+    def __init__(self, ids: np.ndarray, *, rows: int, pad_id: int):
+        self.ids, self.rows, self.pad_id = np.asarray(ids, np.int32), rows, pad_id
+        self.steps = -(-len(ids) // rows)
 
     def __call__(self, step: int, count: int) -> np.ndarray:
         """i32[count, rows]: the ids of ``count`` steps from ``step`` on."""
-        ids = np.arange(step * self.rows, (step + count) * self.rows, dtype=np.int32).reshape(count, self.rows)
-        return np.where(ids < self.n, ids, self.pad_id).astype(np.int32)
+        feed = np.full(count * self.rows, self.pad_id, np.int32)
+        chosen = self.ids[step * self.rows : (step + count) * self.rows]
+        feed[: len(chosen)] = chosen
+        return feed.reshape(count, self.rows)
 
 
 class Paired(NamedTuple):

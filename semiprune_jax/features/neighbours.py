@@ -1,4 +1,4 @@
-"""Nearest neighbours of every example among all of them, exactly."""
+"""Nearest neighbours of every example among all of them, or some, exactly."""
 
 import jax
 import jax.numpy as jnp
@@ -9,29 +9,33 @@ from semiprune_jax.features.blocks import by_blocks, checked
 _SPARE = 8  # neighbours looked at beyond those asked for: by products of rows, close ones are told apart badly
 
 
-def nearest(features: np.ndarray, k: int, metric: str = "euclidean") -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    features: np.ndarray, k: int, metric: str = "euclidean", among: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other examples of each, nearest first; of equal ones the lower id.
 
-    All N * N products, in blocks: exact, and quadratic in N.
+    All N * M products, in blocks: exact, and quadratic in N where neighbours are looked for among all.
 
     Args:
       features: f32[N, D].
       metric: "euclidean", or "cosine": 1 - cosine similarity; a row of zeros is at a distance of 1 from all.
+      among: i64[M], ids in ascending order that alone may be neighbours; None: all.
 
     Returns:
       ids i32[N, k] and distances f32[N, k].
 
     Raises:
-      ValueError: k is not in 1..N - 1, the metric is unknown, or features are not finite.
+      ValueError: k is not in 1..M - 1, the metric is unknown, or features are not finite.
 
     >>> ids, distances = nearest(np.array([[0.0], [1.0], [3.0]]), k=1)
     >>> ids.tolist(), distances.tolist()
     ([[1], [0], [1]], [[1.0], [1.0], [2.0]])
     """
     features = checked(features)
-    n = len(features)
-    if not 1 <= k <= n - 1:
-        raise ValueError(f"k = {k} neighbours of {n} examples; expected 1 .. {n - 1}")
+    n, candidate = len(features), np.arange(len(features)) if among is None else np.asarray(among)
+    m = len(candidate)
+    if not 1 <= k <= m - 1:
+        raise ValueError(f"k = {k} neighbours of {m} examples; expected 1 .. {m - 1}")
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"metric = {metric!r} is neither 'euclidean' nor 'cosine'")
     if metric == "cosine":
@@ -40,12 +44,12 @@ def nearest(features: np.ndarray, k: int, metric: str = "euclidean") -> tuple[np
     else:
         # The same distances from nearer the origin, where products keep more of their digits.
         features = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)[None]
-    looked_at = min(k + _SPARE, n - 1)
+    looked_at = min(k + _SPARE, m - 1)
 
-    def block(rows: jax.Array, numbers: jax.Array, everything: jax.Array, squares: jax.Array):
+    def block(rows: jax.Array, numbers: jax.Array, everything: jax.Array, squares: jax.Array, own: jax.Array):
         # |a - b|^2 less |a|^2, which is the same for all of a row.
         near = squares[None] - 2.0 * jnp.matmul(rows, everything.T, precision="highest")
-        near = jnp.where(numbers[:, None] == jnp.arange(n)[None], jnp.inf, near)
+        near = jnp.where(numbers[:, None] == own[None], jnp.inf, near)
         candidates = jnp.sort(jax.lax.top_k(-near, looked_at)[1], axis=1)
         # Once more from the differences themselves: products cancel.
         square = jnp.sum((everything[candidates] - rows[:, None]) ** 2, axis=-1)
@@ -53,7 +57,8 @@ def nearest(features: np.ndarray, k: int, metric: str = "euclidean") -> tuple[np
         return jnp.take_along_axis(candidates, order, axis=1), jnp.take_along_axis(square, order, axis=1)
 
     ids, squares = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
-    columns = max(n, looked_at * features.shape[1])
-    for rows, (found, square) in by_blocks(block, features, columns, features, np.sum(features**2, axis=1)):
-        ids[rows], squares[rows] = found, square
+    columns, base = max(m, looked_at * features.shape[1]), features[candidate]
+    fixed = (base, np.sum(base**2, axis=1), candidate.astype(np.int32))
+    for rows, (found, square) in by_blocks(block, features, columns, *fixed):
+        ids[rows], squares[rows] = candidate[found], square
     return ids, squares / 2.0 if metric == "cosine" else np.sqrt(squares)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiprune_jax.models.resnet import ResNet
+from semiprune_jax.models.swav import SwavNetwork
 from semiprune_jax.models.wide_resnet import WideResNet
 
 _DEEP = {"resnet18": ((2, 2, 2, 2), False), "resnet34": ((3, 4, 6, 3), False), "resnet50": ((3, 4, 6, 3), True)}
@@ -16,6 +17,7 @@ _DEEP = {"resnet18": ((2, 2, 2, 2), False), "resnet34": ((3, 4, 6, 3), False), "
 RESNETS = {
     "resnet8": {"stage_sizes": (1, 1, 1), "channels": 16},  # He et al.'s 6n + 2 layout for small images, n = 1
     "resnet18_cifar": {"stage_sizes": (2, 2, 2, 2), "channels": 64},  # the paper's for CIFAR
+    "resnet50_cifar": {"stage_sizes": (3, 4, 6, 3), "channels": 64, "bottleneck": True},  # and for SwAV on CIFAR
     **{
         name: {"stage_sizes": sizes, "channels": 64, "bottleneck": bottleneck, "stem": "torchvision"}
         for name, (sizes, bottleneck) in _DEEP.items()
@@ -42,6 +44,10 @@ def create(
     else:
         module = ResNet(num_classes, **RESNETS[name], bn_momentum=bn_momentum, dtype=dtype)
 
+    return _network(module)
+
+
+def _network(module: Any) -> Network:
     def init(key: jax.Array, image_shape: tuple[int, int, int]):
         variables = module.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=True)
         return variables["params"], variables["batch_stats"]
@@ -57,6 +63,12 @@ def create(
         return logits, features, updated["batch_stats"]
 
     return Network(init, apply)
+
+
+def create_swav(name: str, *, prototypes: int, dtype: jnp.dtype = jnp.float32) -> Network:
+    """The named ResNet under SwAV's head: its logits are scores of prototypes; raises KeyError for an unknown name."""
+    module = SwavNetwork(ResNet(1, **RESNETS[name], dtype=dtype), prototypes)
+    return _network(module)
 
 
 def _wide(name: str) -> tuple[int, int] | None:

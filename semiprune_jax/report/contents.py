@@ -15,12 +15,13 @@ class Contents:
 
     classes: tuple[str, ...]
     examples: Table
-    pseudolabels: Table
+    pseudolabels: Table | None  # if the run needed any
     truth: np.ndarray | None  # i32[N], with the oracle only
     coresets: dict[str, dict[str, Any]]  # directory name -> {"spec": ..., "table": ...}, in the order to show
     results: dict[str, dict[str, Any]]  # directory name -> result.json, in the order to show
     lines: list[dict[str, Any]]  # metrics.jsonl
     quality: dict[str, dict[str, float]] | None  # of the pseudo-labels, with the oracle only
+    search: dict[str, Any] | None  # what was chosen by trials, and what they cost
     alike: list[list[str]]  # coresets that keep the same images
     images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
     examples_a_row: int
@@ -28,5 +29,8 @@ class Contents:
 
     @property
     def best_labels(self) -> np.ndarray:
-        """i32[N]: the truth where it is known, else pseudo-labels."""
-        return self.pseudolabels["pseudo_label"] if self.truth is None else self.truth
+        """i32[N]: the truth where it is known, else pseudo-labels, which a run without the truth has."""
+        if self.truth is not None:
+            return self.truth
+        assert self.pseudolabels is not None
+        return self.pseudolabels["pseudo_label"]

@@ -33,7 +33,7 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
             "'read as' where the pseudo-label is another.",
             _examples(contents, scored),
         ),
-        "training.png": ("Training of FixMatch and of the proxy.", _training(contents)),
+        "training.png": ("Training of what makes pseudo-labels, and of the proxy.", _training(contents)),
         "retraining.png": (
             "Retrained networks on the test set while they train, mean over seeds.",
             _retraining(contents),
@@ -166,6 +166,7 @@ _SCORE_LABELS = {
     "mean_probability": "mean p(label) (low: hard)",
     "entropy": "entropy, nats (high: hard)",
     "tdds": "TDDS (high: hard)",
+    "grand": "GraNd (high: hard)",
 }
 
 
@@ -173,21 +174,28 @@ def _training(contents: Contents):
     panels = (
         ("FixMatch: losses", "pseudolabel", "step", "nats", ("loss_labelled", "loss_unlabelled")),
         ("FixMatch: weak views", "pseudolabel", "step", "share", ("mask_rate", "class_entropy")),
+        ("clusters", "pseudolabel", "epoch", "nats", ("loss", "best_loss")),
         ("proxy", "score", "epoch", "nats, share", ("loss", "accuracy")),
     )
-    figure, axes = _axes(1, 3, 10.0, 2.9)
+
+    def points(stage: str, unit: str, key: str) -> list[tuple[float, float]]:
+        lines = (line for line in contents.lines if line["stage"] == stage)
+        return [(line[unit], line[key]) for line in lines if key in line and unit in line]
+
+    panels = [panel for panel in panels if all(points(panel[1], panel[2], key) for key in panel[4])]
+    if not panels:
+        return None
+    figure, axes = _axes(1, len(panels), 10.0 / 3 * len(panels), 2.9)
     for ax, (title, stage, unit, values, keys) in zip(axes[0], panels, strict=True):
-        lines = [line for line in contents.lines if line["stage"] == stage]
         for key, dashes in zip(keys, ("-", "--"), strict=True):
-            points = [(line[unit], line[key]) for line in lines if key in line and unit in line]
-            if points:
-                ax.plot(*np.array(points).T, dashes, color=DARK, linewidth=1.2, label=key.replace("_", " "))
+            ax.plot(
+                *np.array(points(stage, unit, key)).T, dashes, color=DARK, linewidth=1.2, label=key.replace("_", " ")
+            )
         ax.set_title(title, fontsize=9)
         ax.set_xlabel(unit, fontsize=8)
         ax.set_ylabel(values, fontsize=8)
         ax.set_ylim(bottom=0)
-        if ax.lines:
-            ax.legend(fontsize=8, frameon=False)
+        ax.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -267,7 +275,9 @@ def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
             ax.axis("off")
         for ax, image, row in zip(axes[i], contents.images(ids), ids, strict=False):
             ax.imshow(image, interpolation="nearest")
-            pseudo = contents.classes[table["pseudo_label"][row]]
+            # Clusters have numbers, not names.
+            named = "pseudo_label" in table and table["label_source"][row] != "clusters"
+            pseudo = contents.classes[table["pseudo_label"][row] if named else contents.best_labels[row]]
             name = contents.classes[contents.best_labels[row]]
             if contents.truth is None and contents.examples["label"][row] < 0:
                 name += "?"

@@ -36,6 +36,16 @@ Retraining uses {{ "true labels" if oracle else "the labels that are known, and 
 {% endfor %}</table>
 {% else %}<p>No network has been retrained yet.</p>{% endif %}
 
+{% if search %}<h2>Search</h2>
+<p>Chosen by {{ "{:,}".format(search.trials) }} trials of {{ "{:,.0f}".format(search.steps) }} steps and
+{{ "{:,.0f}".format(search.seconds) }} s in all, trained and tested on pseudo-labels; search/trials.csv has each.</p>
+<table>
+<tr><th>selection</th><th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th></tr>
+{% for name, found in search.chosen.items() %}<tr><td>{{ name }}</td>
+<td>{% for keep, cutoff in found.cutoff.items() %}{{ keep }}: {{ cutoff }}{{ ", " if not loop.last }}{% endfor %}</td>
+<td>{{ found.horizon if found.horizon is not none }}</td><td>{{ found.c_d if found.c_d is not none }}</td></tr>
+{% endfor %}</table>{% endif %}
+
 {% if quality %}<h2>Pseudo-labels</h2>
 <table>
 <tr><th>against the truth, %</th>
@@ -84,6 +94,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         caption=CAPTION,
         grid=as_grid(rows),
         quality=contents.quality,
+        search=contents.search,
         figures={caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()},
         coresets=contents.coresets,
         alike=contents.alike,

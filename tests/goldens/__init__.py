@@ -34,6 +34,22 @@ def generator(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
+# Networks with weights that are brought: as models.pretrained.VITS has them, but small; and sides of images, the grid's
+# own first.
+VITS = {"vit_s16": (16, 24, 2, 3, 3, False), "vit_s14": (14, 24, 2, 3, 3, True)}
+VIT_PIXELS = {"vit_s16": (48, 80), "vit_s14": (42, 70)}
+
+
+def named_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The value of one tensor by its name in PyTorch, f32, in PyTorch's layout."""
+    draw = generator(name).standard_normal(shape)
+    if name.endswith(("running_var", "gamma")) or (len(shape) == 1 and name.endswith("weight")):
+        return np.exp(0.2 * draw).astype(np.float32)
+    if len(shape) in (2, 4):
+        return (draw * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
+    return (0.1 * draw).astype(np.float32)
+
+
 def weight(path: str, shape: tuple[int, ...]) -> np.ndarray:
     """The value of one tensor, f64, in Flax's layout: He-like kernels, norms and statistics away from 1 and 0."""
     draw, leaf = generator(path).standard_normal(shape), path.rpartition("/")[2]

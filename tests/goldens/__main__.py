@@ -14,6 +14,7 @@ from benchmarks.reference.naming import flax_path, from_flax, to_flax
 from semiprune_jax import augment
 from semiprune_jax.randomness import example_keys, stream_key
 from tests import goldens
+from tests.goldens.vit import VisionTransformer
 
 torch.set_default_dtype(torch.float64)
 VIEWS = augment.Recipe(goldens.MEAN, goldens.STD, goldens.PADDING, flip=True)
@@ -56,6 +57,26 @@ def network(name: str, classes: int, pixels: int) -> dict[str, np.ndarray]:
     optimizer.step()
     average.update(model)
     return made | samples("after", dict(model.state_dict())) | samples("average", average.shadow)
+
+
+def pretrained(name: str) -> dict[str, np.ndarray]:
+    """Features of a network whose weights are named as PyTorch names them; those names, and their shapes."""
+    model = VisionTransformer(*goldens.VITS[name]) if name in goldens.VITS else networks.create(name, 1000)
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if "num_batches" not in key:
+                value.copy_(torch.from_numpy(goldens.named_weight(key, tuple(value.shape))))
+        made = {}
+        for side in goldens.VIT_PIXELS.get(name, (32,)):
+            images = goldens.natural_images(2, side)
+            x = tensor([Image.fromarray(image) for image in images])
+            if name not in goldens.VITS:
+                model.fc = torch.nn.Identity()
+            made |= {f"image/{side}": images, f"features/{side}": model.eval()(x).numpy()}
+    names = {key: value.shape for key, value in model.state_dict().items()}
+    made["names"] = np.array(list(names))
+    made["shapes"] = np.array([",".join(map(str, shape)) for shape in names.values()])
+    return made
 
 
 def crops(images: np.ndarray, drawn: augment.Crop) -> list[Image.Image]:
@@ -163,6 +184,7 @@ def proxy() -> dict[str, np.ndarray]:
 def main(directory: Path) -> None:
     """Writes one file a network and a training."""
     made = {name: network(name, *shape) for name, shape in goldens.NETWORKS.items()}
+    made |= {f"pretrained_{name}": pretrained(name) for name in (*goldens.VITS, "resnet50")}
     made |= {"fixmatch": fixmatch(), "proxy": proxy()}
     for name, arrays in made.items():
         np.savez_compressed(directory / f"{name}.npz", **arrays)

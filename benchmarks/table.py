@@ -1,0 +1,102 @@
+"""``python -m benchmarks.table --config=configs/digits.py --workdir=runs/table``: all rows of the paper's tables.
+
+Four runs, which go on if they are killed: one shares FixMatch and the proxy between all selections that go by them or
+by embeddings; the others train a proxy of their own, on every true label (Fully Supervised), on the labelled images
+alone (Score Extrapolation) and on clusters (ELFS). Their results are one table, WORKDIR/results.md and results.csv.
+
+Embeddings are those of ``--embeddings`` (see ``embed.path``), or the pixels of the pool where none are named. What
+follows ``--`` is handed on to each run.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from semiprune_jax.report import tables
+from semiprune_jax.workdir import Handover
+
+_SHARED = ("random", "prototypicality", "zcore", "semi_aum", "semi_dual")
+# Row of the table -> run, and name of the selection in it, in the paper's order.
+ROWS = {
+    "Fully Supervised": ("supervised", "semi_dual"),
+    "Random": ("shared", "random"),
+    "Prototypicality": ("shared", "prototypicality"),
+    "ELFS": ("elfs", "semi_aum"),
+    "ZCore": ("shared", "zcore"),
+    "Score Extrapolation": ("extrapolation", "extrapolated"),
+    "Semi-AUM+Cutoff": ("shared", "semi_aum"),
+    "Semi-DUAL+Beta": ("shared", "semi_dual"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Makes the runs, then the table; returns the exit code of a run that failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--embeddings", type=Path, help="file with a row for each image of the pool")
+    parser.add_argument("rest", nargs="*", help="flags of each run, after --")
+    options = parser.parse_args(arguments)
+    embeddings = options.embeddings or _pixels(options)
+    brought = ["--config.embed.source=file", f"--config.embed.path={embeddings}"]
+    runs = {
+        "shared": ["", *brought, f"--config.select.names={','.join(_SHARED)}"],
+        "supervised": ["supervised"],
+        "extrapolation": ["extrapolation"],
+        "elfs": ["elfs", *brought],
+    }
+    for name, (variant, *flags) in runs.items():
+        print(f"== {name}", flush=True)
+        done = subprocess.run([*_command(options, variant, name), *flags, *options.rest], check=False)
+        if done.returncode:
+            return done.returncode
+    _write(options.workdir)
+    return 0
+
+
+def _command(options: argparse.Namespace, variant: str, name: str) -> list[str]:
+    config, _, own = options.config.partition(":")
+    both = ",".join(part for part in (own, variant) if part)
+    config = f"--config={config}:{both}" if both else f"--config={config}"
+    return [sys.executable, "-m", "semiprune_jax.main", config, f"--workdir={options.workdir / name}"]
+
+
+def _pixels(options: argparse.Namespace) -> Path:
+    """Makes embeddings of the pool's pixels, in the first run's work directory."""
+    import numpy as np
+
+    from semiprune_jax import images
+    from semiprune_jax.config import Config
+    from semiprune_jax.datasets.geometry import Square
+
+    path = options.workdir / "pixels.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        config: Config = _load(options.config)
+        pool = images.load(config).train
+        pixels = pool.read(np.arange(len(pool.keys)), Square(images.sizes(config).square))
+        np.save(path, pixels.reshape(len(pixels), -1).astype(np.float32) / 255)
+    return path
+
+
+def _load(config: str):
+    """The config that a flag names."""
+    import runpy
+
+    path, _, variant = config.partition(":")
+    return runpy.run_path(path)["get_config"](variant)
+
+
+def _write(workdir: Path) -> None:
+    rows = []
+    for title, (run, name) in ROWS.items():
+        results = Handover(workdir / run, oracle=True).results(())
+        own = {directory: result for directory, result in results.items() if result["name"] == name}
+        rows += [row | {"name": title} for row in tables.summarise(own)]
+    tables.write(workdir, rows)
+    print("\n" + tables.as_text(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

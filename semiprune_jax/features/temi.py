@@ -1,0 +1,179 @@
+"""TEMI: clusters from embeddings and their neighbours, many heads at once (Adaloglou et al., arXiv:2303.17896).
+
+As ELFS trains it. A student and its moving average, the teacher, look at an example and at one of its neighbours; both
+should be of one cluster, and clusters alike in size. Pure functions; a leading axis H is the heads'.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+HIDDEN, BOTTLENECK = 512, 256
+TEMPERATURE = 0.1
+PRIOR_DECAY = 0.9
+WEIGHT_DECAY = 1e-4
+_LAST = ("direction", "gain")  # the last layer, weight-normalised
+
+Heads = dict[str, jax.Array]
+Probabilities = tuple[jax.Array, jax.Array]  # of both views, logarithms f32[H, B, C]
+
+
+class TemiState(NamedTuple):
+    """What a step changes."""
+
+    step: jax.Array  # i32
+    student: Heads
+    teacher: Heads
+    prior: jax.Array  # f32[H, C], of the clusters
+    epoch_loss: jax.Array  # f32[H], summed over the steps of this epoch
+    opt_state: Any
+
+
+class Pool(NamedTuple):
+    """What is clustered."""
+
+    features: jax.Array  # f32[N, D]
+    neighbours: jax.Array  # i32[N, k]
+
+
+def fetch(pool: Pool, ids: jax.Array) -> dict[str, Any]:
+    """The batch of the examples ``ids`` i32[B]; those past the end are padding."""
+    rows = jnp.minimum(ids, len(pool.features) - 1)
+    first, near = pool.features[rows], pool.neighbours[rows]
+    return {"pool": pool, "first": first, "near": near, "mask": ids < len(pool.features)}
+
+
+def init_heads(key: jax.Array, heads: int, width: int, clusters: int) -> Heads:
+    """Fresh heads over embeddings of ``width`` numbers: two linear layers, and a weight-normalised last one."""
+    keys = jax.random.split(key, 3)
+
+    def linear(key: jax.Array, rows: int, columns: int) -> jax.Array:
+        drawn = jax.random.normal(key, (heads * rows * columns,))  # PyTorch's is cut at 2, a hundred deviations away
+        return 0.02 * drawn.reshape(heads, rows, columns)
+
+    bound = 1.0 / jnp.sqrt(BOTTLENECK)
+    direction = jax.random.uniform(keys[2], (heads * BOTTLENECK * clusters,), minval=-bound, maxval=bound)
+    return {
+        "w1": linear(keys[0], width, HIDDEN),
+        "b1": jnp.zeros((heads, 1, HIDDEN)),
+        "w2": linear(keys[1], HIDDEN, BOTTLENECK),
+        "b2": jnp.zeros((heads, 1, BOTTLENECK)),
+        "direction": direction.reshape(heads, BOTTLENECK, clusters),
+        "gain": jnp.ones((heads, 1, clusters)),
+    }
+
+
+def logits(heads: Heads, x: jax.Array) -> jax.Array:
+    """f32[H, B, C] of embeddings x f32[B, D]: gain times the cosine of what two layers make of x and a direction."""
+    hidden = jax.nn.gelu(jnp.einsum("bd,hdk->hbk", x, heads["w1"]) + heads["b1"], approximate=False)
+    z = jnp.einsum("hbk,hkm->hbm", hidden, heads["w2"]) + heads["b2"]
+    z = z * jax.lax.rsqrt(jnp.maximum(jnp.sum(z**2, axis=-1, keepdims=True), 1e-24))
+    direction = heads["direction"] / jnp.linalg.norm(heads["direction"], axis=1, keepdims=True)
+    return jnp.einsum("hbm,hmc->hbc", z, direction) * heads["gain"]
+
+
+def loss(student: Probabilities, teacher: Probabilities, prior: jax.Array, beta: float = 0.6) -> jax.Array:
+    """The loss of each head on each pair, f32[H, B], of logarithms of probabilities f32[H, B, C].
+
+    A pair counts by how likely the teachers of all heads, on average, find it to be of one cluster. Nothing of the
+    teacher's has a gradient.
+
+    >>> half = jnp.log(jnp.full((1, 1, 2), 0.5))
+    >>> round(float(loss((half, half), (half, half), jnp.array([[0.5, 0.5]]))[0, 0]), 6)
+    -0.277259
+    """
+    (p1, p2), (q1, q2) = student, jax.lax.stop_gradient(teacher)
+    weight = jnp.mean(jnp.sum(jnp.exp(q1 + q2), axis=-1), axis=0)[None]
+    scale = jnp.log(jax.lax.stop_gradient(prior))[:, None]
+
+    def disagreement(p: jax.Array, q: jax.Array) -> jax.Array:
+        return -jax.nn.logsumexp(beta * (p + q) - scale, axis=-1)
+
+    return 0.5 * weight * (disagreement(p2, q1) + disagreement(p1, q2))
+
+
+def optimizer(learning_rate: float, warm_up: int) -> optax.GradientTransformation:
+    """AdamW; the learning rate rises linearly over ``warm_up`` steps, then stays; all but biases decays."""
+
+    def decays(heads: Heads) -> dict[str, bool]:
+        return {name: not name.startswith("b") for name in heads}
+
+    rate = optax.linear_schedule(0.0, learning_rate, warm_up) if warm_up else learning_rate
+    return optax.adamw(rate, weight_decay=WEIGHT_DECAY, mask=decays)
+
+
+def create(key: jax.Array, tx: optax.GradientTransformation, heads: int, width: int, clusters: int) -> TemiState:
+    """A fresh state; the teacher begins as a copy of the student."""
+    student = init_heads(key, heads, width, clusters)
+    prior = jnp.full((heads, clusters), 1.0 / clusters)
+    teacher = jax.tree.map(jnp.copy, student)
+    return TemiState(jnp.int32(0), student, teacher, prior, jnp.zeros(heads), tx.init(student))
+
+
+def step(
+    state: TemiState,
+    record: None,
+    batch: dict[str, Any],
+    key: jax.Array,
+    *,
+    tx: optax.GradientTransformation,
+    steps_per_epoch: int,
+    teacher_decay: float,
+    beta: float,
+    axis_name: str | None = None,
+) -> tuple[TemiState, None, dict[str, jax.Array]]:
+    """One step on pairs of an example and one of its neighbours, drawn; the last layer rests in the first epoch.
+
+    Returns:
+      State, no record, and metrics: loss (of all heads), best_loss (of the best one).
+    """
+
+    def total(tree):
+        return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+    rows = len(batch["mask"])
+    first_row = jax.lax.axis_index(axis_name) * rows if axis_name else 0
+    keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.fold_in(key, state.step), row))(
+        first_row + jnp.arange(rows)
+    )
+    drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, batch["near"].shape[1]))(keys)
+    second = batch["pool"].features[jnp.take_along_axis(batch["near"], drawn[:, None], axis=1)[:, 0]]
+    mask = batch["mask"].astype(jnp.float32)
+    count = total(jnp.sum(mask))
+
+    def views(heads: Heads) -> Probabilities:
+        first, other = (jax.nn.log_softmax(logits(heads, x) / TEMPERATURE) for x in (batch["first"], second))
+        return first, other
+
+    teacher = views(state.teacher)
+    seen = 0.5 * jnp.sum(mask[None, :, None] * (jnp.exp(teacher[0]) + jnp.exp(teacher[1])), axis=1)
+    prior = PRIOR_DECAY * state.prior + (1.0 - PRIOR_DECAY) * total(seen) / count
+
+    def objective(heads: Heads):
+        losses = jnp.sum(mask[None] * loss(views(heads), teacher, prior, beta), axis=1) / count
+        return jnp.mean(losses), losses
+
+    gradient, losses = total(jax.grad(objective, has_aux=True)(state.student))
+    moves = (state.step >= steps_per_epoch).astype(jnp.float32)
+    gradient |= {name: moves * gradient[name] for name in _LAST}
+    made, opt_state = tx.update(gradient, state.opt_state, state.student)
+    updates: Any = made
+    updates |= {name: moves * updates[name] for name in _LAST}  # nor does it decay
+    student: Any = optax.apply_updates(state.student, updates)
+    averaged = jax.tree.map(lambda t, s: teacher_decay * t + (1.0 - teacher_decay) * s, state.teacher, student)
+    so_far = jnp.where(state.step % steps_per_epoch == 0, 0.0, state.epoch_loss)
+    new = TemiState(state.step + 1, student, averaged, prior, so_far + losses, opt_state)
+    return new, None, {"loss": jnp.mean(losses), "best_loss": jnp.min(losses)}
+
+
+def assign(state: TemiState, x: jax.Array) -> dict[str, jax.Array]:
+    """The cluster i32[B] of embeddings x f32[B, D] and its probability f32[B].
+
+    By the teacher of the head whose loss was the least in the last epoch.
+    """
+    best = jnp.argmin(state.epoch_loss)
+    head = jax.tree.map(lambda value: value[best][None], state.teacher)
+    p = jax.nn.softmax(logits(head, x)[0] / TEMPERATURE)
+    return {"prediction": jnp.argmax(p, axis=-1).astype(jnp.int32), "confidence": jnp.max(p, axis=-1)}

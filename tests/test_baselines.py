@@ -1,0 +1,141 @@
+"""What the paper compares with, each a variant of any config: only the stages that it needs, and the same coreset."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from semiprune_jax import artifacts, needs, pipeline, recipes, validation
+from semiprune_jax import workdir as workdirs
+from tests import small
+
+STAGES = ("pseudolabel", "score", "embed", "search")
+
+
+def made(root, name, **changes):
+    config = small.config()
+    config.data.path = small.write_npz(root / "pool.npz")
+    recipes.baseline(config, name)
+    config.select.keep, config.label.budget = (0.5,), 0.5
+    config.temi.update({"heads": 2, "neighbours": 5, "epochs": 3, "batch_size": 32, "warm_up_epochs": 1})
+    config.select.zcore.samples = 500
+    config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
+    if config.embed.source == "weights":
+        config.embed.source, config.embed.path = "file", str(root / "mine.npy")
+        np.save(root / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))
+    for field, value in changes.items():
+        section, key = field.split("__")
+        config[section][key] = value
+    validation.validate(config)
+    return config
+
+
+def run(config, workdir):
+    lines = []
+    workdirs.open_workdir(workdir, overwrite=False)
+    pipeline.run(config, workdir, log=lines.append)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("random", ()),
+        ("supervised", ("pseudolabel", "score")),
+        ("prototypicality", ("embed",)),
+        ("zcore", ("embed",)),
+        ("extrapolation", ("score", "embed")),
+        ("elfs", ("pseudolabel", "score", "embed", "search")),
+        ("elfs_swav", ("pseudolabel", "score", "embed", "search")),
+        ("semi_aum", ("pseudolabel", "score")),
+        ("semi_dual", ("pseudolabel", "score")),
+        ("ablation", ("pseudolabel", "score")),
+    ],
+)
+def test_only_the_stages_that_are_needed(tmp_path, name, stages):
+    config = made(tmp_path, name)
+    needed = needs.of(config)
+    assert {stage for stage in STAGES if getattr(needed, stage, False)} == set(stages) - {"search"}
+    assert bool(config.search.names) == ("search" in stages)
+
+
+@pytest.mark.parametrize("name", ["random", "zcore", "extrapolation", "elfs_swav"])
+def test_one_of_each_family_from_images_to_report(tmp_path, name):
+    config = made(tmp_path, name)
+    run(config, tmp_path / "work")
+    stages = {stage for stage in STAGES if (tmp_path / "work" / stage).exists()}
+    needed = needs.of(config)
+    assert stages - {"search"} == {stage for stage in STAGES if getattr(needed, stage, False)}
+    selection = config.select.names[0]
+    table = artifacts.read_table(tmp_path / f"work/select/{selection}_keep0.50/coreset.parquet")
+    assert table["kept"].sum() == 32
+    assert ("pseudo_label" in table) == needed.pseudolabel
+    result = artifacts.read_json(tmp_path / f"work/retrain/{selection}_keep0.50_seed0/result.json")
+    assert result["labels"] == "true labels"
+    assert (tmp_path / "work/report/index.html").exists()
+    again = run(config, tmp_path / "work")
+    assert all("done before" in line for line in again if line.startswith(("label", *STAGES, "select", "retrain")))
+
+
+def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
+    config = made(tmp_path, "supervised")
+    from semiprune_jax.training import Trainings
+
+    monkeypatch.setattr(Trainings, "fixmatch", lambda *_: pytest.fail("FixMatch"))
+    workdirs.open_workdir(tmp_path / "work", overwrite=False)
+    pipeline.run(config, tmp_path / "work", until="pseudolabel", log=lambda line: None)
+    table = artifacts.read_table(tmp_path / "work/pseudolabel/pseudolabels.parquet")
+    np.testing.assert_array_equal(table["pseudo_label"], small.pool(64)[1])
+    assert set(table["label_source"]) == {"budget"}
+
+
+def test_clusters_read_no_label(tmp_path):
+    """With other labels in the budget they are the same."""
+    config = made(tmp_path, "elfs", search__names=())
+    lines = []
+    for work, seed in (("one", 0), ("two", 0)):
+        workdirs.open_workdir(tmp_path / work, overwrite=False)
+        if work == "two":
+            images, labels = small.pool(64)
+            held = dict(np.load(config.data.path))
+            np.savez(config.data.path, **held | {"y_train": np.roll(labels, 1), "x_train": images})
+        config.seed = seed
+        pipeline.run(config, tmp_path / work, until="pseudolabel", log=lines.append)
+    one, two = (artifacts.read_table(tmp_path / w / "pseudolabel/pseudolabels.parquet") for w in ("one", "two"))
+    np.testing.assert_array_equal(one["pseudo_label"], two["pseudo_label"])
+    assert set(one["label_source"]) == {"clusters"}
+    assert any("matched accuracy" in line for line in lines)
+
+
+def test_without_the_truth_clusters_train_no_network(tmp_path):
+    config = made(tmp_path, "elfs", search__names=(), data__oracle=False)
+    lines = run(config, tmp_path / "work")
+    assert any("clusters have no names" in line for line in lines)
+    assert not (tmp_path / "work" / "retrain").exists()
+    assert (tmp_path / "work/select/semi_aum_keep0.50/to_label.txt").exists()
+
+
+def test_scores_of_labelled_images_alone(tmp_path):
+    """The proxy sees the budget only; others' scores come from it through the graph, and the table holds no others."""
+    config = made(tmp_path, "extrapolation")
+    work = tmp_path / "work"
+    workdirs.open_workdir(work, overwrite=False)
+    pipeline.run(config, work, until="select", log=lambda line: None)
+    known = artifacts.read_table(work / "examples.parquet")["label"] >= 0
+    dynamics = artifacts.read_npz(work / "score/dynamics.npz")
+    assert np.all(dynamics["p_label"][known] > 0)
+    assert not np.any(dynamics["p_label"][~known])
+    scores = artifacts.read_table(work / "score/scores.parquet")["dyn_unc"]
+    np.testing.assert_array_equal(np.isnan(scores), ~known)
+    table = artifacts.read_table(work / "select/extrapolated_keep0.50/coreset.parquet")
+    np.testing.assert_array_equal(table["score"][known], scores[known])
+    assert np.all(np.isfinite(table["score"]))
+
+
+def test_an_overwritten_run_leaves_no_embeddings(tmp_path):
+    config = made(tmp_path, "zcore")
+    work = tmp_path / "work"
+    run(config, work)
+    shutil.copytree(work / "embed", work / "search")
+    workdirs.open_workdir(work, overwrite=True)
+    assert {path.name for path in work.iterdir()} == {"manifest.json"}

@@ -1,0 +1,125 @@
+"""TEMI against sums written out, on clouds whose clusters are known, and over devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiprune_jax import clustering
+from semiprune_jax.config import base_config
+from semiprune_jax.errors import DataError
+from semiprune_jax.features import temi
+from semiprune_jax.loop import Pace
+from semiprune_jax.mesh import Layout
+from semiprune_jax.metrics import Metrics
+from semiprune_jax.quality import pseudo_label_quality
+from tests.oracles import embeddings as oracle
+
+
+def probabilities(rng, heads=3, batch=5, clusters=4):
+    p = rng.random((heads, batch, clusters)) + 0.01
+    return p / p.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("beta", [0.6, 1.0])
+def test_the_loss_is_that_of_loops(rng, beta):
+    p1, p2, q1, q2 = (probabilities(rng) for _ in range(4))
+    prior = probabilities(rng)[:, 0]
+    student, teacher = ((jnp.log(a), jnp.log(b)) for a, b in ((p1, p2), (q1, q2)))
+    got = temi.loss(student, teacher, jnp.asarray(prior), beta).mean(axis=1)
+    np.testing.assert_allclose(got, oracle.temi_loss(p1, p2, q1, q2, prior, beta), rtol=1e-5)
+
+
+def test_the_teacher_has_no_gradient(rng):
+    values = [jnp.log(probabilities(rng)) for _ in range(4)]
+    prior = jnp.full((3, 4), 0.25)
+    gradient = jax.grad(lambda s, t: temi.loss(s, t, prior).sum(), argnums=(0, 1))(tuple(values[:2]), tuple(values[2:]))
+    assert all(np.any(g) for g in gradient[0])
+    assert not any(np.any(g) for g in gradient[1])
+
+
+def test_heads_are_cosines(rng):
+    """Of logits the size does not matter, only the gain's; and heads do not see each other."""
+    heads = temi.init_heads(jax.random.key(0), 3, 6, 4)
+    x = jnp.asarray(rng.normal(size=(5, 6)), jnp.float32)
+    logits = temi.logits(heads, x)
+    assert logits.shape == (3, 5, 4)
+    assert np.abs(logits).max() <= 1.0 + 1e-5
+    np.testing.assert_allclose(temi.logits(heads | {"direction": 9 * heads["direction"]}, x), logits, rtol=1e-4)
+    np.testing.assert_allclose(temi.logits(heads | {"gain": 2 * heads["gain"]}, x), 2 * logits, rtol=1e-5)
+    alone = temi.logits(jax.tree.map(lambda value: value[1:2], heads), x)
+    np.testing.assert_allclose(alone[0], logits[1], rtol=1e-5)
+
+
+def step_once(rng, state, tx, steps_per_epoch=2, mask=None):
+    pool = temi.Pool(
+        jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), jnp.asarray(rng.integers(0, 8, (8, 2)), jnp.int32)
+    )
+    ids = np.arange(8) if mask is None else np.where(mask, np.arange(8), 8)
+    batch = temi.fetch(pool, jnp.asarray(ids, jnp.int32))
+    key = jax.random.key(1, impl="threefry2x32")
+    return temi.step(state, None, batch, key, tx=tx, steps_per_epoch=steps_per_epoch, teacher_decay=0.9, beta=0.6)
+
+
+def test_the_last_layer_rests_in_the_first_epoch(rng):
+    tx = temi.optimizer(0.01, 0)
+    state = temi.create(jax.random.key(0), tx, 3, 6, 4)
+    for number in range(3):
+        after, _, metrics = step_once(rng, state, tx)
+        for name, value in after.student.items():
+            moved = not np.array_equal(value, state.student[name])
+            assert moved == (name not in ("direction", "gain") or number >= 2), (number, name)
+        expected = jax.tree.map(lambda t, s: 0.9 * t + 0.1 * s, state.teacher, after.student)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.teacher, expected)
+        assert float(metrics["best_loss"]) <= float(metrics["loss"])
+        state = after
+    assert int(state.step) == 3  # and the losses are of the second epoch's only step so far
+    np.testing.assert_allclose(np.mean(state.epoch_loss), metrics["loss"], rtol=1e-5)
+
+
+def test_padding_leaves_no_trace(rng):
+    tx = temi.optimizer(0.01, 0)
+    state = temi.create(jax.random.key(0), tx, 3, 6, 4)
+    seed = int(rng.integers(1 << 30))
+    whole, _, _ = step_once(np.random.default_rng(seed), state, tx, mask=np.arange(8) < 5)
+    twice, _, _ = step_once(np.random.default_rng(seed), state, tx, mask=np.arange(8) < 8)
+    assert not np.allclose(whole.prior, twice.prior, atol=1e-7)
+    np.testing.assert_allclose(whole.prior.sum(axis=1), 1, rtol=1e-5)
+
+
+def cluster(tmp_path, features, clusters, mode="jit", devices=1, **changes):
+    options = base_config().temi
+    options.update({"heads": 4, "neighbours": 8, "epochs": 30, "batch_size": 50, "warm_up_epochs": 2,
+                    "learning_rate": 3e-3, "teacher_decay": 0.9} | changes)  # fmt: skip
+    return clustering.cluster(
+        features, clusters, options, 0, name="pseudolabel", layout=Layout.of(mode, devices),
+        metrics=Metrics(tmp_path), pace=Pace(1, 50, 0), workdir=tmp_path,
+    )  # fmt: skip
+
+
+def clouds(rng, n=120, clusters=3):
+    which = np.arange(n) % clusters
+    return (np.eye(clusters, 8)[which] + 0.1 * rng.normal(size=(n, 8))).astype(np.float32), which
+
+
+def test_clear_clouds_are_its_clusters(rng, tmp_path):
+    features, which = clouds(rng)
+    found = cluster(tmp_path, features, 3)
+    assert pseudo_label_quality(found["prediction"], which, 3)["matched_accuracy"] > 0.98
+    assert found["confidence"].min() > 0.5
+
+
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("pmap", 3)])
+def test_over_devices_it_is_the_same(rng, tmp_path, mode, devices):
+    features, _ = clouds(rng)
+    one = cluster(tmp_path / "one", features, 3, epochs=3)
+    many = cluster(tmp_path / "many", features, 3, mode, devices, epochs=3)
+    np.testing.assert_allclose(many["confidence"], one["confidence"], atol=1e-4)
+    assert np.mean(many["prediction"] == one["prediction"]) > 0.98
+
+
+def test_more_clusters_or_neighbours_than_there_is_room_for(rng, tmp_path):
+    features, _ = clouds(rng, n=9)
+    for clusters, neighbours in ((10, 8), (3, 9)):
+        with pytest.raises(DataError, match=rf"{clusters} clusters by {neighbours} neighbours each, of 9 images"):
+            cluster(tmp_path, features, clusters, neighbours=neighbours)

@@ -1,0 +1,176 @@
+"""The search: its grid and order, trials that are made once, and test labels that nobody reads."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from semiprune_jax import artifacts, pipeline, search
+from semiprune_jax import workdir as workdirs
+from semiprune_jax.errors import DataError
+from tests import small
+
+
+def trials(path, accuracy, seeds=(0,)):
+    """Trials whose accuracy is a function of the point; and the points, as they are made."""
+    made = []
+
+    def attempt(name, changes, keep, seed):
+        made.append((name, dict(changes), keep, seed))
+        return {"accuracy": accuracy(changes, keep, seed), "examples": 5, "steps": 10, "seconds": 0.5}
+
+    return search.Trials(path, attempt, seeds), made
+
+
+SPEC = {"name": "mine", "selector": "double_end", "c_d": 4.0}
+
+
+def test_the_papers_grid():
+    assert [len(search.cutoffs(keep)) for keep in (0.7, 0.5, 0.3, 0.2, 0.1)] == [4, 6, 8, 9, 10]
+    assert search.cutoffs(0.2)[-1] == 0.8
+    assert search.cutoffs(1.0) == [0.0]
+
+
+def test_a_cutoff_for_each_kept_fraction(tmp_path):
+    made, points = trials(tmp_path / "trials.csv", lambda changes, keep, seed: -abs(changes["cutoff"] - (0.8 - keep)))
+    chosen = search.tune(SPEC, (0.5, 0.3), made, (), ())
+    assert chosen == search.Chosen({0.5: 0.3, 0.3: 0.5}, None, None)
+    assert len(points) == 6 + 8
+    assert chosen.at(0.5) == {"cutoff": 0.3}
+
+
+def test_of_equal_points_the_first(tmp_path):
+    made, _ = trials(tmp_path / "trials.csv", lambda changes, keep, seed: 0.5)
+    assert search.tune(SPEC, (0.5,), made, (), ()).cutoff == {0.5: 0.0}
+
+
+def test_the_horizon_first_and_then_c_d(tmp_path):
+    """The horizon by the largest kept fraction alone, with the c_D that is configured."""
+
+    def accuracy(changes, keep, seed):
+        if keep == 0.1:
+            return -10.0 if changes["c_d"] == 5.0 else 0.0  # which outweighs what it gains at 0.7
+        return -abs(changes["horizon"] - 20) + (1.0 if changes["c_d"] == 5.0 else 0.0)
+
+    made, points = trials(tmp_path / "trials.csv", accuracy)
+    spec = SPEC | {"selector": "beta"}
+    chosen = search.tune(spec, (0.7, 0.1), made, (10, 20, 30), (4.0, 5.0))
+    assert chosen == search.Chosen({}, 20, 4.0)
+    assert chosen.at(0.1) == {"horizon": 20, "c_d": 4.0}
+    assert [(p[1]["horizon"], p[1]["c_d"], p[2]) for p in points] == [
+        (10, 4.0, 0.7), (20, 4.0, 0.7), (30, 4.0, 0.7), (20, 4.0, 0.1), (20, 5.0, 0.7), (20, 5.0, 0.1),
+    ]  # fmt: skip
+
+
+def test_a_trial_is_made_once_and_counts_for_all_seeds(tmp_path):
+    path = tmp_path / "trials.csv"
+    made, points = trials(path, lambda changes, keep, seed: seed + changes["cutoff"], seeds=(0, 1))
+    assert made.mean("mine", {"cutoff": 0.5}, 0.3) == 1.0
+    assert made.mean("mine", {"cutoff": 0.5}, 0.3) == 1.0
+    assert len(points) == 2
+    again, points = trials(path, lambda changes, keep, seed: 99.0, seeds=(0, 1, 2))
+    assert again.mean("mine", {"cutoff": 0.5}, 0.3) == pytest.approx((0.5 + 1.5 + 99) / 3)
+    assert [p[3] for p in points] == [2]
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["accuracy"] for row in rows] == ["0.5", "1.5", "99.0"]
+
+
+@pytest.mark.parametrize("text", ["name,keep\n", "x", ",".join(search.COLUMNS) + "\nmine,0.3,0.1\n"])
+def test_a_broken_list_of_trials_is_refused(tmp_path, text):
+    (tmp_path / "trials.csv").write_text(text)
+    with pytest.raises(DataError, match=r"trials\.csv is not what was written; remove it"):
+        trials(tmp_path / "trials.csv", lambda *_: 0.0)
+
+
+def test_selectors_without_anything_to_choose(tmp_path):
+    made, _ = trials(tmp_path / "trials.csv", lambda *_: 0.0)
+    with pytest.raises(ValueError, match="mine: random has nothing to search for"):
+        search.tune(SPEC | {"selector": "random"}, (0.5,), made, (), ())
+
+
+def test_what_is_held_out():
+    held = search.hold_out(20, 0.1, np.arange(20)[::-1])
+    assert np.flatnonzero(held).tolist() == [18, 19]
+    assert search.hold_out(5, 0.1, np.arange(5)).sum() == 1
+
+
+def run(config, workdir, until="report"):
+    lines = []
+    workdirs.open_workdir(workdir, overwrite=False)
+    pipeline.run(config, workdir, until=until, log=lines.append)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A run as far as its scores, which is to be searched."""
+    root = tmp_path_factory.mktemp("search")
+    config = small.config()
+    config.data.path = small.write_npz(root / "pool.npz")
+    config.select.names = config.search.names = ("semi_aum", "semi_dual")
+    config.select.keep = (0.7, 0.5)
+    config.search.horizons, config.search.c_d = (3, 4), (4.0,)
+    run(config, root / "work", until="score")
+    return root, config
+
+
+def test_end_to_end(scored, tmp_path, monkeypatch):
+    """Killed after three trials it goes on from the fourth; what it chose is what is selected by and reported."""
+    root, config = scored
+    whole = shutil.copytree(root / "work", tmp_path / "whole")
+    lines = run(config, whole)
+    assert any(line.startswith("search") and "14 trials" in line for line in lines)
+    found = artifacts.read_json(whole / "search" / "chosen.json")
+    assert found["trials"] == 14  # four and six cutoffs; two horizons, and one c_D at the other kept fraction too
+    chosen = found["chosen"]["semi_aum"]["cutoff"]
+    for keep, text in ((0.7, "0.70"), (0.5, "0.50")):
+        spec = artifacts.read_json(whole / "select" / f"semi_aum_keep{text}" / "spec.json")
+        assert spec["cutoff"] == chosen[str(keep)]
+    spec = artifacts.read_json(whole / "select" / "semi_dual_keep0.50" / "spec.json")
+    assert (spec["horizon"], spec["c_d"]) == (found["chosen"]["semi_dual"]["horizon"], 4.0)
+    assert "14 trials" in (whole / "report" / "index.html").read_text()
+    assert {path.name for path in (whole / "search").iterdir()} == {"DONE.json", "chosen.json", "trials.csv"}
+
+    killed, write = shutil.copytree(root / "work", tmp_path / "killed"), search._write
+
+    def dies(path, rows):
+        write(path, rows)
+        if len(rows) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "_write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, killed)
+    monkeypatch.undo()
+    run(config, killed, until="select")
+
+    def accuracies(work):
+        with (work / "search" / "trials.csv").open() as file:
+            return [(row["cutoff"], row["horizon"], row["accuracy"]) for row in csv.DictReader(file)]
+
+    assert accuracies(killed) == accuracies(whole)
+
+
+def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
+    """Nor any true label of the pool: with all of them changed the search finds the same."""
+    root, config = scored
+    plain = shutil.copytree(root / "work", tmp_path / "plain")
+    run(config, plain, until="search")
+    blind = shutil.copytree(root / "work", tmp_path / "blind")
+    given = pipeline.Pipeline
+
+    class Blind(given):
+        """Whoever asks for a test set, or for the truth, is stopped."""
+
+        def search(self, made):
+            monkeypatch.setattr(type(self._trainings.pools), "test", property(lambda pools: pytest.fail("a test set")))
+            monkeypatch.setattr(workdirs.Handover, "truth", property(lambda given: pytest.fail("the truth")))
+            return super().search(made)
+
+    monkeypatch.setattr(pipeline, "Pipeline", Blind)
+    run(config, blind, until="search")
+    assert (blind / "search/chosen.json").exists()
+    one, other = (artifacts.read_json(work / "search/chosen.json")["chosen"] for work in (plain, blind))
+    assert one == other
