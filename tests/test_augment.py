@@ -105,6 +105,19 @@ def test_evaluation_normalises_only(rng):
     np.testing.assert_allclose(got, (image / 255 - RECIPE.mean) / RECIPE.std, rtol=1e-4, atol=1e-6)
 
 
+def test_images_enlarged_for_others_networks(rng):
+    """Pillow's bicubic within a grey level or two, ImageNet's statistics; of its own size an image stays as it is."""
+    image = rng.integers(90, 160, (8, 8, 3)).astype(np.uint8)  # Pillow clips what overshoots between its two passes
+    got = np.asarray(augment.enlarged_view(20)(jax.random.key(0), jnp.asarray(image)))
+    assert got.shape == (20, 20, 3)
+    grey = 255 * (got * np.array(augment.IMAGENET_STD) + np.array(augment.IMAGENET_MEAN))
+    theirs = np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BICUBIC), float)
+    assert np.abs(grey - theirs).max() < 2.1
+    same = np.asarray(augment.enlarged_view(8)(jax.random.key(0), jnp.asarray(image)))
+    grey = 255 * (same * np.array(augment.IMAGENET_STD) + np.array(augment.IMAGENET_MEAN))
+    np.testing.assert_allclose(grey, image, atol=1e-3)
+
+
 def test_both_ways_and_any_batch_agree():
     """A strong view depends on its own key and image only, and not on how its batch is mapped."""
     batch, keys = natural_images(48, 16), jax.random.split(jax.random.key(0), 48)

@@ -2,12 +2,15 @@
 
 import shutil
 
+import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from semiprune_jax import artifacts, needs, pipeline, recipes, validation
+from semiprune_jax import artifacts, augment, needs, pipeline, recipes, validation
 from semiprune_jax import workdir as workdirs
-from tests import small
+from semiprune_jax.models import pretrained
+from tests import goldens, small
 
 STAGES = ("pseudolabel", "score", "embed", "search")
 
@@ -75,6 +78,27 @@ def test_one_of_each_family_from_images_to_report(tmp_path, name):
     assert (tmp_path / "work/report/index.html").exists()
     again = run(config, tmp_path / "work")
     assert all("done before" in line for line in again if line.startswith(("label", *STAGES, "select", "retrain")))
+
+
+def test_embeddings_by_weights_that_are_brought(tmp_path, monkeypatch):
+    """A vision transformer of two blocks sees the pool's 8 pixels as 48; the same images, the same features."""
+    monkeypatch.setattr(pretrained, "VITS", pretrained.VITS | goldens.VITS)
+    with np.load(goldens.DIRECTORY / "pretrained_vit_s16.npz") as found:
+        named = {
+            str(key): goldens.named_weight(str(key), tuple(int(side) for side in shape.split(",")))
+            for key, shape in zip(found["names"], found["shapes"], strict=True)
+        }
+    save_file(named, tmp_path / "w.safetensors")
+    config = made(tmp_path, "zcore")
+    config.embed.update({"source": "weights", "network": "vit_s16", "image_size": 48})
+    config.embed.path = str(tmp_path / "w.safetensors")
+    workdirs.open_workdir(tmp_path / "work", overwrite=False)
+    pipeline.run(config, tmp_path / "work", until="select", log=lambda line: None)
+    features = artifacts.read_npz(tmp_path / "work/embed/embeddings.npz")["features"]
+    apply, variables = pretrained.load("vit_s16", tmp_path / "w.safetensors")
+    view = jax.vmap(augment.enlarged_view(48), in_axes=(None, 0))
+    expected = apply(variables, view(jax.random.key(0), small.pool(64)[0]))
+    np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):

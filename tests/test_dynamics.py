@@ -31,6 +31,22 @@ def test_observe_by_hand():
     )
 
 
+def test_the_norm_of_the_last_layers_gradient_is_autodiffs(rng):
+    features, label = jnp.asarray(rng.normal(size=(5, 7)), jnp.float32), jnp.array([0, 1, 2, 2, 0])
+    w, b = jnp.asarray(rng.normal(size=(7, C)), jnp.float32), jnp.asarray(rng.normal(size=C), jnp.float32)
+
+    def loss(layer, h, y):
+        return -jax.nn.log_softmax(h @ layer[0] + layer[1])[y]
+
+    expected = []
+    for h, y in zip(features, label, strict=True):
+        of_w, of_b = jax.grad(loss)((w, b), h, y)
+        expected.append(np.sqrt(np.sum(of_w**2) + np.sum(of_b**2)))
+    seen = dynamics.observe(features @ w + b[None], label, features)
+    np.testing.assert_allclose(seen["grad_norm"], expected, rtol=1e-4)
+    assert "grad_norm" not in dynamics.observe(features @ w + b[None], label)
+
+
 def test_observe_saturated():
     seen = dynamics.observe(jnp.array([[200.0, 0.0], [200.0, 0.0]]), jnp.array([0, 1]))
     np.testing.assert_allclose(seen["el2n"], [0, np.sqrt(2)], rtol=1e-6)

@@ -68,6 +68,27 @@ def test_a_learner_without_strong_views_sees_fewer_images(tiny_config, tmp_path)
     assert re.search(r"pseudolabel +12 +288 ", plan.plan(tiny_config))
 
 
+def of_baseline(name):
+    """CIFAR-100's plan with small networks, whose costs are soon counted."""
+    config = cifar100.get_config(name)
+    config.model.fixmatch = config.model.proxy = config.model.retrain = config.swav.network = "resnet8"
+    config.embed.network, config.embed.image_size = "vit_s16", 32
+    return plan.plan(config)
+
+
+def test_baselines_take_what_they_take():
+    """ZCore no training but the last; Score Extrapolation a proxy of the labels; ELFS trials of its search besides."""
+    text = of_baseline("zcore")
+    assert not re.search(r"^ *(pseudolabel|score)", text, re.MULTILINE)
+    assert re.search(r"^embed +0 +0 +50,000 ", text, re.MULTILINE)
+    text = of_baseline("extrapolation")
+    assert re.search(r"^score +8,000 +1,000,000 ", text, re.MULTILINE)  # 200 epochs of 40 steps on 5,000
+    text = of_baseline("elfs_swav")
+    assert re.search(r"^embed +49,000 +50,000,000 ", text, re.MULTILINE)  # 500 epochs of 98 steps, two crops an image
+    # At 70% kept four cutoffs, of 31,500 of 45,000 images: 200 epochs of 247 steps each; each tested on 5,000.
+    assert re.search(r"^search keep 0\.7 x 4 +197,600 +25,200,000 +20,000 ", text, re.MULTILINE)
+
+
 def test_full_and_labelled_only_are_planned():
     config = cifar100.get_config()
     config.retrain.full = config.retrain.labelled_only = True

@@ -41,6 +41,28 @@ def test_schedules():
     assert state.cosine_to(1e-4)(jnp.int32(150), 0.1, 100) == pytest.approx(1e-4)
 
 
+def test_warm_up():
+    """SwAV's: a line from 0 to the peak, then half a cosine to the floor."""
+    schedule, peak, total = state.warmed_cosine(10, 0.1), jnp.float32(2.0), jnp.int32(30)
+    rates = [float(schedule(jnp.int32(step), peak, total)) for step in (0, 5, 10, 20, 30, 99)]
+    np.testing.assert_allclose(rates, [0, 1, 2, 1.05, 0.1, 0.1], rtol=1e-5, atol=1e-7)
+    assert float(state.warmed_cosine(0, 0.1)(jnp.int32(0), peak, total)) == 2.0
+
+
+def test_larc_steps_by_a_share_of_each_parameters_norm(rng):
+    params = {"a": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), "b": jnp.asarray(rng.normal(size=5), jnp.float32)}
+    tx = state.sgd(
+        state.cosine_to(0.0), learning_rate=0.5, total_steps=10, momentum=0.9, nesterov=False, weight_decay=0.0,
+        decay_matrices_only=False, trust=0.001,
+    )  # fmt: skip
+    for size in (1.0, 100.0):  # of the gradient, which does not matter
+        gradient = {name: size * jnp.ones_like(value) for name, value in params.items()}
+        updates, _ = tx.update(gradient, tx.init(params), params)
+        for name, value in params.items():
+            expected = 0.5 * 0.001 * np.linalg.norm(value)
+            np.testing.assert_allclose(np.linalg.norm(updates[name]), expected, rtol=1e-4)
+
+
 def test_average_follows_parameters_and_starts_as_a_copy():
     start = {"w": jnp.array([1.0])}
     tx = state.sgd(

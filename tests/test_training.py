@@ -116,12 +116,25 @@ def test_without_a_test_set(tmp_path, tiny_config):
     made.metrics.close()
 
 
-def test_entropy_on_request(tmp_path, tiny_config):
-    """A fifth array, [rows of the record, epochs]; what is written into it: test_steps.py."""
+def test_more_on_request(tmp_path, tiny_config):
+    """Arrays besides, [rows of the record, epochs]; what is written into them: test_steps.py."""
     made, labels = small.trainings(tmp_path, tiny_config)
-    assert made.proxy_training("score", labels).record.entropy is None
-    tiny_config.proxy.record_entropy = True
-    assert made.proxy_training("score", labels).record.entropy.shape == (1024, 4)
+    for name in ("entropy", "grad_norm"):
+        assert getattr(made.proxy_training("score", labels).record, name) is None
+        tiny_config.proxy[f"record_{name}"] = True
+        assert getattr(made.proxy_training("score", labels).record, name).shape == (1024, 4)
+    made.metrics.close()
+
+
+def test_a_proxy_of_some_examples_alone(tmp_path, tiny_config):
+    """Their rows are written at every epoch, gradients' norms among them; the others' never."""
+    tiny_config.proxy.record_grad_norm, tiny_config.proxy.epochs = True, 2
+    made, labels = small.trainings(tmp_path, tiny_config)
+    ids = np.arange(90)[::4]
+    record = made.proxy("score", np.where(np.isin(np.arange(90), ids), labels, -1), ids)
+    for name, values in record.items():
+        assert np.all(values[ids] > 0) or name == "correct", name
+        assert not np.any(np.delete(values, ids, axis=0)), name
     made.metrics.close()
 
 
