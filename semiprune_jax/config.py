@@ -247,7 +247,8 @@ def selection(
         moderate | prototypicality | k_centre | d2 | badge | zcore.
       score: aum | dual | forgetting | el2n | grand | correctness | dyn_unc | mean_probability | entropy | tdds.
       horizon: epochs that dual, tdds, mean_probability and beta look at; 0: all that were recorded.
-      cutoff: double_end, stratified: fraction of the pool dropped at the hard end; one, or one a kept fraction.
+      cutoff: double_end, stratified: fraction of the pool dropped at the hard end, d2: of the least AUM; one, or one a
+        kept fraction.
       c_d: beta: how fast the preference moves from uncertain to easy examples as more is pruned.
       concentration: beta: C.
       form: beta: code (a = C + 1 - b, what DUAL's numbers were made with) | paper (a = C - b).

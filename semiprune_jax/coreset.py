@@ -90,6 +90,8 @@ def choose(
             )
         if "mean_probability" in taken:
             arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], horizon)
+        if "easiness" in taken and spec["cutoff"]:
+            arguments["easiness"] = scores.compute("aum", dynamics, {})
         arguments["score"] = _oriented(spec, score)
     kept = np.zeros(len(keys), bool)
     kept[selection.select(spec["selector"], arguments)] = True

@@ -99,8 +99,8 @@ class Pipeline:
         """The method: runs stage after stage, and yields the name of each when it is done."""
         label = self.label()
         yield "label"
-        self._warn()
         needed, made = needs.of(self.config), {"label": label}
+        self._warn(needed)
         if needed.embed_first:
             made["embed"] = self.embed(made)
         if needed.pseudolabel:
@@ -226,34 +226,34 @@ class Pipeline:
 
     def embed(self, made: Made) -> Stage:
         """Embeddings of the pool: of a network of this run, of one whose weights are brought, or brought themselves."""
-        options = self.config.embed
-        path, settings = Path(options.path), {"source": options.source}
-        if options.source in ("file", "weights") and not path.is_file():
-            what = "the pool's embeddings" if options.source == "file" else f"the weights of {options.network}"
-            raise DataError(f"embed.path = {options.path!r} is not a file; name one that holds {what}")
-        if options.source == "weights":
-            settings |= configs.settings(options, "path")
-            inputs = {"label": made["label"].digest, "file": artifacts.hash_file(path)}
-        elif options.source == "file":
-            inputs = {"file": artifacts.hash_file(path)}
-        elif options.source == "swav":
-            settings |= {"swav": configs.settings(self.config.swav), "seed": self.config.seed}
-            inputs = {"label": made["label"].digest}
-        else:
-            read = "pseudolabel" if options.source == "fixmatch" else "score"
-            inputs = {read: made[read].digest}
-        stage = self._runner.stage("embed", {"embed": settings}, inputs)
+        options, path = self.config.embed, Path(self.config.embed.path)
+        ways: dict[str, tuple[dict[str, Any], list[str], Callable[[], dict[str, np.ndarray]]]] = {
+            # source: what it depends on of the config, and of earlier stages, and how it is made
+            "proxy": ({}, ["score"], lambda: self._trainings.embed("proxy")),
+            "fixmatch": ({}, ["pseudolabel"], lambda: self._trainings.embed("fixmatch")),
+            "swav": (
+                self._views() | {"swav": configs.settings(self.config.swav), "seed": self.config.seed},
+                ["label"],
+                lambda: self._trainings.swav(stage.name),
+            ),
+            "file": ({}, [], lambda: {"features": embeddings.read(path, list(self._given.examples["key"]))}),
+            "weights": (
+                configs.settings(options, "path"),
+                ["label"],
+                lambda: self._trainings.embed_pretrained(options.network, path, options.image_size),
+            ),
+        }
+        settings, read, make = ways[options.source]
+        inputs = {name: made[name].digest for name in read}
+        if options.source in ("file", "weights"):
+            if not path.is_file():
+                what = "the pool's embeddings" if options.source == "file" else f"the weights of {options.network}"
+                raise DataError(f"embed.path = {options.path!r} is not a file; name one that holds {what}")
+            inputs["file"] = artifacts.hash_file(path)
+        stage = self._runner.stage("embed", {"embed": {"source": options.source} | settings}, inputs)
 
         def work() -> Outcome:
-            if options.source == "file":
-                found = {"features": embeddings.read(path, list(self._given.examples["key"]))}
-            elif options.source == "swav":
-                found = self._trainings.swav(stage.name)
-            elif options.source == "weights":
-                found = self._trainings.embed_pretrained(options.network, path, options.image_size)
-            else:
-                found = self._trainings.embed(options.source)
-            file = stage.directory / "embeddings.npz"
+            found, file = make(), stage.directory / "embeddings.npz"
             artifacts.write_npz(file, found)
             return Outcome([file], f"{found['features'].shape[1]:,} numbers an image, from {options.source}")
 
@@ -362,7 +362,7 @@ class Pipeline:
             ),
         )
 
-    def _warn(self) -> None:
+    def _warn(self, needed: needs.Needs) -> None:
         """Says at the start what would only show at the end: averages too slow for the run."""
         config, n = self.config, len(self._given.examples["label"])
         shortest = min(
@@ -375,7 +375,11 @@ class Pipeline:
              "batch statistics"),
             ("retrain", "retrain", "bn_momentum", config.retrain.epochs * shortest, "batch statistics"),
         )  # fmt: skip
+        fixmatch = needed.pseudolabel and config.pseudolabel.source == "fixmatch"
+        run = {"pseudolabel": fixmatch, "score": needed.score, "retrain": True}
         for stage, section, field, steps, of in averages:
+            if not run[stage]:
+                continue
             warning = guards.slow_average(f"{section}.{field}", config[section][field], steps, of)
             if warning and not any(self.workdir.glob(f"{stage}/**/DONE.json")):
                 self._runner.log(f"warning: {warning}")
@@ -554,14 +558,15 @@ class Pipeline:
 
     def _network_settings(self, name: str, options: Config, *without: str) -> dict[str, Any]:
         """What a training depends on: its options less those named, its network, and how it sees images."""
-        data = configs.settings(self.config.data)
-        views = (*_VIEWS, "supervised_crops") if name != "fixmatch" else _VIEWS
-        return {
+        return self._views(*([] if name == "fixmatch" else ["supervised_crops"])) | {
             name: configs.settings(options, *without),
             "network": self.config.model[name],
             "wide_resnet": self.config.model.wide_resnet,
-            "data": {key: data[key] for key in views},
         }
+
+    def _views(self, *more: str) -> dict[str, Any]:
+        data = configs.settings(self.config.data)
+        return {"data": {key: data[key] for key in (*_VIEWS, *more)}}
 
     # What is made when first needed: a run whose stages are done starts no device, and decodes only what it shows.
 

@@ -270,13 +270,17 @@ def k_centre(features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray
     return np.sort(centres.farthest_first(features, coreset_size(len(features), keep), first))
 
 
-def d2(score: np.ndarray, features: np.ndarray, keep: float, neighbours: int = 10, gamma: float = 0.1) -> np.ndarray:
+def d2(
+    score: np.ndarray, features: np.ndarray, keep: float, neighbours: int = 10, gamma: float = 0.1, cutoff: float = 0.0,
+    easiness: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
 
     Args:
       score: [N], high is worth keeping; where some are negative all are shifted, so that the least is 0.
       features: f32[N, D].
       neighbours, gamma: see ``features.graph.message_passing``.
+      cutoff: fraction of the pool that is left out beforehand: the lowest ``easiness`` [N] (AUM), likely mislabelled.
 
     >>> d2(np.array([1.0, 0.9, 0.8, 0.3]), np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, neighbours=2, gamma=1.0)
     array([1, 3])
@@ -284,9 +288,15 @@ def d2(score: np.ndarray, features: np.ndarray, keep: float, neighbours: int = 1
     from semiprune_jax.features import graph
 
     score = _checked(score).astype(np.float64)
-    size = coreset_size(len(score), keep)
-    worth = score - min(score.min(), 0.0)
-    return np.sort(graph.message_passing(worth, features, size, neighbours=neighbours, gamma=gamma))
+    size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
+    rest = np.arange(len(score))
+    if skipped:
+        if easiness is None:
+            raise ValueError(f"cutoff = {cutoff} leaves out the lowest easiness, which is not given")
+        rest = np.flatnonzero(~_smallest(_checked(easiness), skipped))
+    worth = score[rest] - min(score[rest].min(), 0.0)
+    chosen = graph.message_passing(worth, np.asarray(features)[rest], size, neighbours=neighbours, gamma=gamma)
+    return np.sort(rest[chosen])
 
 
 def zcore(

@@ -326,7 +326,7 @@ def _check_selection(config: Config, name: str, one_of, check) -> None:
     for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl"), ("grand", "record_grad_norm")):
         if spec.score == score and scored:
             check(config.proxy[needed], f"proxy.{needed}", f"True, since config.{field} selects by {score}")
-    if spec.selector in ("double_end", "stratified"):
+    if spec.selector in ("double_end", "stratified", "d2"):
         fits = len(spec.cutoff) in (1, len(keep))
         check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
         for k in keep if fits else ():

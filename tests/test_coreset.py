@@ -32,6 +32,29 @@ def test_balanced_selections_are_of_the_labels_in_use(dynamics):
     assert not np.any(hard & easy)
 
 
+def test_d2_leaves_out_the_lowest_aum(dynamics, rng):
+    features = {"features": rng.normal(size=(60, 4)).astype(np.float32)}
+    cut = spec(selector="d2", score="forgetting", cutoff=0.5)
+    _, kept = coreset.choose(cut, dynamics, KEYS, CLASSES, features)
+    aum = scores.compute("aum", dynamics, {})
+    assert aum[kept].min() >= np.sort(aum)[30]
+    _, plain = coreset.choose(cut | {"cutoff": 0.0}, dynamics, KEYS, CLASSES, features)
+    assert aum[plain].min() < np.sort(aum)[30]
+
+
+def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
+    """What is selected by, and shown, is what was extrapolated; of the known ones it is their own."""
+    features, known = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, np.arange(60) < 30
+    carried = spec(selector="top", score="dyn_unc", extrapolate="neighbours", neighbours=3)
+    assert coreset.reads(carried) == {"score", "embed"}
+    assert "extrapolate" not in spec(selector="top", score="dyn_unc", neighbours=3)
+    score, kept = coreset.choose(carried, dynamics, KEYS, None, features, known=known)
+    own = scores.compute("dyn_unc", dynamics, {"window": 5})
+    np.testing.assert_array_equal(score[known], own[known])
+    assert not np.array_equal(score, own)
+    assert score[kept].min() >= np.sort(score)[42]
+
+
 def test_only_what_is_used_is_remembered():
     assert set(spec(selector="random")) == {"name", "selector", "keep", "seed"}
     assert set(spec(selector="double_end")) == {"name", "selector", "keep", "seed", "score", "cutoff"}

@@ -286,6 +286,20 @@ def test_k_centre_covers(rng):
     assert 0 in selection.k_centre(features, 3 / 32, noise=noise)  # begins with the smallest
 
 
+def test_d2_leaves_out_the_hardest_before_its_graph(rng):
+    score, features, easiness = rng.random(40), rng.normal(size=(40, 3)).astype(np.float32), rng.permutation(40)
+    kept = selection.d2(score, features, 0.3, neighbours=3, cutoff=0.25, easiness=easiness)
+    rest = np.flatnonzero(easiness >= 10)
+    # The rest is a pool of its own: its neighbours are looked for in it.
+    alone = selection.d2(score[rest], features[rest], 12 / 30, neighbours=3)
+    np.testing.assert_array_equal(kept, rest[alone])
+    assert not np.array_equal(kept, selection.d2(score, features, 0.3, neighbours=3))
+    with pytest.raises(ValueError, match="leaves out the lowest easiness, which is not given"):
+        selection.d2(score, features, 0.3, neighbours=3, cutoff=0.25)
+    with pytest.raises(ValueError, match=r"lower the cutoff to at most 0\.7"):
+        selection.d2(score, features, 0.3, neighbours=3, cutoff=0.8, easiness=easiness)
+
+
 def test_d2_takes_scores_of_any_sign(rng):
     features, score = rng.normal(size=(30, 2)), rng.normal(size=30)
     kept = selection.d2(score, features, 0.3, neighbours=3)
