@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
     }
     for name, (variant, *flags) in runs.items():
         print(f"== {name}", flush=True)
-        done = subprocess.run([*_command(options, variant, name), *flags, *options.rest], check=False)
+        rows_alone = ["--config.retrain.full=False", "--config.retrain.labelled_only=False"]
+        done = subprocess.run([*_command(options, variant, name), *rows_alone, *flags, *options.rest], check=False)
         if done.returncode:
             return done.returncode
     _write(options.workdir)

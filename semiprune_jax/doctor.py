@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from packaging.requirements import Requirement
 
-from semiprune_jax import images, processes
+from semiprune_jax import embeddings, images, needs, processes
 from semiprune_jax.config import Config
 from semiprune_jax.datasets import Dataset
 from semiprune_jax.datasets.budget import draw
@@ -20,6 +20,7 @@ from semiprune_jax.datasets.decode import check_decoder
 from semiprune_jax.datasets.geometry import Square
 from semiprune_jax.errors import ConfigError, DataError, DeviceError, UserError
 from semiprune_jax.mesh import Layout
+from semiprune_jax.models import pretrained
 from semiprune_jax.plan import cache_bytes, decode_rate, dynamics_bytes, worker_bytes
 from semiprune_jax.pools import worker_count
 
@@ -44,6 +45,7 @@ def examine(config: Config, workdir: Path, log: Callable[[str], None] = print) -
         "decoding": lambda: _decoding(config),
         "disk": lambda: _disk(config, workdir, dataset),
         "shared memory": lambda: _shared_memory(config),
+        "embeddings": lambda: _embeddings(config, dataset),
     }
     code, who = 0, f"process {processes.index()}  " if processes.count() > 1 else ""
     for name, check in checks.items():
@@ -99,6 +101,19 @@ def _data(config: Config, dataset: Dataset) -> str:
         f"{len(pool.keys):,} images, {len(dataset.classes):,} classes, {len(known):,} labelled; "
         f"{len(test.keys) if test else 0:,} to test; a sample decodes"
     )
+
+
+def _embeddings(config: Config, dataset: list[Dataset]) -> str:
+    options = config.embed
+    if not needs.of(config).embed or options.source not in ("file", "weights"):
+        return "none are brought"
+    path = embeddings.existing(options.path, options.source, options.network)
+    if options.source == "weights":
+        pretrained.load(options.network, path)
+        return f"{path} holds the weights of {options.network}"
+    if not dataset:
+        return f"{path}, to be compared with the data"
+    return f"{path} has {embeddings.read(path, list(dataset[0].train.keys)).shape[1]:,} numbers for each image"
 
 
 def _decoding(config: Config) -> str:

@@ -10,6 +10,18 @@ from semiprune_jax.errors import DataError
 KINDS = (".npy", ".npz", ".safetensors", ".parquet")
 
 
+def existing(path: str, source: str, network: str) -> Path:
+    """The path of what is brought; DataError if there is no such file.
+
+    Args:
+      source: "file", embeddings themselves, or "weights", of ``network``.
+    """
+    if not Path(path).is_file():
+        what = "the pool's embeddings" if source == "file" else f"the weights of {network}"
+        raise DataError(f"embed.path = {path!r} is not a file; name one that holds {what}")
+    return Path(path)
+
+
 def read(path: Path, keys: Sequence[str]) -> np.ndarray:
     """f32[N, D], in the order of ``keys``.
 

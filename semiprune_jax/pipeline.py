@@ -246,10 +246,7 @@ class Pipeline:
         settings, read, make = ways[options.source]
         inputs = {name: made[name].digest for name in read}
         if options.source in ("file", "weights"):
-            if not path.is_file():
-                what = "the pool's embeddings" if options.source == "file" else f"the weights of {options.network}"
-                raise DataError(f"embed.path = {options.path!r} is not a file; name one that holds {what}")
-            inputs["file"] = artifacts.hash_file(path)
+            inputs["file"] = artifacts.hash_file(embeddings.existing(options.path, options.source, options.network))
         stage = self._runner.stage("embed", {"embed": {"source": options.source} | settings}, inputs)
 
         def work() -> Outcome:

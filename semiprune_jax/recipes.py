@@ -13,8 +13,12 @@ VARIANTS = ("", "usb", "smoke")
 BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "random": (("random",), {}),
     "supervised": (("semi_dual",), {"label.rule": "given"}),  # DUAL and Beta sampling on every true label
-    "prototypicality": (("prototypicality", "balanced_prototypicality"), {"embed.source": "weights"}),
-    "zcore": (("zcore",), {"embed.source": "weights"}),
+    # On SwAV's ResNet-50.
+    "prototypicality": (
+        ("prototypicality", "balanced_prototypicality"),
+        {"embed.source": "weights", "embed.network": "resnet50"},
+    ),
+    "zcore": (("zcore",), {"embed.source": "weights"}),  # ZCore's own: CLIP's and a ResNet-18's side by side, a file
     "extrapolation": (("extrapolated",), {"proxy.examples": "labelled"}),
     "elfs": (
         ("semi_aum",),

@@ -4,6 +4,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semiprune_jax import doctor, plan
@@ -26,7 +27,7 @@ def test_all_is_well(tiny_config, tmp_path):
     tiny_config.runtime.devices = 1
     code, lines = examine(tiny_config, tmp_path / "w")
     assert code == 0, lines
-    assert [line.split()[0] for line in lines] == ["ok"] * 6
+    assert [line.split()[0] for line in lines] == ["ok"] * 7
     assert "64 images, 3 classes, 16 labelled; 24 to test; a sample decodes" in lines[2]
     assert not (tmp_path / "w").exists()  # it looks, and leaves nothing
 
@@ -48,6 +49,31 @@ def test_every_problem_is_told(tiny_config, tmp_path, monkeypatch):
     assert "PROBLEM  disk           --workdir = " in lines[4]
     assert "name a larger disk" in lines[4]
     assert "PROBLEM  shared memory  /dev/shm has 0.00 GB free; streaming needs up to" in lines[5]
+
+
+def test_embeddings_that_are_brought(tiny_config, tmp_path):
+    """Whether they are there, of this pool, and of that network."""
+    tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
+    tiny_config.select.names, tiny_config.embed.source = ("zcore",), "file"
+
+    def told():
+        lines = []
+        code = doctor.examine(tiny_config, tmp_path / "w", lines.append)
+        return code, next(line for line in lines if "embeddings" in line)
+
+    assert told() == (
+        3,
+        "PROBLEM  embeddings     embed.path = '' is not a file; name one that holds the pool's embeddings",
+    )
+    tiny_config.embed.path = str(tmp_path / "e.npy")
+    np.save(tmp_path / "e.npy", np.ones((63, 5)))
+    assert "63 embeddings; the pool has 64" in told()[1]
+    np.save(tmp_path / "e.npy", np.ones((64, 5)))
+    assert told() == (0, f"ok       embeddings     {tmp_path / 'e.npy'} has 5 numbers for each image")
+    tiny_config.embed.source = "weights"
+    assert "expected a .safetensors" in told()[1]
+    tiny_config.select.names = ("random",)
+    assert told() == (0, "ok       embeddings     none are brought")
 
 
 def test_a_package_that_is_missing(tiny_config, monkeypatch):
