@@ -53,6 +53,7 @@ def choose(
     *,
     known: np.ndarray | None = None,
     clusters: int = 0,
+    memo: dict[str, Any] | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """The selection's own score f32[N] (None where it uses none) and the kept examples bool[N].
 
@@ -65,6 +66,7 @@ def choose(
         takes none.
       known: bool[N], examples whose score is one; read where the spec extrapolates.
       clusters: how many of them there are, for selectors that look for clusters.
+      memo: what does not depend on ``keep`` is put there, and taken from there when another one is chosen with.
 
     Raises:
       ValueError: a parameter does not fit the record.
@@ -80,7 +82,9 @@ def choose(
     if "score" in spec:
         horizon = spec.get("horizon") or None  # 0 in a config: all epochs
         score = scores.compute(spec["score"], dynamics, dict(spec) | {"horizon": horizon})
-        if "extrapolate" in spec:
+        if "extrapolate" in spec and memo and "score" in memo:
+            score = memo["score"]
+        elif "extrapolate" in spec:
             from semiprune_jax.features import extrapolation
 
             assert known is not None
@@ -93,8 +97,11 @@ def choose(
         if "easiness" in taken and spec["cutoff"]:
             arguments["easiness"] = scores.compute("aum", dynamics, {})
         arguments["score"] = _oriented(spec, score)
+    memo = {} if memo is None else memo
+    if not memo:
+        memo |= {"score": score} | selection.prepare(spec["selector"], arguments)
     kept = np.zeros(len(keys), bool)
-    kept[selection.select(spec["selector"], arguments)] = True
+    kept[selection.select(spec["selector"], arguments | {key: memo[key] for key in memo if key != "score"})] = True
     return score, kept
 
 

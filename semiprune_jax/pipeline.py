@@ -288,9 +288,10 @@ class Pipeline:
         """Every named selection at every kept fraction: a coreset each."""
         coresets: list[Stage] = []
         for name in self.config.select.names:
+            memo: dict[str, Any] = {}  # what is the same for all kept fractions
             with self._runner.line(f"select/{name}") as line:
                 coresets += [
-                    self._coreset(name, keep, made, chosen.get(name), line) for keep in self.config.select.keep
+                    self._coreset(name, keep, made, chosen.get(name), memo, line) for keep in self.config.select.keep
                 ]
         for names in coreset.alike([stage.directory for stage in coresets]):
             self._runner.log(f"note: {' and '.join(names)} keep the same images")
@@ -455,7 +456,9 @@ class Pipeline:
         """What is configured for a selection, with what scores are configured with."""
         return configs.settings(self.config.select[name]) | configs.settings(self.config.score)
 
-    def _coreset(self, name: str, keep: float, made: Made, chosen: Chosen | None, line: list[str]) -> Stage:
+    def _coreset(
+        self, name: str, keep: float, made: Made, chosen: Chosen | None, memo: dict[str, Any], line: list[str]
+    ) -> Stage:
         options = self._options_of(name)
         if "cutoff" in selection.parameters(options["selector"]):
             options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
@@ -476,7 +479,7 @@ class Pipeline:
                     spec, given.dynamics if "score" in reads else {}, keys,
                     self._pseudo_labels if "pseudolabel" in reads else None,
                     given.embeddings if "embed" in reads else None,
-                    known=given.examples["label"] >= 0, clusters=len(given.classes),
+                    known=given.examples["label"] >= 0, clusters=len(given.classes), memo=memo,
                 )  # fmt: skip
             except ValueError as error:  # more neighbours than images, embeddings that do not vary, ...
                 raise ConfigError(f"config.select.{name}: {error}") from None

@@ -236,7 +236,7 @@ def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: n
 
 def prototypicality(
     features: np.ndarray, keep: float, clusters: int, seed: int = 0, balanced: bool = False,
-    tiebreak: np.ndarray | None = None,
+    tiebreak: np.ndarray | None = None, clustering: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Those farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
 
@@ -244,13 +244,14 @@ def prototypicality(
       features: f32[N, D].
       clusters: k; as many as there are classes.
       balanced: of each cluster its share, instead of the farthest of all.
+      clustering: of ``features.kmeans.fit``, if it has been made already.
 
     >>> prototypicality(np.array([[0.0], [1.0], [4.0], [50.0], [51.0]]), keep=0.4, clusters=2)
     array([0, 2])
     """
     from semiprune_jax.features import kmeans
 
-    found = kmeans.fit(features, clusters, seed)
+    found = clustering or kmeans.fit(features, clusters, seed)
     if balanced:
         return balanced_top(found.distance, found.cluster, keep, tiebreak)
     return top(found.distance, keep, tiebreak)
@@ -300,16 +301,15 @@ def d2(
 
 
 def zcore(
-    features: np.ndarray, keep: float, seed: int = 0, samples: int = 1_000_000, noise: np.ndarray | None = None
-) -> np.ndarray:
-    """The largest ZCore scores; see ``features.zcore.zcore``.
+    features: np.ndarray, keep: float, seed: int = 0, samples: int = 1_000_000, noise: np.ndarray | None = None,
+    coverage: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """The largest ZCore scores, ``coverage`` f32[N] if it has been made already; see ``features.zcore.zcore``.
 
     >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # of twins, one
     array([0, 2])
     """
-    from semiprune_jax.features.zcore import zcore as score
-
-    return top(score(features, seed, samples=samples, noise=noise), keep)
+    return top(_coverage(features, seed, samples, noise) if coverage is None else coverage, keep)
 
 
 def badge(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0) -> np.ndarray:
@@ -346,6 +346,31 @@ SELECTORS: dict[str, Callable[..., np.ndarray]] = {
 # Which way a selector wants its score turned: "easiness" (low is hard), or so that the wanted "end" is high. Others
 # take it as it is.
 ORIENTATION = {"top": "end", "balanced_top": "end", "double_end": "easiness", "stratified": "easiness", "d2": "end"}
+
+
+def _coverage(features: np.ndarray, seed: int, samples: int, noise: np.ndarray | None) -> np.ndarray:
+    from semiprune_jax.features.zcore import zcore
+
+    return zcore(features, seed, samples=samples, noise=noise)
+
+
+def _clustering(features: np.ndarray, clusters: int, seed: int) -> Any:
+    from semiprune_jax.features import kmeans
+
+    return kmeans.fit(features, clusters, seed)
+
+
+# What takes a selector its time and is the same for all kept fractions: an argument, and how to make it of others.
+SHARED: dict[str, Callable[..., Any]] = {"coverage": _coverage, "clustering": _clustering}
+
+
+def prepare(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``SHARED`` that the named selector takes, to be handed to ``select`` with any kept fraction."""
+
+    def make(function: Callable[..., Any]) -> Any:
+        return function(**{key: arguments[key] for key in inspect.signature(function).parameters})
+
+    return {key: make(function) for key, function in SHARED.items() if key in parameters(name)}
 
 
 def parameters(name: str) -> frozenset[str]:

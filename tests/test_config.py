@@ -85,7 +85,7 @@ def test_names_of_selectors_scores_and_learners_are_those_there_are():
     for name in selection.SELECTORS:
         assert ("score" in selection.parameters(name)) == (name in validation._SCORED)
     given = {"n", "keep", "seed", "noise", "tiebreak", "mean_probability", "classes", "clusters"}
-    given |= {"features", "probabilities", "easiness"}  # what the pipeline hands to selectors
+    given |= {"features", "probabilities", "easiness", *selection.SHARED}  # what the pipeline hands to selectors
     taken = {parameter for name in selection.SELECTORS for parameter in selection.parameters(name)}
     assert set(configs.selection(selector="top")) >= taken - given
     for field, names in (("fixmatch.learner", learners.LEARNERS), ("select.hardest.score", scores.SCORES)):

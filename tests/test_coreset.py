@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,33 @@ def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
     np.testing.assert_array_equal(score[known], own[known])
     assert not np.array_equal(score, own)
     assert score[kept].min() >= np.sort(score)[42]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"selector": "zcore", "samples": 200},
+        {"selector": "prototypicality"},
+        {"selector": "top", "score": "dyn_unc", "extrapolate": "neighbours", "neighbours": 3},
+    ],
+)
+def test_what_is_the_same_for_all_kept_fractions_is_made_once(dynamics, rng, monkeypatch, changes):
+    features = {"features": rng.normal(size=(60, 4)).astype(np.float32)}
+    given = {"known": np.arange(60) < 30, "clusters": 3}
+    made = []
+    for name in ("zcore.zcore", "kmeans.fit", "extrapolation.nearest"):
+        module, function = name.split(".")
+        module = importlib.import_module(f"semiprune_jax.features.{module}")
+        real = getattr(module, function)
+        monkeypatch.setattr(module, function, lambda *a, real=real, **k: made.append(real) or real(*a, **k))
+    memo = {}
+    for keep in (0.5, 0.3):
+        shared = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **given, memo=memo)
+        assert len(made) == 1
+        alone = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **given)
+        np.testing.assert_array_equal(shared[1], alone[1])
+        assert shared[1].sum() == 60 * keep
+        del made[1:]
 
 
 def test_only_what_is_used_is_remembered():
