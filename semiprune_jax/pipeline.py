@@ -435,6 +435,8 @@ class Pipeline:
         for part, rows in (("unlabelled", unlabelled), ("pool", np.ones(len(truth), bool))):
             if np.any(rows):
                 values = pseudo_label_quality(predicted[rows], truth[rows], len(self._given.classes))
+                if self.config.pseudolabel.source == "clusters":  # which have no names to be right or wrong
+                    values = {key: values[key] for key in ("matched_accuracy", "nmi", "ari")}
                 quality[part] = values
                 named = {f"{part}_{key}": value for key, value in values.items()}
                 self._metrics.write("pseudolabel", self.config.fixmatch.steps, named)

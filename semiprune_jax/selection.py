@@ -365,7 +365,14 @@ SHARED: dict[str, Callable[..., Any]] = {"coverage": _coverage, "clustering": _c
 
 
 def prepare(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``SHARED`` that the named selector takes, to be handed to ``select`` with any kept fraction."""
+    """Those of ``SHARED`` that the named selector takes, to be handed to ``select`` with any kept fraction.
+
+    >>> given = {"features": np.array([[0.0], [1.0], [9.0]]), "clusters": 2, "seed": 0}
+    >>> prepare("prototypicality", given)["clustering"].distance
+    array([0.5, 0.5, 0. ], dtype=float32)
+    >>> prepare("random", given)
+    {}
+    """
 
     def make(function: Callable[..., Any]) -> Any:
         return function(**{key: arguments[key] for key in inspect.signature(function).parameters})

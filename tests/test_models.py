@@ -64,7 +64,7 @@ def test_names_are_those_of_the_config():
     for name in ("wrn_10_1", "wrn_28_2", "wrn_40_12", *models.RESNETS):
         assert validation._NETWORK.fullmatch(name)
         models.create(name, num_classes=2, bn_momentum=0.9)
-    for name in ("wrn_27_2", "wrn_28", "wrn_4_1", "wrn_28_0", "resnet50_cifar", "resnet", ""):
+    for name in ("wrn_27_2", "wrn_28", "wrn_4_1", "wrn_28_0", "resnet34_cifar", "resnet", ""):
         assert not validation._NETWORK.fullmatch(name)
         with pytest.raises(KeyError):
             models.create(name, num_classes=2, bn_momentum=0.9)

@@ -123,6 +123,39 @@ def test_cuts_lie_where_the_selection_cuts():
     assert figures._cuts({"selector": "beta", "score": "dual"}, score, band) == []
 
 
+def test_a_loss_below_zero_points_downwards(rng):
+    """TEMI's is; its axis must neither be turned round nor lose the curve."""
+    lines = [{"stage": "pseudolabel", "epoch": e, "loss": -0.1 * e, "best_loss": -0.2 * e} for e in range(1, 9)]
+    ax = figures._training(contents(rng, lines=lines)).axes[0]
+    low, high = ax.get_ylim()
+    assert low < -1.6
+    assert low < high
+    assert ax.get_title() == "clusters"
+    lines = [{"stage": "score", "epoch": e, "loss": 1.0 / e, "accuracy": 0.1 * e} for e in range(1, 9)]
+    assert figures._training(contents(rng, lines=lines)).axes[0].get_ylim()[0] == 0
+
+
+def test_a_search_is_shown(tmp_path, rng):
+    found = {"chosen": {"semi_aum": {"cutoff": {"0.5": 0.1, "0.3": 0.4}, "horizon": None, "c_d": None}},
+             "trials": 14, "steps": 2800.0, "seconds": 61.2}  # fmt: skip
+    report.write(tmp_path, contents(rng, search=found))
+    page = (tmp_path / "index.html").read_text()
+    assert "Chosen by 14 trials of 2,800 steps and\n61 s in all" in page
+    assert "0.5: 0.1, 0.3: 0.4" in page
+
+
+def test_clusters_are_read_as_nothing(rng):
+    """They have numbers, not names: an image shows its own label alone."""
+    made = contents(rng, truth=np.arange(40) % 3)
+    table = made.coresets["semi_aum_keep0.50"]["table"]
+    table["pseudo_label"] = (np.arange(40) + 1) % 3
+    texts = [text.get_text() for ax in figures._examples(made, made.coresets).axes for text in ax.texts]
+    assert any("read as" in text for text in texts)
+    table["label_source"][:] = "clusters"
+    texts = [text.get_text() for ax in figures._examples(made, made.coresets).axes for text in ax.texts]
+    assert not any("read as" in text for text in texts)
+
+
 def test_nothing_to_show_yet(tmp_path, rng):
     text = report.write(tmp_path, contents(rng, coresets={}, results={}, lines=[]))
     assert "No network" in text

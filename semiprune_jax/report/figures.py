@@ -194,7 +194,8 @@ def _training(contents: Contents):
         ax.set_title(title, fontsize=9)
         ax.set_xlabel(unit, fontsize=8)
         ax.set_ylabel(values, fontsize=8)
-        ax.set_ylim(bottom=0)
+        if ax.dataLim.ymin >= 0:  # TEMI's loss is not
+            ax.set_ylim(bottom=0)
         ax.legend(fontsize=8, frameon=False)
     return figure
 
