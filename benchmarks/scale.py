@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from semiprune_jax.features import kmeans, neighbours, temi, zcore
+from semiprune_jax.features import kmeans, neighbours, zcore
 
 _IMAGENET = 1_281_167
 WIDTH, CLASSES = 768, 100
@@ -67,13 +67,6 @@ def _zcore(features: np.ndarray) -> object:
     return zcore.zcore(features, samples=1000)
 
 
-def _temi(features: np.ndarray) -> object:
-    """A pass of one head's forward computation over the pool."""
-    heads = temi.init_heads(jax.random.key(0), 1, features.shape[1], CLASSES)
-    forward = jax.jit(lambda x: temi.logits(heads, x))
-    return [forward(features[first : first + 1024]) for first in range(0, len(features) - 1023, 1024)]
-
-
 class Work(NamedTuple):
     """Something that is timed."""
 
@@ -87,8 +80,7 @@ class Work(NamedTuple):
 WORK = {
     "neighbours": Work([5_000, 10_000, 20_000, 40_000], WIDTH, _nearest, 1, "50 neighbours, 768 numbers"),
     "kmeans": Work([10_000, 100_000, 1_000_000], 64, _kmeans, WIDTH / 64, "one start, ten iterations, 768 numbers"),
-    "zcore": Work([10_000, 100_000, 1_000_000], 64, _zcore, 1000, "a million samples, of any width"),
-    "temi": Work([10_240, 102_400], WIDTH, _temi, 50 * 200 * 2 * 4, "50 heads, 200 epochs, two views, four passes"),
+    "zcore": Work([10_000, 100_000], 64, _zcore, 1000, "a million samples, of any width"),
 }
 
 
