@@ -77,6 +77,21 @@ def test_the_last_layer_rests_in_the_first_epoch(rng):
     np.testing.assert_allclose(np.mean(state.epoch_loss), metrics["loss"], rtol=1e-5)
 
 
+def test_the_prior_follows_the_teacher(rng):
+    """A tenth of the way to the mean of what it thinks of both views, of the examples that are no padding."""
+    tx = temi.optimizer(0.01, 0)
+    state = temi.create(jax.random.key(0), tx, 3, 6, 4)
+    features, partner = jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), rng.permutation(8)
+    pool = temi.Pool(features, jnp.asarray(np.stack([partner, partner], axis=1), jnp.int32))  # no other to be drawn
+    batch = temi.fetch(pool, jnp.array([2, 5, 7, 8], jnp.int32))
+    after, _, _ = temi.step(
+        state, None, batch, jax.random.key(1), tx=tx, steps_per_epoch=2, teacher_decay=0.9, beta=0.6
+    )
+    p = jax.nn.softmax(temi.logits(state.teacher, features) / temi.TEMPERATURE)
+    seen = np.concatenate([p[:, [2, 5, 7]], p[:, partner[[2, 5, 7]]]], axis=1).mean(axis=1)
+    np.testing.assert_allclose(after.prior, 0.9 / 4 + 0.1 * seen, rtol=1e-4)
+
+
 def test_padding_leaves_no_trace(rng):
     tx = temi.optimizer(0.01, 0)
     state = temi.create(jax.random.key(0), tx, 3, 6, 4)
