@@ -102,6 +102,16 @@ def test_padding_leaves_no_trace(rng):
     np.testing.assert_allclose(whole.prior.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_the_head_of_the_least_loss_says_who_belongs_where(rng):
+    state = temi.create(jax.random.key(0), temi.optimizer(0.01, 0), 3, 6, 4)
+    state = state._replace(epoch_loss=jnp.array([0.1, -0.4, -0.2]))
+    x = jnp.asarray(rng.normal(size=(9, 6)), jnp.float32)
+    p = jax.nn.softmax(temi.logits(state.teacher, x)[1] / temi.TEMPERATURE)
+    found = temi.assign(state, x)
+    np.testing.assert_array_equal(found["prediction"], p.argmax(axis=1))
+    np.testing.assert_allclose(found["confidence"], p.max(axis=1), rtol=1e-5)
+
+
 def cluster(tmp_path, features, clusters, mode="jit", devices=1, **changes):
     options = base_config().temi
     options.update({"heads": 4, "neighbours": 8, "epochs": 30, "batch_size": 50, "warm_up_epochs": 2,
