@@ -8,6 +8,8 @@ import time
 import numpy as np
 from PIL import Image
 
+from semiprune_jax import pipeline
+from semiprune_jax import workdir as workdirs
 from semiprune_jax.config import base_config
 from semiprune_jax.datasets import Dataset, Split
 from semiprune_jax.datasets.geometry import Square
@@ -122,3 +124,11 @@ def wait_for_lines(path, count):
     until = time.monotonic() + 120
     while time.monotonic() < until and not (path.exists() and path.read_text().count("\n") >= count):
         time.sleep(0.02)
+
+
+def run(config, workdir, until="report"):
+    """A run in this process; returns its lines."""
+    lines = []
+    workdirs.open_workdir(workdir, overwrite=False)
+    pipeline.run(config, workdir, until=until, log=lines.append)
+    return lines

@@ -33,13 +33,6 @@ def made(root, name, **changes):
     return config
 
 
-def run(config, workdir):
-    lines = []
-    workdirs.open_workdir(workdir, overwrite=False)
-    pipeline.run(config, workdir, log=lines.append)
-    return lines
-
-
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
@@ -65,7 +58,7 @@ def test_only_the_stages_that_are_needed(tmp_path, name, stages):
 @pytest.mark.parametrize("name", ["random", "zcore", "extrapolation", "elfs_swav"])
 def test_one_of_each_family_from_images_to_report(tmp_path, name):
     config = made(tmp_path, name)
-    run(config, tmp_path / "work")
+    small.run(config, tmp_path / "work")
     stages = {stage for stage in STAGES if (tmp_path / "work" / stage).exists()}
     needed = needs.of(config)
     assert stages - {"search"} == {stage for stage in STAGES if getattr(needed, stage, False)}
@@ -76,7 +69,7 @@ def test_one_of_each_family_from_images_to_report(tmp_path, name):
     result = artifacts.read_json(tmp_path / f"work/retrain/{selection}_keep0.50_seed0/result.json")
     assert result["labels"] == "true labels"
     assert (tmp_path / "work/report/index.html").exists()
-    again = run(config, tmp_path / "work")
+    again = small.run(config, tmp_path / "work")
     assert all("done before" in line for line in again if line.startswith(("label", *STAGES, "select", "retrain")))
 
 
@@ -133,7 +126,7 @@ def test_clusters_read_no_label(tmp_path):
 
 def test_without_the_truth_clusters_train_no_network(tmp_path):
     config = made(tmp_path, "elfs", search__names=(), data__oracle=False)
-    lines = run(config, tmp_path / "work")
+    lines = small.run(config, tmp_path / "work")
     assert any("clusters have no names" in line for line in lines)
     assert not (tmp_path / "work" / "retrain").exists()
     assert (tmp_path / "work/select/semi_aum_keep0.50/to_label.txt").exists()
@@ -159,7 +152,7 @@ def test_scores_of_labelled_images_alone(tmp_path):
 def test_an_overwritten_run_leaves_no_embeddings(tmp_path):
     config = made(tmp_path, "zcore")
     work = tmp_path / "work"
-    run(config, work)
+    small.run(config, work)
     shutil.copytree(work / "embed", work / "search")
     workdirs.open_workdir(work, overwrite=True)
     assert {path.name for path in work.iterdir()} == {"manifest.json"}

@@ -15,13 +15,6 @@ from semiprune_jax.errors import ConfigError, DataError, TrainingError
 from tests import small
 
 
-def run(config, workdir, until="report"):
-    lines = []
-    workdirs.open_workdir(workdir, overwrite=False)
-    pipeline.run(config, workdir, until=until, log=lines.append)
-    return lines
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One whole run; tests that change it copy what they need."""
@@ -30,7 +23,7 @@ def finished(tmp_path_factory):
     config.data.path = small.write_npz(root / "pool.npz")
     config.retrain.seeds = (0, 1)
     config.retrain.full = config.retrain.labelled_only = True
-    lines = run(config, root / "work")
+    lines = small.run(config, root / "work")
     return root / "work", config, lines
 
 
@@ -75,7 +68,7 @@ def test_known_labels_win_over_predictions(finished, tmp_path, monkeypatch):
     _, config, _ = finished
     wrong = {"prediction": np.zeros(64, np.int32), "confidence": np.full(64, 0.5, np.float32)}
     monkeypatch.setattr(pipeline.Trainings, "fixmatch", lambda self, name, labels: wrong)
-    run(config, tmp_path / "w", until="pseudolabel")
+    small.run(config, tmp_path / "w", until="pseudolabel")
     label = artifacts.read_table(tmp_path / "w" / "examples.parquet")["label"]
     pseudo = artifacts.read_table(tmp_path / "w" / "pseudolabel" / "pseudolabels.parquet")["pseudo_label"]
     np.testing.assert_array_equal(pseudo, np.where(label >= 0, label, 0))
@@ -131,7 +124,7 @@ def snapshot(work):
 def test_the_same_command_again_does_nothing(finished):
     work, config, _ = finished
     before, lines_before = snapshot(work), (work / "metrics.jsonl").read_text()
-    lines = run(config, work)
+    lines = small.run(config, work)
     assert sum("done before" in line for line in lines) == 3 + 3 + 8
     assert snapshot(work) == before
     assert (work / "metrics.jsonl").read_text() == lines_before
@@ -139,7 +132,7 @@ def test_the_same_command_again_does_nothing(finished):
 
 def test_a_fresh_run_gives_the_same_bits(finished, tmp_path):
     work, config, _ = finished
-    run(config, tmp_path / "again", until="select")
+    small.run(config, tmp_path / "again", until="select")
     before, again = snapshot(work), snapshot(tmp_path / "again")
     assert before == again
 
@@ -166,7 +159,7 @@ def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, mo
     while True:
         left[0] = at * (1 + kills)  # later each time, or a run killed before its first checkpoint never ends
         try:
-            run(config, tmp_path / "cut", until="select")
+            small.run(config, tmp_path / "cut", until="select")
             break
         except Killed:
             kills += 1
@@ -178,8 +171,8 @@ def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, mo
 @pytest.mark.parametrize("after", ["label", "pseudolabel", "score"])
 def test_killed_between_stages(finished, tmp_path, after):
     work, config, _ = finished
-    run(config, tmp_path / "cut", until=after)
-    lines = run(config, tmp_path / "cut", until="select")
+    small.run(config, tmp_path / "cut", until=after)
+    lines = small.run(config, tmp_path / "cut", until="select")
     assert any("done before" in line for line in lines)
     assert snapshot(tmp_path / "cut") == snapshot(work)
 
@@ -193,7 +186,7 @@ def test_additions_are_welcome(finished, tmp_path):
     more.select.ccs.cutoff = (0.0,)
     more.report.examples = 3
     more.score.first = 1  # EL2N's window: no selection here goes by it, and scoring is no training
-    lines = run(more, work, until="select")
+    lines = small.run(more, work, until="select")
     shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
     assert shown["select/semi_aum"].startswith("48 at 0.75 (2 done before)")
     assert shown["select/ccs"].startswith("32 at 0.50, 16 at 0.25, 48 at 0.75  ")
@@ -213,21 +206,21 @@ def test_selections_by_embeddings(finished, tmp_path):
             more.select.names = names[:-1]  # BADGE needs predictions
             more.embed.path = str(tmp_path / "mine.npy")
             with pytest.raises(DataError, match=r"mine\.npy' is not a file"):
-                run(more, work, until="select")
+                small.run(more, work, until="select")
             np.save(tmp_path / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))
-        lines = run(more, work, until="select")
+        lines = small.run(more, work, until="select")
         assert any(line.startswith("embed") and f"{width} numbers an image, from {source}" in line for line in lines)
         made = artifacts.read_npz(work / "embed" / "embeddings.npz")
         assert made["features"].shape == (64, width)
         for name in more.select.names:
             assert artifacts.read_table(work / f"select/{name}_keep0.25/coreset.parquet")["kept"].sum() == 16
-        again = run(more, work, until="select")
+        again = small.run(more, work, until="select")
         assert all("done before" in line for line in again if not line.startswith(("note", "warning")))
     p = artifacts.read_npz(tmp_path / "proxy/embed/embeddings.npz")["probabilities"]
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     np.save(tmp_path / "mine.npy", np.ones((64, 3)))
     with pytest.raises(ConfigError, match=r"embed was made .*: what it reads from 'file' changed"):
-        run(more, work, until="select")
+        small.run(more, work, until="select")
 
 
 def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path):
@@ -238,7 +231,7 @@ def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path
     more.select.semi_aum.cutoff = (0.1, 0.0)
     more.select.again = configs.selection(selector="double_end", score="aum", cutoff=(0.1, 0.0))
     more.retrain.seeds = (0,)
-    lines = run(more, work, until="select")
+    lines = small.run(more, work, until="select")
     notes = [line for line in lines if line.startswith("note")]
     assert notes == ["note: again_keep0.50 and semi_aum_keep0.50 keep the same images"]  # whole pools are no surprise
     pipeline.remake_report(more, work, log=lines.append)
@@ -261,13 +254,13 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
     _, config, _ = finished
     config = config.copy_and_resolve_references()
     config.fixmatch.ema_decay = 0.999
-    lines = run(config, tmp_path / "w", until="label")
+    lines = small.run(config, tmp_path / "w", until="label")
     assert len(lines) == 1  # not before anything trains
-    lines = run(config, tmp_path / "w", until="pseudolabel")
+    lines = small.run(config, tmp_path / "w", until="pseudolabel")
     warnings = [line for line in lines if line.startswith("warning")]
     assert warnings[0].startswith("warning: fixmatch.ema_decay = 0.999 still holds 99% of the first weights after 12")
     assert any("retrain.bn_momentum = 0.9 still holds 81%" in line for line in warnings)  # 16 images, 2 epochs
-    again = run(config, tmp_path / "w", until="pseudolabel")
+    again = small.run(config, tmp_path / "w", until="pseudolabel")
     assert not any("fixmatch" in line for line in again if line.startswith("warning"))  # too late for that
 
 
@@ -289,7 +282,7 @@ def test_a_training_that_goes_wrong_ends(finished, tmp_path, change, message):
     else:
         config.fixmatch.update(change)
     with pytest.raises(TrainingError, match=message):
-        run(config, tmp_path / "w")
+        small.run(config, tmp_path / "w")
     assert not (tmp_path / "w" / "pseudolabel" / "DONE.json").exists()
 
 
@@ -312,17 +305,17 @@ def test_changes_are_refused_with_the_difference(finished):
             section = section[part]
         section[last] = value
         with pytest.raises(ConfigError, match=message):
-            run(other, work)
+            small.run(other, work)
 
 
 def test_an_altered_artifact_is_noticed(finished, tmp_path):
     _, config, _ = finished
-    run(config, tmp_path / "w", until="label")
+    small.run(config, tmp_path / "w", until="label")
     table = artifacts.read_table(tmp_path / "w" / "examples.parquet")
     table["label"] = np.roll(table["label"], 1)
     artifacts.write_table(tmp_path / "w" / "examples.parquet", table)
     with pytest.raises(DataError, match="is not what stage 'label' wrote"):
-        run(config, tmp_path / "w")
+        small.run(config, tmp_path / "w")
 
 
 def test_a_folder_of_pngs_with_blank_labels(tmp_path):
@@ -336,7 +329,7 @@ def test_a_folder_of_pngs_with_blank_labels(tmp_path):
     config.data.test_fraction, config.data.oracle, config.label.rule = 0.34, False, "given"
     config.fixmatch.steps = 3
     config.select.names, config.select.keep, config.retrain.epochs = ("semi_aum",), (0.5,), 1
-    lines = run(config, tmp_path / "work")
+    lines = small.run(config, tmp_path / "work")
     work = tmp_path / "work"
     assert not (work / "oracle.parquet").exists()
     assert artifacts.read_json(work / "manifest.json")["oracle"] is False
@@ -371,7 +364,7 @@ def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
         if filler is None:
             monkeypatch.setattr(pipeline, "draw", lambda *args: np.arange(16))
         work = tmp_path / str(filler)
-        run(config, work, until="select")
+        small.run(config, work, until="select")
         outcomes.append(artifacts.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
     np.testing.assert_array_equal(*outcomes)
 
@@ -381,7 +374,7 @@ def test_a_corrupted_long_tail(tmp_path):
     config = small.config()
     config.data.path = small.write_npz(tmp_path / "pool.npz", n=90)
     config.data.imbalance, config.data.corruption = 0.5, 0.3
-    lines = run(config, tmp_path / "w", until="label")
+    lines = small.run(config, tmp_path / "w", until="label")
     sizes = [30, 21, 15]
     assert f"{sum(sizes)} images" in lines[0]
     assert "24 to test" in lines[0]
@@ -406,15 +399,15 @@ def test_other_images_under_the_same_names_are_refused(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8, 3), 3 * i, np.uint8)).save(folder / f"{i:02d}.bmp")
     config.fixmatch.steps = 2
-    run(config, tmp_path / "w", until="pseudolabel")
+    small.run(config, tmp_path / "w", until="pseudolabel")
     Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(tmp_path / "photos" / "a" / "00.bmp")
     with pytest.raises(DataError, match=r"are not those that .* was begun with"):
-        run(config, tmp_path / "w", until="score")
+        small.run(config, tmp_path / "w", until="score")
 
 
 def test_other_classes_are_refused(finished, tmp_path):
     _, config, _ = finished
-    run(config, tmp_path / "w", until="label")
+    small.run(config, tmp_path / "w", until="label")
     images, labels = small.pool(64)
     test_images, test_labels = small.pool(24, seed=1)
     other = config.copy_and_resolve_references()
@@ -422,7 +415,7 @@ def test_other_classes_are_refused(finished, tmp_path):
     names = np.array(["ant", "bee", "cat", "dog"])
     np.savez(tmp_path / "p.npz", x_train=images, y_train=labels, x_test=test_images, y_test=test_labels, classes=names)
     with pytest.raises(ConfigError, match="what it reads from 'classes' changed"):
-        run(other, tmp_path / "w", until="label")
+        small.run(other, tmp_path / "w", until="label")
 
 
 def test_a_refused_run_leaves_the_records_alone(finished, tmp_path):
@@ -432,7 +425,7 @@ def test_a_refused_run_leaves_the_records_alone(finished, tmp_path):
     other = config.copy_and_resolve_references()
     other.data.oracle = False
     with pytest.raises(ConfigError, match=r"data\.oracle was True, now False"):
-        run(other, work)
+        small.run(other, work)
     assert {name: (work / name).read_bytes() for name in before} == before
     with pytest.raises(ConfigError, match=r"data\.oracle was True, now False"):
         pipeline.remake_report(other, work)
@@ -454,7 +447,7 @@ def test_a_kept_fraction_that_keeps_none_is_told_at_once(finished, tmp_path):
     other = config.copy_and_resolve_references()
     other.select.keep = (0.01,)
     with pytest.raises(ConfigError, match=r"keep = 0\.01 of 64 examples keeps none"):
-        run(other, tmp_path / "w", until="label")
+        small.run(other, tmp_path / "w", until="label")
 
 
 def test_classes_without_a_label(tmp_path):
@@ -465,7 +458,7 @@ def test_classes_without_a_label(tmp_path):
     config = small.config()
     config.data.path, config.data.oracle, config.label.rule = str(tmp_path / "p.npz"), False, "given"
     with pytest.raises(DataError, match=r"1 of 3 classes have no labelled example \(c\)"):
-        run(config, tmp_path / "w")
+        small.run(config, tmp_path / "w")
 
 
 def test_oracle_needs_every_label(tmp_path):
@@ -475,5 +468,5 @@ def test_oracle_needs_every_label(tmp_path):
     config = small.config()
     config.data.path, config.label.rule = str(tmp_path / "p.npz"), "given"
     with pytest.raises(DataError, match=r"data\.oracle=True needs every label, but 1 are unknown"):
-        run(config, tmp_path / "w")
+        small.run(config, tmp_path / "w")
     assert not (tmp_path / "w" / "oracle.parquet").exists()

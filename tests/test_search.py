@@ -96,13 +96,6 @@ def test_what_is_held_out():
     assert search.hold_out(5, 0.1, np.arange(5)).sum() == 1
 
 
-def run(config, workdir, until="report"):
-    lines = []
-    workdirs.open_workdir(workdir, overwrite=False)
-    pipeline.run(config, workdir, until=until, log=lines.append)
-    return lines
-
-
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     """A run as far as its scores, which is to be searched."""
@@ -112,7 +105,7 @@ def scored(tmp_path_factory):
     config.select.names = config.search.names = ("semi_aum", "semi_dual")
     config.select.keep = (0.7, 0.5)
     config.search.horizons, config.search.c_d = (3, 4), (4.0,)
-    run(config, root / "work", until="score")
+    small.run(config, root / "work", until="score")
     return root, config
 
 
@@ -120,7 +113,7 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
     """Killed after three trials it goes on from the fourth; what it chose is what is selected by and reported."""
     root, config = scored
     whole = shutil.copytree(root / "work", tmp_path / "whole")
-    lines = run(config, whole)
+    lines = small.run(config, whole)
     assert any(line.startswith("search") and "14 trials" in line for line in lines)
     found = artifacts.read_json(whole / "search" / "chosen.json")
     assert found["trials"] == 14  # four and six cutoffs; two horizons, and one c_D at the other kept fraction too
@@ -142,9 +135,9 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
 
     monkeypatch.setattr(search, "_write", dies)
     with pytest.raises(KeyboardInterrupt):
-        run(config, killed)
+        small.run(config, killed)
     monkeypatch.undo()
-    run(config, killed, until="select")
+    small.run(config, killed, until="select")
 
     def accuracies(work):
         with (work / "search" / "trials.csv").open() as file:
@@ -157,7 +150,7 @@ def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
     """Nor any true label of the pool: with all of them changed the search finds the same."""
     root, config = scored
     plain = shutil.copytree(root / "work", tmp_path / "plain")
-    run(config, plain, until="search")
+    small.run(config, plain, until="search")
     blind = shutil.copytree(root / "work", tmp_path / "blind")
     given = pipeline.Pipeline
 
@@ -170,7 +163,7 @@ def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
             return super().search(made)
 
     monkeypatch.setattr(pipeline, "Pipeline", Blind)
-    run(config, blind, until="search")
+    small.run(config, blind, until="search")
     assert (blind / "search/chosen.json").exists()
     one, other = (artifacts.read_json(work / "search/chosen.json")["chosen"] for work in (plain, blind))
     assert one == other
