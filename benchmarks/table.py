@@ -64,7 +64,7 @@ def _command(options: argparse.Namespace, variant: str, name: str) -> list[str]:
 
 
 def _pixels(options: argparse.Namespace) -> Path:
-    """Makes embeddings of the pool's pixels, in the first run's work directory."""
+    """Makes embeddings of the pool's pixels, beside the runs."""
     import numpy as np
 
     from semiprune_jax import images

@@ -71,7 +71,7 @@ def choose(
     Raises:
       ValueError: a parameter does not fit the record.
     """
-    taken = selection.parameters(spec["selector"])
+    taken, memo = selection.parameters(spec["selector"]), {} if memo is None else memo
     arguments = dict(spec) | {"n": len(keys), "classes": classes, "clusters": clusters} | dict(embeddings or {})
     # Hashing a million keys takes seconds, so only what this selector takes.
     if "tiebreak" in taken:
@@ -80,29 +80,41 @@ def choose(
         arguments["noise"] = hash_uniform(spec["seed"], f"select/{spec['name']}", keys)
     score = None
     if "score" in spec:
-        horizon = spec.get("horizon") or None  # 0 in a config: all epochs
-        score = scores.compute(spec["score"], dynamics, dict(spec) | {"horizon": horizon})
-        if "extrapolate" in spec and memo and "score" in memo:
-            score = memo["score"]
-        elif "extrapolate" in spec:
-            from semiprune_jax.features import extrapolation
-
-            assert known is not None
-            assert embeddings is not None
-            score = extrapolation.METHODS[spec["extrapolate"]](
-                embeddings["features"], known, score, spec["neighbours"], spec["seed"]
-            )
+        if "score" not in memo:
+            memo["score"] = _score(spec, dynamics, embeddings, known)
+        score = memo["score"]
         if "mean_probability" in taken:
-            arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], horizon)
+            arguments["mean_probability"] = scores.mean_probability(dynamics["p_label"], _horizon(spec))
         if "easiness" in taken and spec["cutoff"]:
             arguments["easiness"] = scores.compute("aum", dynamics, {})
         arguments["score"] = _oriented(spec, score)
-    memo = {} if memo is None else memo
-    if not memo:
-        memo |= {"score": score} | selection.prepare(spec["selector"], arguments)
+    if "prepared" not in memo:
+        memo["prepared"] = selection.prepare(spec["selector"], arguments)
     kept = np.zeros(len(keys), bool)
-    kept[selection.select(spec["selector"], arguments | {key: memo[key] for key in memo if key != "score"})] = True
+    kept[selection.select(spec["selector"], arguments | memo["prepared"])] = True
     return score, kept
+
+
+def _score(
+    spec: Mapping[str, Any],
+    dynamics: Mapping[str, np.ndarray],
+    embeddings: Mapping[str, np.ndarray] | None,
+    known: np.ndarray | None,
+) -> np.ndarray:
+    """The selection's score f32[N], carried over to examples that have none if the spec says so."""
+    score = scores.compute(spec["score"], dynamics, dict(spec) | {"horizon": _horizon(spec)})
+    if "extrapolate" not in spec:
+        return score
+    from semiprune_jax.features import extrapolation
+
+    assert known is not None
+    assert embeddings is not None
+    carry = extrapolation.METHODS[spec["extrapolate"]]
+    return carry(embeddings["features"], known, score, spec["neighbours"], spec["seed"])
+
+
+def _horizon(spec: Mapping[str, Any]) -> int | None:
+    return spec.get("horizon") or None  # 0 in a config: all epochs
 
 
 def write(

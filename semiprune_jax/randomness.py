@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -30,6 +31,12 @@ def example_keys(key: jax.Array, step: jax.Array, rows: jax.Array) -> jax.Array:
     """
     at_step = jax.random.fold_in(key, step)
     return jax.vmap(lambda row: jax.random.fold_in(at_step, row))(rows)
+
+
+def row_keys(key: jax.Array, step: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
+    """Keys [rows] of this device's share of a global batch, or of all of it without ``axis_name``."""
+    first = jax.lax.axis_index(axis_name) * rows if axis_name else 0
+    return example_keys(key, step, first + jnp.arange(rows))
 
 
 def hash_keys(seed: int, purpose: str, keys: Sequence[str]) -> np.ndarray:

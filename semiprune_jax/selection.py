@@ -385,15 +385,6 @@ def parameters(name: str) -> frozenset[str]:
     return frozenset(inspect.signature(SELECTORS[name]).parameters)
 
 
-def sees_features(name: str) -> bool:
-    """Whether the named selector goes by embeddings.
-
-    >>> sees_features("moderate"), sees_features("top")
-    (True, False)
-    """
-    return "features" in parameters(name)
-
-
 def select(name: str, arguments: Mapping[str, Any]) -> np.ndarray:
     """Runs the named selector on those of ``arguments`` that it takes, matched by parameter name."""
     taken = parameters(name)

@@ -20,7 +20,7 @@ from semiprune_jax.dynamics import Dynamics
 from semiprune_jax.learners import Learner, Memory, Seen
 from semiprune_jax.losses import cross_entropy
 from semiprune_jax.models import Network
-from semiprune_jax.randomness import example_keys
+from semiprune_jax.randomness import row_keys
 from semiprune_jax.state import TrainState, advance
 
 Batch = dict[str, jax.Array]
@@ -60,7 +60,7 @@ def fixmatch_step(
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
     size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
     has_strong = learner.student == "strong"
-    keys = _row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
+    keys = row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
 
     def view(transform: View, keys: jax.Array, images: jax.Array) -> jax.Array:
         x = transform(keys.reshape(-1), images)
@@ -142,7 +142,7 @@ def supervised_step(
     Returns:
       State, record and metrics: loss, accuracy.
     """
-    keys = _row_keys(key, state.step, batch["id"].shape[0], axis_name)
+    keys = row_keys(key, state.step, batch["id"].shape[0], axis_name)
     images = augment(keys, batch["image"])
     mask = batch["mask"].astype(jnp.float32)
     count = _total(jnp.sum(mask), axis_name)
@@ -201,12 +201,6 @@ def _forward(state: TrainState, batch: Batch, model: Network, view: View) -> tup
     images = view(jnp.zeros(batch["image"].shape[0], jnp.int32), batch["image"])  # evaluation draws nothing
     logits, features, _ = model.apply(params, state.batch_stats, images, train=False)
     return logits.astype(jnp.float32), features
-
-
-def _row_keys(key: jax.Array, step: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
-    """Keys of this share's rows, numbered in the global batch."""
-    first = jax.lax.axis_index(axis_name) * rows if axis_name else 0
-    return example_keys(key, step, first + jnp.arange(rows))
 
 
 def _total(tree, axis_name: str | None):

@@ -4,7 +4,6 @@ As ELFS trains an encoder of its own on the pool. The batch is that of ``steps``
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import optax
 
 from semiprune_jax.augment import View
 from semiprune_jax.models import Network
-from semiprune_jax.randomness import example_keys
+from semiprune_jax.randomness import row_keys
 from semiprune_jax.state import TrainState, advance
 
 ROUNDS = 3  # of Sinkhorn's normalisation
@@ -33,14 +32,11 @@ def sinkhorn(
     [1.0, 1.0]
     """
 
-    def total(x: jax.Array) -> jax.Array:
-        return jax.lax.psum(x, axis_name) if axis_name else x
-
     top = jnp.max(scores)
     top = jax.lax.pmax(top, axis_name) if axis_name else top
     q = jnp.exp((scores - top) / epsilon) * mask[:, None]
     for _ in range(rounds):
-        q = q / jnp.maximum(total(jnp.sum(q, axis=0)), 1e-30)[None]
+        q = q / jnp.maximum(_total(jnp.sum(q, axis=0), axis_name), 1e-30)[None]
         q = q / jnp.maximum(jnp.sum(q, axis=1, keepdims=True), 1e-30)
     return q
 
@@ -86,18 +82,16 @@ def swav_step(
     Returns:
       State, no record, and metrics: loss.
     """
-    total = partial(jax.lax.psum, axis_name=axis_name) if axis_name else lambda x: x
-    size, crops = batch["id"].shape[0], sum(count for _, count in views)
-    first = jax.lax.axis_index(axis_name) * size * crops if axis_name else 0
+    size, crops = batch["id"].shape[0], sum(copies for _, copies in views)
     # The draws of one image lie together, so that a shard of the batch stays a shard.
-    keys = example_keys(key, state.step, first + jnp.arange(size * crops)).reshape(size, crops)
+    keys = row_keys(key, state.step, size * crops, axis_name).reshape(size, crops)
     images, made = [], 0
-    for view, count in views:
-        part = keys[:, made : made + count].reshape(-1)
-        images.append(view(part, jnp.repeat(batch["image"], count, axis=0)))
-        made += count
+    for view, copies in views:
+        part = keys[:, made : made + copies].reshape(-1)
+        images.append(view(part, jnp.repeat(batch["image"], copies, axis=0)))
+        made += copies
     mask = batch["mask"].astype(jnp.float32)
-    count = total(jnp.sum(mask))
+    count = _total(jnp.sum(mask), axis_name)
 
     def loss_fn(params):
         scores, stats = [], state.batch_stats
@@ -109,11 +103,15 @@ def swav_step(
         return swapped_loss(scores, mask, temperature, epsilon, axis_name) / count, stats
 
     (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    grads, loss = total((grads, loss))
+    grads, loss = _total((grads, loss), axis_name)
     moves = (state.step >= frozen_steps).astype(jnp.float32)
     grads = grads | {"prototypes": jax.tree.map(lambda g: moves * g, grads["prototypes"])}
     new = advance(state, tx, grads, stats)
     return new.replace(params=new.params | {"prototypes": normalised(new.params["prototypes"])}), None, {"loss": loss}
+
+
+def _total(tree, axis_name: str | None):
+    return jax.lax.psum(tree, axis_name) if axis_name else tree
 
 
 def normalised(prototypes: dict[str, jax.Array]) -> dict[str, jax.Array]:

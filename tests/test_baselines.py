@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from semiprune_jax import artifacts, augment, needs, pipeline, recipes, validation
+from semiprune_jax import artifacts, augment, needs, recipes, validation
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.models import pretrained
 from tests import goldens, small
@@ -85,8 +85,7 @@ def test_embeddings_by_weights_that_are_brought(tmp_path, monkeypatch):
     config = made(tmp_path, "zcore")
     config.embed.update({"source": "weights", "network": "vit_s16", "image_size": 48})
     config.embed.path = str(tmp_path / "w.safetensors")
-    workdirs.open_workdir(tmp_path / "work", overwrite=False)
-    pipeline.run(config, tmp_path / "work", until="select", log=lambda line: None)
+    small.run(config, tmp_path / "work", until="select")
     features = artifacts.read_npz(tmp_path / "work/embed/embeddings.npz")["features"]
     apply, variables = pretrained.load("vit_s16", tmp_path / "w.safetensors")
     view = jax.vmap(augment.enlarged_view(48), in_axes=(None, 0))
@@ -99,8 +98,7 @@ def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
     from semiprune_jax.training import Trainings
 
     monkeypatch.setattr(Trainings, "fixmatch", lambda *_: pytest.fail("FixMatch"))
-    workdirs.open_workdir(tmp_path / "work", overwrite=False)
-    pipeline.run(config, tmp_path / "work", until="pseudolabel", log=lambda line: None)
+    small.run(config, tmp_path / "work", until="pseudolabel")
     table = artifacts.read_table(tmp_path / "work/pseudolabel/pseudolabels.parquet")
     np.testing.assert_array_equal(table["pseudo_label"], small.pool(64)[1])
     assert set(table["label_source"]) == {"budget"}
@@ -109,15 +107,10 @@ def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
 def test_clusters_read_no_label(tmp_path):
     """With other labels in the budget they are the same."""
     config = made(tmp_path, "elfs", search__names=())
-    lines = []
-    for work, seed in (("one", 0), ("two", 0)):
-        workdirs.open_workdir(tmp_path / work, overwrite=False)
-        if work == "two":
-            images, labels = small.pool(64)
-            held = dict(np.load(config.data.path))
-            np.savez(config.data.path, **held | {"y_train": np.roll(labels, 1), "x_train": images})
-        config.seed = seed
-        pipeline.run(config, tmp_path / work, until="pseudolabel", log=lines.append)
+    lines = small.run(config, tmp_path / "one", until="pseudolabel")
+    held = dict(np.load(config.data.path))
+    np.savez(config.data.path, **held | {"y_train": np.roll(held["y_train"], 1)})
+    small.run(config, tmp_path / "two", until="pseudolabel")
     one, two = (artifacts.read_table(tmp_path / w / "pseudolabel/pseudolabels.parquet") for w in ("one", "two"))
     np.testing.assert_array_equal(one["pseudo_label"], two["pseudo_label"])
     assert set(one["label_source"]) == {"clusters"}
@@ -136,8 +129,7 @@ def test_scores_of_labelled_images_alone(tmp_path):
     """The proxy sees the budget only; others' scores come from it through the graph, and the table holds no others."""
     config = made(tmp_path, "extrapolation")
     work = tmp_path / "work"
-    workdirs.open_workdir(work, overwrite=False)
-    pipeline.run(config, work, until="select", log=lambda line: None)
+    small.run(config, work, until="select")
     known = artifacts.read_table(work / "examples.parquet")["label"] >= 0
     dynamics = artifacts.read_npz(work / "score/dynamics.npz")
     assert np.all(dynamics["p_label"][known] > 0)

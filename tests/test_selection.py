@@ -10,7 +10,7 @@ from tests.oracles import selection as oracle
 
 STRATA = 5
 # Those that go by scores and classes alone; embeddings have tests of their own below.
-BY_SCORE = [name for name in selection.SELECTORS if not selection.sees_features(name)]
+BY_SCORE = [name for name in selection.SELECTORS if "features" not in selection.parameters(name)]
 MAGNITUDES = st.sampled_from([0.0, 5e-324, 1e-310, 1e-300, 1.0, 1e300]) | st.floats(0, 1)
 
 

@@ -82,17 +82,17 @@ def by_graph(
     key = jax.random.key(seed, impl="threefry2x32")
     tx = optax.adam(LEARNING_RATE)
     params = init(jax.random.fold_in(key, 0), features.shape[1])
-    opt_state, best, kept = tx.init(params), -np.inf, params
+    opt_state, best, predicted = tx.init(params), -np.inf, np.zeros(len(features))
     learnt, validated = jnp.asarray(learnt), score[held_out]
     for step in range(1, steps + 1):
         key_now = jax.random.fold_in(key, step)
         params, opt_state = _train(params, opt_state, graph, inputs, target, learnt, key_now, tx=tx)
         if step % _VALIDATED_EVERY == 0 or step == steps:
-            agreement = _correlation(np.asarray(_predict(params, graph, inputs))[held_out], validated)
+            now = np.asarray(_predict(params, graph, inputs), np.float64)
+            agreement = _correlation(now[held_out], validated)
             if agreement > best:
-                best, kept = agreement, jax.tree.map(jnp.copy, params)
-    predicted = mean + spread * np.asarray(_predict(kept, graph, inputs), np.float64)
-    return np.where(known, score, predicted).astype(np.float32)
+                best, predicted = agreement, now
+    return np.where(known, score, mean + spread * predicted).astype(np.float32)
 
 
 class Graph(NamedTuple):

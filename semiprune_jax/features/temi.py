@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from semiprune_jax.randomness import row_keys
+
 HIDDEN, BOTTLENECK = 512, 256
 TEMPERATURE = 0.1
 PRIOR_DECAY = 0.9
@@ -133,11 +135,7 @@ def step(
     def total(tree):
         return jax.lax.psum(tree, axis_name) if axis_name else tree
 
-    rows = len(batch["mask"])
-    first_row = jax.lax.axis_index(axis_name) * rows if axis_name else 0
-    keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.fold_in(key, state.step), row))(
-        first_row + jnp.arange(rows)
-    )
+    keys = row_keys(key, state.step, len(batch["mask"]), axis_name)
     drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, batch["near"].shape[1]))(keys)
     second = batch["pool"].features[jnp.take_along_axis(batch["near"], drawn[:, None], axis=1)[:, 0]]
     mask = batch["mask"].astype(jnp.float32)
