@@ -234,7 +234,7 @@ class Pipeline:
             "swav": (
                 self._views() | {"swav": configs.settings(self.config.swav), "seed": self.config.seed},
                 ["label"],
-                lambda: self._trainings.swav(stage.name),
+                lambda: self._trainings.swav("embed"),
             ),
             "file": ({}, [], lambda: {"features": embeddings.read(path, list(self._given.examples["key"]))}),
             "weights": (
@@ -467,12 +467,8 @@ class Pipeline:
         options |= chosen.at(keep) if chosen else {}
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
         reads = coreset.reads(spec)
-        # What a selection reads, and pseudo-labels, which its table shows beside.
-        inputs = {key: made[key].digest for key in ("score", "embed") if key in reads}
-        if "score" not in reads and "pseudolabel" in reads:
-            inputs["pseudolabel"] = made["pseudolabel"].digest
-        stage = self._runner.stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs or {
-            "label": made["label"].digest})  # fmt: skip
+        inputs = {key: made[key].digest for key in sorted(reads) or ["label"]}
+        stage = self._runner.stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs)
 
         def work() -> Outcome:
             given, keys = self._given, list(self._given.examples["key"])

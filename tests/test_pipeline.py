@@ -223,6 +223,19 @@ def test_selections_by_embeddings(finished, tmp_path):
         small.run(more, work, until="select")
 
 
+def test_a_coreset_depends_on_all_that_its_selection_reads(finished, tmp_path):
+    work, config = shutil.copytree(finished[0], tmp_path / "work"), finished[1].copy_and_resolve_references()
+    config.select.names, config.select.keep = ("balanced_hardest", "semi_aum", "random"), (0.5,)
+    small.run(config, work, until="select")
+    for name, inputs in (
+        ("balanced_hardest", {"pseudolabel", "score"}),
+        ("semi_aum", {"score"}),
+        ("random", {"label"}),
+    ):
+        done = artifacts.read_json(work / f"select/{name}_keep0.50/DONE.json")
+        assert set(done["identity"]["inputs"]) == inputs, name
+
+
 def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path):
     _, config, _ = finished
     work = shutil.copytree(finished[0], tmp_path / "work")
