@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--suite", choices=cases.SUITES, required=True)
     parser.add_argument("--cases", default="", help="names, with commas between them; all of the suite's if not given")
     parser.add_argument("--rounds", type=int, default=7, help="how often each contender is timed")
+    parser.add_argument("--times-only", action="store_true", help="leave out memory and first rounds, each alone")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="directory of the JSON lines")
     options = parser.parse_args(arguments)
     known = cases.names(options.suite)
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
         _keep_programs(programs)
         for name in chosen:
             try:
-                lines = _measure(options.suite, name, options.rounds)
+                lines = _measure(options.suite, name, options.rounds, alone=not options.times_only)
             except Exception:  # the other cases are still worth their time
                 traceback.print_exc()
                 failed.append(name)
@@ -58,18 +59,19 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _measure(suite: str, name: str, rounds: int) -> list[dict[str, Any]]:
+def _measure(suite: str, name: str, rounds: int, *, alone: bool) -> list[dict[str, Any]]:
     """The lines of one case: proof first, then memory and first rounds alone, then times in turns."""
-    from benchmarks import alone, cases, protocol
+    from benchmarks import cases, protocol
+    from benchmarks.alone import measure
 
     case = cases.build(suite, name)
     proof = case.prove()
     apart: dict[str, dict[str, Any]] = {contender: {} for contender in case.contenders}
-    if case.alone and suite != "smoke":
+    if alone and case.alone and suite != "smoke":
         for contender in case.contenders:
             with tempfile.TemporaryDirectory(prefix="semiprune-bench-") as programs:
-                cold = alone.measure(suite, name, contender, programs)
-                cached = alone.measure(suite, name, contender, programs)
+                cold = measure(suite, name, contender, programs)
+                cached = measure(suite, name, contender, programs)
             apart[contender] = cold | {"first_cached_s": cached["first_s"]}
     load = os.getloadavg()[0]
     contenders = {contender: make() for contender, make in case.contenders.items()}

@@ -143,6 +143,22 @@ def test_batch_norm_is_pytorchs(rng):
     np.testing.assert_allclose(new["batch_stats"]["var"], expected[2], rtol=1e-5)
 
 
+def test_gradients_of_batch_norm_in_bfloat16_are_summed_in_float32(rng):
+    x, slope = (jnp.array(rng.normal(1, 2, (64, 16, 16, 2)), jnp.bfloat16) for _ in range(2))
+    _, variables = norm(x)
+
+    def gradients(dtype):
+        def loss(params):
+            (y, _), _ = norm(x.astype(dtype), variables=variables | {"params": params})
+            return jnp.sum((y * slope.astype(dtype)).astype(jnp.float32))
+
+        return jax.grad(loss)(variables["params"])
+
+    half, exact = gradients(jnp.bfloat16), gradients(jnp.float32)
+    for name in ("scale", "bias"):
+        np.testing.assert_allclose(half[name], exact[name], rtol=0.005)
+
+
 def test_batch_norm_leaves_padding_out(rng):
     x = rng.normal(1, 2, (6, 3, 3, 2)).astype(np.float32)
     mask = jnp.array([True, True, False, True, False, False])
