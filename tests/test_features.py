@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.cluster.vq import kmeans2
 
 from semiprune_jax.features import blocks, centres, graph, kmeans, neighbours, zcore
+from semiprune_jax.features.smallest import smallest
 
 LINE = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]])
 
@@ -28,6 +29,18 @@ def by_sorting(features, k, metric):
     np.fill_diagonal(away, np.inf)
     order = np.argsort(away, axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(away, order, axis=1)
+
+
+@pytest.mark.parametrize(("n", "k"), [(997, 7), (1000, 1), (64, 4), (30, 30)])
+def test_smallest_is_the_beginning_of_a_stable_sort(rng, n, k):
+    """Of numbers among which many are equal, and some infinite; rows of any rank."""
+    values = rng.integers(0, n, (3, 2, n)).astype(np.float32)
+    values[values > 0.9 * n] = np.inf
+    values[0, 0] = np.where(np.arange(n) < 2, 1.0, np.inf)  # fewer finite ones than are asked for
+    numbers, places = jax.jit(smallest, static_argnums=1)(values, k)
+    order = np.argsort(values, axis=-1, kind="stable")[..., :k]
+    np.testing.assert_array_equal(places, order)
+    np.testing.assert_array_equal(numbers, np.take_along_axis(values, order, axis=-1))
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])

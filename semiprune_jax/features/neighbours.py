@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiprune_jax.features.blocks import by_blocks, checked
+from semiprune_jax.features.smallest import smallest
 
 _SPARE = 8  # neighbours looked at beyond those asked for: by products of rows, close ones are told apart badly
 
@@ -50,7 +51,7 @@ def nearest(
         # |a - b|^2 less |a|^2, which is the same for all of a row.
         near = squares[None] - 2.0 * jnp.matmul(rows, everything.T, precision="highest")
         near = jnp.where(numbers[:, None] == own[None], jnp.inf, near)
-        candidates = jnp.sort(jax.lax.top_k(-near, looked_at)[1], axis=1)
+        candidates = jnp.sort(smallest(near, looked_at)[1], axis=1)
         # Once more from the differences themselves: products cancel.
         square = jnp.sum((everything[candidates] - rows[:, None]) ** 2, axis=-1)
         order = jnp.argsort(square, axis=1, stable=True)[:, :k]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiprune_jax.features import blocks
+from semiprune_jax.features.smallest import smallest
 
 
 def zcore(
@@ -80,9 +81,9 @@ def _cover(columns: jax.Array, dimensions: jax.Array, points: jax.Array, k: int,
         x, y = columns[dimension[0]], columns[dimension[1]]
         nearest = jnp.argmin(jnp.abs(x - point[0]) + jnp.abs(y - point[1]))
         away = (jnp.abs(x - x[nearest]) + jnp.abs(y - y[nearest])).at[nearest].set(jnp.inf)
-        negative, near = jax.lax.top_k(-away, k)
-        ratio = -negative[0] / -negative  # at most 1: powers of distances themselves would leave the range of floats
-        share = jnp.where(negative[0] < 0, ratio**exponent, jnp.arange(k) == 0)
+        distance, near = smallest(away, k)
+        ratio = distance[0] / distance  # at most 1: powers of distances themselves would leave the range of floats
+        share = jnp.where(distance[0] > 0, ratio**exponent, jnp.arange(k) == 0)
         return nearest, near, share / jnp.sum(share)
 
     return jax.vmap(one)(dimensions, points)
