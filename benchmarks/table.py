@@ -1,8 +1,10 @@
 """``python -m benchmarks.table --config=configs/digits.py --workdir=runs/table``: all rows of the paper's tables.
 
-Four runs, which go on if they are killed: one shares FixMatch and the proxy between all selections that go by them or
+Five runs, which go on if they are killed: one shares FixMatch and the proxy between all selections that go by them or
 by embeddings; the others train a proxy of their own, on every true label (Fully Supervised), on the labelled images
-alone (Score Extrapolation) and on clusters (ELFS). Their results are one table, WORKDIR/results.md and results.csv.
+alone (Score Extrapolation) and on clusters (ELFS; and the ablation's). Their results are one table,
+WORKDIR/results.md and results.csv, and the ablation of scores by source of pseudo-labels (the paper's Table 6) another
+one, in WORKDIR/ablation/.
 
 Embeddings are those of ``--embeddings`` (see ``embed.path``), or the pixels of the pool where none are named. What
 follows ``--`` is handed on to each run.
@@ -16,7 +18,8 @@ from pathlib import Path
 from semiprune_jax.report import tables
 from semiprune_jax.workdir import Handover
 
-_SHARED = ("random", "prototypicality", "zcore", "semi_aum", "semi_dual")
+_SCORES = {"Forgetting": "semi_forgetting", "EL2N": "semi_el2n", "AUM": "semi_aum"}
+_SHARED = ("random", "prototypicality", "zcore", "semi_dual", *_SCORES.values())
 # Row of the table -> run, and name of the selection in it, in the paper's order.
 ROWS = {
     "Fully Supervised": ("supervised", "semi_dual"),
@@ -27,6 +30,11 @@ ROWS = {
     "Score Extrapolation": ("extrapolation", "extrapolated"),
     "Semi-AUM+Cutoff": ("shared", "semi_aum"),
     "Semi-DUAL+Beta": ("shared", "semi_dual"),
+}
+ABLATION = {
+    f"{score}, {source}": (run, name)
+    for score, name in _SCORES.items()
+    for source, run in (("deep clustering", "clusters"), ("semi-supervised", "shared"))
 }
 
 
@@ -41,10 +49,11 @@ def main(arguments: list[str]) -> int:
     embeddings = options.embeddings or _pixels(options)
     brought = ["--config.embed.source=file", f"--config.embed.path={embeddings}"]
     runs = {
-        "shared": ["", *brought, f"--config.select.names={','.join(_SHARED)}"],
+        "shared": ["ablation", *brought, f"--config.select.names={','.join(_SHARED)}"],
         "supervised": ["supervised"],
         "extrapolation": ["extrapolation"],
         "elfs": ["elfs", *brought],
+        "clusters": ["ablation", *brought, "--config.pseudolabel.source=clusters"],
     }
     for name, (variant, *flags) in runs.items():
         print(f"== {name}", flush=True)
@@ -52,7 +61,8 @@ def main(arguments: list[str]) -> int:
         done = subprocess.run([*_command(options, variant, name), *rows_alone, *flags, *options.rest], check=False)
         if done.returncode:
             return done.returncode
-    _write(options.workdir)
+    _write(options.workdir, options.workdir, ROWS)
+    _write(options.workdir, options.workdir / "ablation", ABLATION)
     return 0
 
 
@@ -89,13 +99,14 @@ def _load(config: str):
     return runpy.run_path(path)["get_config"](variant)
 
 
-def _write(workdir: Path) -> None:
+def _write(runs: Path, directory: Path, titles: dict[str, tuple[str, str]]) -> None:
     rows = []
-    for title, (run, name) in ROWS.items():
-        results = Handover(workdir / run, oracle=True).results(())
-        own = {directory: result for directory, result in results.items() if result["name"] == name}
+    for title, (run, name) in titles.items():
+        results = Handover(runs / run, oracle=True).results(())
+        own = {place: result for place, result in results.items() if result["name"] == name}
         rows += [row | {"name": title} for row in tables.summarise(own)]
-    tables.write(workdir, rows)
+    directory.mkdir(exist_ok=True)
+    tables.write(directory, rows)
     print("\n" + tables.as_text(rows))
 
 
