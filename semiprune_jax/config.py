@@ -107,6 +107,9 @@ def base_config() -> Config:
     temi.learning_rate = 4e-4
     temi.warm_up_epochs = 20
     temi.teacher_decay = 0.996
+    # Whose clusters count: last (epoch) | min_loss (the epoch of the least loss) | oracle (of ten candidates over the
+    # training, the one that true labels agree with most, as ELFS's code does with those of its test set).
+    temi.select = "last"
     temi.beta = 0.6  # 1: mutual information; lower values keep clusters alike in size
 
     config.proxy = _supervised_recipe()

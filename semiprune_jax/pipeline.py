@@ -426,6 +426,7 @@ class Pipeline:
         return clustering.cluster(
             self._given.embeddings["features"], len(self._given.classes), options, self.config.seed, name=name,
             layout=trainings.layout, metrics=self._metrics, pace=trainings.pace(), workdir=self.workdir,
+            truth=self._given.truth if options.select == "oracle" else None,
         )  # fmt: skip
 
     def _measure(self, predicted: np.ndarray, unlabelled: np.ndarray) -> dict[str, dict[str, float]]:

@@ -15,18 +15,30 @@ def pseudo_label_quality(predicted: np.ndarray, truth: np.ndarray, num_classes: 
     >>> quality["accuracy"], quality["matched_accuracy"]
     (0.0, 1.0)
     """
-    from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    confusion = np.zeros((num_classes, num_classes), np.int64)  # predicted, true
-    np.add.at(confusion, (predicted, truth), 1)
-    matched = confusion[linear_sum_assignment(confusion, maximize=True)].sum()
+    confusion = _confusion(predicted, truth, num_classes)
     per_class = confusion.sum(axis=0)
     recall = np.diag(confusion)[per_class > 0] / per_class[per_class > 0]
     return {
         "accuracy": float(np.mean(predicted == truth)),
-        "matched_accuracy": float(matched / len(truth)),
+        "matched_accuracy": matched_accuracy(predicted, truth, num_classes),
         "balanced_accuracy": float(np.mean(recall)),
         "nmi": float(normalized_mutual_info_score(truth, predicted)),
         "ari": float(adjusted_rand_score(truth, predicted)),
     }
+
+
+def matched_accuracy(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> float:
+    """Share of equal labels i[N] after the best one-to-one matching of predicted to true classes (ACC)."""
+    from scipy.optimize import linear_sum_assignment
+
+    confusion = _confusion(predicted, truth, num_classes)
+    return float(confusion[linear_sum_assignment(confusion, maximize=True)].sum() / len(truth))
+
+
+def _confusion(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+    """How often i64[predicted class, true class]."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (predicted, truth), 1)
+    return counts

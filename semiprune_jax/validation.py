@@ -165,6 +165,11 @@ def validate(config: Config) -> None:
     positive("temi", "heads", "neighbours", "epochs", "batch_size", "learning_rate", "beta")
     check(config.temi.warm_up_epochs >= 0, "temi.warm_up_epochs", "0 or more")
     fraction("temi.teacher_decay")
+    one_of("temi.select", "last", "min_loss", "oracle")
+    if config.temi.select == "oracle":
+        check(
+            config.data.oracle, "temi.select", "last or min_loss: oracle reads true labels, for which set data.oracle"
+        )
     one_of("proxy.examples", "all", "labelled")
     _check_search(config, check)
     _check_swav(config, check, positive)

@@ -58,7 +58,9 @@ def step_once(rng, state, tx, steps_per_epoch=2, mask=None):
     ids = np.arange(8) if mask is None else np.where(mask, np.arange(8), 8)
     batch = temi.fetch(pool, jnp.asarray(ids, jnp.int32))
     key = jax.random.key(1, impl="threefry2x32")
-    return temi.step(state, None, batch, key, tx=tx, steps_per_epoch=steps_per_epoch, teacher_decay=0.9, beta=0.6)
+    return temi.step(
+        state, None, batch, key, tx=tx, steps_per_epoch=steps_per_epoch, epochs=4, teacher_decay=0.9, beta=0.6
+    )
 
 
 def test_the_last_layer_rests_in_the_first_epoch(rng):
@@ -85,7 +87,7 @@ def test_the_prior_follows_the_teacher(rng):
     pool = temi.Pool(features, jnp.asarray(np.stack([partner, partner], axis=1), jnp.int32))  # no other to be drawn
     batch = temi.fetch(pool, jnp.array([2, 5, 7, 8], jnp.int32))
     after, _, _ = temi.step(
-        state, None, batch, jax.random.key(1), tx=tx, steps_per_epoch=2, teacher_decay=0.9, beta=0.6
+        state, None, batch, jax.random.key(1), tx=tx, steps_per_epoch=2, epochs=4, teacher_decay=0.9, beta=0.6
     )
     p = jax.nn.softmax(temi.logits(state.teacher, features) / temi.TEMPERATURE)
     seen = np.concatenate([p[:, [2, 5, 7]], p[:, partner[[2, 5, 7]]]], axis=1).mean(axis=1)
@@ -102,23 +104,39 @@ def test_padding_leaves_no_trace(rng):
     np.testing.assert_allclose(whole.prior.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_the_head_of_the_least_loss_says_who_belongs_where(rng):
+def test_a_head_says_who_belongs_where(rng):
     state = temi.create(jax.random.key(0), temi.optimizer(0.01, 0), 3, 6, 4)
-    state = state._replace(epoch_loss=jnp.array([0.1, -0.4, -0.2]))
     x = jnp.asarray(rng.normal(size=(9, 6)), jnp.float32)
     p = jax.nn.softmax(temi.logits(state.teacher, x)[1] / temi.TEMPERATURE)
-    found = temi.assign(state, x)
+    found = temi.assign(temi.best_head(state.teacher, jnp.array([0.1, -0.4, -0.2])), x)
     np.testing.assert_array_equal(found["prediction"], p.argmax(axis=1))
     np.testing.assert_allclose(found["confidence"], p.max(axis=1), rtol=1e-5)
 
 
-def cluster(tmp_path, features, clusters, mode="jit", devices=1, **changes):
+def test_of_each_part_the_epoch_of_the_least_loss_is_kept(rng):
+    """Two parts of two epochs of two steps; at this rate losses go up and down."""
+    tx = temi.optimizer(0.3, 0)
+    state = temi.create(jax.random.key(0), tx, 3, 6, 4, keep=2)
+    ends = []
+    for _ in range(4):
+        for _ in range(2):
+            state, _, _ = step_once(rng, state, tx)
+        ends.append((float(np.min(state.epoch_loss)), temi.best_head(state.teacher, state.epoch_loss)))
+    losses = [loss for loss, _ in ends]
+    chosen = [int(np.argmin(losses[:2])), 2 + int(np.argmin(losses[2:]))]
+    assert chosen != [1, 3], "the last of each part would do as well; take another rate"
+    np.testing.assert_allclose(state.kept_loss, [losses[i] for i in chosen], rtol=1e-6)
+    for part, i in enumerate(chosen):
+        jax.tree.map(lambda a, b, part=part: np.testing.assert_array_equal(a[part], b), state.kept, ends[i][1])
+
+
+def cluster(tmp_path, features, clusters, mode="jit", devices=1, truth=None, **changes):
     options = base_config().temi
     options.update({"heads": 4, "neighbours": 8, "epochs": 30, "batch_size": 50, "warm_up_epochs": 2,
                     "learning_rate": 3e-3, "teacher_decay": 0.9} | changes)  # fmt: skip
     return clustering.cluster(
         features, clusters, options, 0, name="pseudolabel", layout=Layout.of(mode, devices),
-        metrics=Metrics(tmp_path), pace=Pace(1, 50, 0), workdir=tmp_path,
+        metrics=Metrics(tmp_path), pace=Pace(1, 50, 0), workdir=tmp_path, truth=truth,
     )  # fmt: skip
 
 
@@ -132,6 +150,40 @@ def test_clear_clouds_are_its_clusters(rng, tmp_path):
     found = cluster(tmp_path, features, 3)
     assert pseudo_label_quality(found["prediction"], which, 3)["matched_accuracy"] > 0.98
     assert found["confidence"].min() > 0.5
+
+
+@pytest.mark.parametrize("select", ["last", "min_loss", "oracle"])
+def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
+    """Every step is a jump here, so that the last epoch is not that of the least loss, nor the best one."""
+    features, which = clouds(rng, n=40)
+    states, heads, found = [], [], []
+    run, assigned = clustering.loop.run, clustering._assigned
+
+    def ran(*args, **named):
+        states.append(jax.device_get(run(*args, **named)[0]))
+        return states[-1], None
+
+    def looked(head, x):
+        heads.append(head)
+        found.append(assigned(head, x))
+        return found[-1]
+
+    monkeypatch.setattr(clustering.loop, "run", ran)
+    monkeypatch.setattr(clustering, "_assigned", looked)
+    changes = {"epochs": 12, "batch_size": 8, "learning_rate": 0.001, "neighbours": 3, "heads": 2, "teacher_decay": 0.5}
+    got = cluster(tmp_path, features, 3, truth=which, select=select, **changes)
+    [state] = states
+    last = temi.best_head(state.teacher, state.epoch_loss)
+    same = [jax.tree.all(jax.tree.map(np.array_equal, head, last)) for head in heads]
+    if select == "oracle":
+        right = [pseudo_label_quality(made["prediction"], which, 3)["matched_accuracy"] for made in found]
+        assert len(found) == 10
+        assert len(set(right)) > 1
+        assert got is found[int(np.argmax(right))]
+    else:
+        assert same == [select == "last"]
+        if select == "min_loss":
+            jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[0]), heads[0], state.kept)
 
 
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("pmap", 3)])

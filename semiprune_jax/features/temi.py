@@ -30,6 +30,8 @@ class TemiState(NamedTuple):
     teacher: Heads
     prior: jax.Array  # f32[H, C], of the clusters
     epoch_loss: jax.Array  # f32[H], summed over the steps of this epoch
+    kept: Heads  # K teachers' best heads: of each K-th part of the training, that of the epoch of the least loss
+    kept_loss: jax.Array  # f32[K]
     opt_state: Any
 
 
@@ -106,12 +108,16 @@ def optimizer(learning_rate: float, warm_up: int) -> optax.GradientTransformatio
     return optax.adamw(rate, weight_decay=WEIGHT_DECAY, mask=decays)
 
 
-def create(key: jax.Array, tx: optax.GradientTransformation, heads: int, width: int, clusters: int) -> TemiState:
-    """A fresh state; the teacher begins as a copy of the student."""
+def create(
+    key: jax.Array, tx: optax.GradientTransformation, heads: int, width: int, clusters: int, keep: int = 1
+) -> TemiState:
+    """A fresh state, with room for ``keep`` candidates; the teacher begins as a copy of the student."""
     student = init_heads(key, heads, width, clusters)
     prior = jnp.full((heads, clusters), 1.0 / clusters)
     teacher = jax.tree.map(jnp.copy, student)
-    return TemiState(jnp.int32(0), student, teacher, prior, jnp.zeros(heads), tx.init(student))
+    kept = jax.tree.map(lambda value: jnp.zeros((keep, *value.shape[1:])), student)
+    unseen = jnp.full(keep, jnp.inf)
+    return TemiState(jnp.int32(0), student, teacher, prior, jnp.zeros(heads), kept, unseen, tx.init(student))
 
 
 def step(
@@ -122,11 +128,14 @@ def step(
     *,
     tx: optax.GradientTransformation,
     steps_per_epoch: int,
+    epochs: int,
     teacher_decay: float,
     beta: float,
     axis_name: str | None = None,
 ) -> tuple[TemiState, None, dict[str, jax.Array]]:
     """One step on pairs of an example and one of its neighbours, drawn; the last layer rests in the first epoch.
+
+    At the end of an epoch the teacher's best head is kept, if this part of the ``epochs`` had none of a lower loss.
 
     Returns:
       State, no record, and metrics: loss (of all heads), best_loss (of the best one).
@@ -161,17 +170,23 @@ def step(
     updates |= {name: moves * updates[name] for name in _LAST}  # nor does it decay
     student: Any = optax.apply_updates(state.student, updates)
     averaged = jax.tree.map(lambda t, s: teacher_decay * t + (1.0 - teacher_decay) * s, state.teacher, student)
-    so_far = jnp.where(state.step % steps_per_epoch == 0, 0.0, state.epoch_loss)
-    new = TemiState(state.step + 1, student, averaged, prior, so_far + losses, opt_state)
+    so_far = losses + jnp.where(state.step % steps_per_epoch == 0, 0.0, state.epoch_loss)
+    ends = (state.step + 1) % steps_per_epoch == 0
+    part = state.step // steps_per_epoch * len(state.kept_loss) // epochs
+    better = ends & (jnp.min(so_far) < state.kept_loss[part])
+    candidate = best_head(averaged, so_far)
+    kept = jax.tree.map(lambda old, new: old.at[part].set(jnp.where(better, new, old[part])), state.kept, candidate)
+    kept_loss = state.kept_loss.at[part].set(jnp.where(better, jnp.min(so_far), state.kept_loss[part]))
+    new = TemiState(state.step + 1, student, averaged, prior, so_far, kept, kept_loss, opt_state)
     return new, None, {"loss": jnp.mean(losses), "best_loss": jnp.min(losses)}
 
 
-def assign(state: TemiState, x: jax.Array) -> dict[str, jax.Array]:
-    """The cluster i32[B] of embeddings x f32[B, D] and its probability f32[B].
+def best_head(heads: Heads, loss: jax.Array) -> Heads:
+    """The one of H heads whose loss f32[H] is the least, without the leading axis."""
+    return jax.tree.map(lambda value: value[jnp.argmin(loss)], heads)
 
-    By the teacher of the head whose loss was the least in the last epoch.
-    """
-    best = jnp.argmin(state.epoch_loss)
-    head = jax.tree.map(lambda value: value[best][None], state.teacher)
-    p = jax.nn.softmax(logits(head, x)[0] / TEMPERATURE)
+
+def assign(head: Heads, x: jax.Array) -> dict[str, jax.Array]:
+    """The cluster i32[B] of embeddings x f32[B, D] by one head, and its probability f32[B]."""
+    p = jax.nn.softmax(logits(jax.tree.map(lambda value: value[None], head), x)[0] / TEMPERATURE)
     return {"prediction": jnp.argmax(p, axis=-1).astype(jnp.int32), "confidence": jnp.max(p, axis=-1)}

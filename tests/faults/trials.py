@@ -424,7 +424,9 @@ def flipped(place: Place, trials: int) -> Row:
         return word
 
     row = each("a flipped bit in each file of a finished run", max(trials, len(files)), trial, place.at_once)
-    records = sorted({"tb/" if f.startswith("tb/") else f for f in outcomes.get("a record that no result depends on", [])})
+    records = sorted(
+        {"tb/" if f.startswith("tb/") else f for f in outcomes.get("a record that no result depends on", [])}
+    )
     return row._replace(figures=f"{row.figures} ({', '.join(records)})" if records else row.figures)
 
 
