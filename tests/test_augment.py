@@ -113,6 +113,11 @@ def test_images_enlarged_for_others_networks(rng):
     grey = 255 * (got * np.array(augment.IMAGENET_STD) + np.array(augment.IMAGENET_MEAN))
     theirs = np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BICUBIC), float)
     assert np.abs(grey - theirs).max() < 2.1
+    np.testing.assert_allclose(grey, np.round(grey), atol=1e-3)  # whole levels, as a file has
+    stripes = np.broadcast_to(np.uint8([0, 255] * 4)[:, None, None], (8, 8, 3))  # a cubic overshoots at its edges
+    got = np.asarray(augment.enlarged_view(20)(jax.random.key(0), jnp.asarray(stripes)))
+    grey = 255 * (got * np.array(augment.IMAGENET_STD) + np.array(augment.IMAGENET_MEAN))
+    assert -1e-3 < grey.min() < grey.max() < 255.001
     same = np.asarray(augment.enlarged_view(8)(jax.random.key(0), jnp.asarray(image)))
     grey = 255 * (same * np.array(augment.IMAGENET_STD) + np.array(augment.IMAGENET_MEAN))
     np.testing.assert_allclose(grey, image, atol=1e-3)

@@ -1,7 +1,10 @@
 import importlib
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from semiprune_jax import config as configs
 from semiprune_jax import learners, scores, selection, validation
@@ -111,12 +114,13 @@ def test_base_config_is_valid():
 
 def change(path, value):
     config = configs.base_config()
-    *parts, last = path.split(".")
-    section = config
-    for part in parts:
-        section = section[part]
-    section[last] = value
+    put(config, path, value)
     return config
+
+
+def put(config, path, value):
+    *parts, last = path.split(".")
+    reduce(getitem, parts, config)[last] = value
 
 
 @pytest.mark.parametrize(
@@ -182,6 +186,7 @@ def change(path, value):
         ("select.semi_dual.horizon", 9),  # under the window
         ("select.semi_dual.form", "both"),
         ("select.semi_dual.c_d", 0.0),
+        ("temi.select", "oracle"),  # without data.oracle
         ("runtime.parallel", "pjit"),
         ("runtime.devices", -1),
         ("runtime.compute_dtype", "float16"),
@@ -194,6 +199,48 @@ def test_bad_values_name_their_field(path, value):
     first = str(error.value).splitlines()[0]  # what follows from it may follow
     assert first.startswith((f"config.{section}", "config.proxy.record_entropy"))
     assert "expected" in first
+
+
+# Fields that take any text, and numbers that are read under another setting or by another selector only.
+PLACES = ("cache", "labels", "name", "path", "split", "test_labels", "test_path", "test_split", "compilation_cache")
+ELSEWHERE = ("square_size", "c_d", "concentration", "cutoff", "horizon")
+
+
+def leaves(section, prefix=""):
+    for name, value in section.items():
+        if isinstance(value, ConfigDict):
+            yield from leaves(value, f"{prefix}{name}.")
+        elif not isinstance(value, bool):
+            yield prefix + name, value
+
+
+def nonsense(value):
+    """Of the same type, and wrong anywhere."""
+    if isinstance(value, tuple):
+        return (nonsense(value[0] if value else 0.0),)
+    return "nonsense" if isinstance(value, str) else type(value)(-7)
+
+
+def refusal(config):
+    """What validation says, or nothing."""
+    try:
+        validation.validate(config)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_no_field_takes_everything():
+    config, taken = change("data.source", "digits"), set()
+    config.select.names = ("semi_aum", "semi_dual")
+    for name in set(config.select) - {"names", "keep", *config.select.names}:
+        del config.select[name]
+    for path, value in list(leaves(config)):
+        put(config, path, nonsense(value))
+        if f"config.{path}" not in refusal(config) and path != "score.first":  # which is told of as score.last
+            taken.add(path.rpartition(".")[2])
+        put(config, path, value)
+    assert taken == {*PLACES, *ELSEWHERE, "wandb_project"}
 
 
 def test_all_problems_come_at_once():
