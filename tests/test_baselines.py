@@ -55,6 +55,25 @@ def test_only_the_stages_that_are_needed(tmp_path, name, stages):
     assert bool(config.search.names) == ("search" in stages)
 
 
+def test_what_else_asks_for_a_stage(tmp_path):
+    """A search of cutoffs trains on pseudo-labels; what the proxy sees needs a proxy."""
+    config = made(tmp_path, "extrapolation", data__oracle=True)
+    assert not needs.of(config).pseudolabel
+    config.search.names = config.select.names
+    assert needs.of(config).pseudolabel
+    config = made(tmp_path, "zcore", data__oracle=True)
+    assert not needs.of(config).score
+    config.embed.source = "proxy"
+    assert needs.of(config) == (True, True, True, False)
+
+
+def test_scores_without_cutoffs_of_their_own_take_those_of_aum(tmp_path):
+    config = made(tmp_path, "ablation", select__keep=(0.5, 0.25))
+    config.select.semi_aum.cutoff = (0.1, 0.4)
+    recipes.baseline(config, "ablation")
+    assert config.select.semi_forgetting.cutoff == config.select.semi_el2n.cutoff == (0.1, 0.4)
+
+
 @pytest.mark.parametrize("name", ["random", "zcore", "extrapolation", "elfs_swav"])
 def test_one_of_each_family_from_images_to_report(tmp_path, name):
     config = made(tmp_path, name)

@@ -68,9 +68,10 @@ def test_a_learner_without_strong_views_sees_fewer_images(tiny_config, tmp_path)
     assert re.search(r"pseudolabel +12 +288 ", plan.plan(tiny_config))
 
 
-def of_baseline(name):
+def of_baseline(name, **changes):
     """CIFAR-100's plan with small networks, whose costs are soon counted."""
     config = cifar100.get_config(name)
+    config.update_from_flattened_dict({field.replace("__", "."): value for field, value in changes.items()})
     config.model.fixmatch = config.model.proxy = config.model.retrain = config.swav.network = "resnet8"
     config.embed.network, config.embed.image_size = "vit_s16", 32
     return plan.plan(config)
@@ -87,6 +88,22 @@ def test_baselines_take_what_they_take():
     assert re.search(r"^embed +49,000 +50,000,000 ", text, re.MULTILINE)  # 500 epochs of 98 steps, two crops an image
     # At 70% kept four cutoffs, of 31,500 of 45,000 images: 200 epochs of 247 steps each; each tested on 5,000.
     assert re.search(r"^search keep 0\.7 x 4 +197,600 +25,200,000 +20,000 ", text, re.MULTILINE)
+
+
+def test_small_crops_are_planned():
+    text = of_baseline("elfs_swav", swav__small_crops=6)
+    assert re.search(r"^embed +49,000 +200,000,000 ", text, re.MULTILINE)  # eight crops an image in place of two
+
+
+def test_a_horizon_is_sought_at_the_largest_kept_fraction_alone():
+    text = of_baseline("semi_dual", search__names=("semi_dual",), search__horizons=(30, 60, 90), search__c_d=(2.0, 4.0))
+    planned = re.findall(r"^search keep (\S+) x (\d+)", text, re.MULTILINE)
+    assert planned == [("0.7", "5"), ("0.5", "2"), ("0.3", "2"), ("0.2", "2"), ("0.1", "2")]
+
+
+def test_of_a_pool_whose_labels_are_given_all_are_labelled():
+    text = of_baseline("supervised", retrain__labelled_only=True, retrain__seeds=(0,))
+    assert re.search(r"retrain labelled_only x 1 +78,200 ", text)  # 200 epochs of 391 steps, as the proxy's
 
 
 def test_full_and_labelled_only_are_planned():
