@@ -119,8 +119,10 @@ def test_of_each_part_the_epoch_of_the_least_loss_is_kept(rng):
     state = temi.create(jax.random.key(0), tx, 3, 6, 4, keep=2)
     ends = []
     for _ in range(4):
-        for _ in range(2):
-            state, _, _ = step_once(rng, state, tx)
+        before = state.kept_loss
+        state, _, _ = step_once(rng, state, tx)
+        np.testing.assert_array_equal(state.kept_loss, before)  # an epoch counts when it is over
+        state, _, _ = step_once(rng, state, tx)
         ends.append((float(np.min(state.epoch_loss)), temi.best_head(state.teacher, state.epoch_loss)))
     losses = [loss for loss, _ in ends]
     chosen = [int(np.argmin(losses[:2])), 2 + int(np.argmin(losses[2:]))]

@@ -2,12 +2,15 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from semiprune_jax import learners, loop
+from semiprune_jax.datasets.stream_pool import StreamPool
 from semiprune_jax.mesh import keep_programs
 from tests import small
 
@@ -124,3 +127,16 @@ def test_programs_are_kept(tmp_path):
         for name, value in before.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
+
+
+def test_where_steps_share_a_program(tiny_config, tmp_path):
+    """Sixteen; one on a CPU, where a scan is many times slower, and for what is streamed; or as the config has it."""
+    made, labels = small.trainings(tmp_path, tiny_config)
+    resident = made.proxy_training("score", labels)
+    streamed = dataclasses.replace(resident, pool=StreamPool(jnp.asarray(labels)))
+    assert made.pace(resident).steps_per_dispatch == made.pace().steps_per_dispatch == 1
+    elsewhere = dataclasses.replace(made, layout=SimpleNamespace(platform="gpu"))
+    assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [16, 1, 16]
+    elsewhere.config.runtime.steps_per_dispatch = 4
+    assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [4, 4, 4]
+    made.metrics.close()
