@@ -30,7 +30,11 @@ def pseudo_label_quality(predicted: np.ndarray, truth: np.ndarray, num_classes: 
 
 
 def matched_accuracy(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> float:
-    """Share of equal labels i[N] after the best one-to-one matching of predicted to true classes (ACC)."""
+    """Share of equal labels i[N] after the best one-to-one matching of predicted to true classes (ACC).
+
+    >>> matched_accuracy(np.array([2, 2, 0, 1]), np.array([0, 0, 1, 1]), num_classes=3)
+    0.75
+    """
     from scipy.optimize import linear_sum_assignment
 
     confusion = _confusion(predicted, truth, num_classes)

@@ -63,25 +63,32 @@ def batch_of(images, labels, ids, mask=None):
     }
 
 
-def test_fixmatch_step_from_first_principles():
+@pytest.mark.parametrize("besides", [0.0, 3.0])
+def test_fixmatch_step_from_first_principles(besides):
+    """With a learner that adds a loss of its own, too: here the mean of the strong views' first logits, times that."""
     images, labels = small.pool(40)
     network, tx = linear(), optimizer(weight_decay=0.0)
     fresh = begin(network, tx, jax.random.key(1), ema=True)
     lab, unl = np.arange(4), np.arange(4, 16)
     batch = {"labelled": batch_of(images, labels, lab), "unlabelled": batch_of(images, np.full(40, -1), unl)}
     threshold, weight = 0.4, 0.7
+    learner = fixmatch(threshold)
+    if besides:
+        learner = learner._replace(extra=lambda shared, student, targets, seen: besides * jnp.mean(student[:, 0]))
     new, _, metrics = steps.fixmatch_step(
         fresh, None, batch, jax.random.key(0), model=network, tx=tx, weak=scaled(1.0), strong=scaled(0.5),
-        learner=fixmatch(threshold), unsupervised_weight=weight, ema_decay=0.9,
+        learner=learner, unsupervised_weight=weight, ema_decay=0.9,
     )  # fmt: skip
     w = np.asarray(fresh.params["w"], np.float64)
     flat = images.reshape(40, -1) / 255
 
     def loss_at(w):
         weak = flat[unl] @ np.asarray(fresh.params["w"], np.float64)  # targets do not move with the weights
-        return pytorch.fixmatch_loss(
-            (flat[lab] @ w).tolist(), labels[lab], weak.tolist(), (0.5 * flat[unl] @ w).tolist(), threshold, weight
+        strong = 0.5 * flat[unl] @ w
+        whole, *parts = pytorch.fixmatch_loss(
+            (flat[lab] @ w).tolist(), labels[lab], weak.tolist(), strong.tolist(), threshold, weight
         )
+        return whole + besides * strong[:, 0].mean(), *parts
 
     loss, loss_l, loss_u = loss_at(w)
     assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-5)
