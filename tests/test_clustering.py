@@ -1,5 +1,7 @@
 """TEMI against sums written out, on clouds whose clusters are known, and over devices."""
 
+from functools import lru_cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,23 +53,32 @@ def test_heads_are_cosines(rng):
     np.testing.assert_allclose(alone[0], logits[1], rtol=1e-5)
 
 
-def step_once(rng, state, tx, steps_per_epoch=2, mask=None):
-    pool = temi.Pool(
-        jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), jnp.asarray(rng.integers(0, 8, (8, 2)), jnp.int32)
-    )
-    ids = np.arange(8) if mask is None else np.where(mask, np.arange(8), 8)
-    batch = temi.fetch(pool, jnp.asarray(ids, jnp.int32))
-    key = jax.random.key(1, impl="threefry2x32")
-    return temi.step(
-        state, None, batch, key, tx=tx, steps_per_epoch=steps_per_epoch, epochs=4, teacher_decay=0.9, beta=0.6
-    )
+CALM, WILD = temi.optimizer(0.01, 0), temi.optimizer(0.3, 0)
+STEPS = {
+    tx: jax.jit(partial(temi.step, tx=tx, steps_per_epoch=2, epochs=4, teacher_decay=0.9, beta=0.6))
+    for tx in (CALM, WILD)
+}
+
+
+@lru_cache
+def begun(tx=CALM, keep=1):
+    return jax.jit(partial(temi.create, tx=tx, heads=3, width=6, clusters=4, keep=keep))(jax.random.key(0))
+
+
+def step_on(state, features, neighbours, ids=range(8), tx=CALM):
+    pool = temi.Pool(jnp.asarray(features, jnp.float32), jnp.asarray(neighbours, jnp.int32))
+    batch = temi.fetch(pool, jnp.asarray([*ids, *[8] * (8 - len(ids))], jnp.int32))
+    return STEPS[tx](state, None, batch, jax.random.key(1, impl="threefry2x32"))
+
+
+def step_once(rng, state, tx=CALM, ids=range(8)):
+    return step_on(state, rng.normal(size=(8, 6)), rng.integers(0, 8, (8, 2)), ids, tx)
 
 
 def test_the_last_layer_rests_in_the_first_epoch(rng):
-    tx = temi.optimizer(0.01, 0)
-    state = temi.create(jax.random.key(0), tx, 3, 6, 4)
+    state = begun()
     for number in range(3):
-        after, _, metrics = step_once(rng, state, tx)
+        after, _, metrics = step_once(rng, state)
         for name, value in after.student.items():
             moved = not np.array_equal(value, state.student[name])
             assert moved == (name not in ("direction", "gain") or number >= 2), (number, name)
@@ -81,31 +92,25 @@ def test_the_last_layer_rests_in_the_first_epoch(rng):
 
 def test_the_prior_follows_the_teacher(rng):
     """A tenth of the way to the mean of what it thinks of both views, of the examples that are no padding."""
-    tx = temi.optimizer(0.01, 0)
-    state = temi.create(jax.random.key(0), tx, 3, 6, 4)
+    state = begun()
     features, partner = jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), rng.permutation(8)
-    pool = temi.Pool(features, jnp.asarray(np.stack([partner, partner], axis=1), jnp.int32))  # no other to be drawn
-    batch = temi.fetch(pool, jnp.array([2, 5, 7, 8], jnp.int32))
-    after, _, _ = temi.step(
-        state, None, batch, jax.random.key(1), tx=tx, steps_per_epoch=2, epochs=4, teacher_decay=0.9, beta=0.6
-    )
+    after, _, _ = step_on(state, features, np.stack([partner, partner], axis=1), [2, 5, 7])  # no other to be drawn
     p = jax.nn.softmax(temi.logits(state.teacher, features) / temi.TEMPERATURE)
     seen = np.concatenate([p[:, [2, 5, 7]], p[:, partner[[2, 5, 7]]]], axis=1).mean(axis=1)
     np.testing.assert_allclose(after.prior, 0.9 / 4 + 0.1 * seen, rtol=1e-4)
 
 
 def test_padding_leaves_no_trace(rng):
-    tx = temi.optimizer(0.01, 0)
-    state = temi.create(jax.random.key(0), tx, 3, 6, 4)
+    state = begun()
     seed = int(rng.integers(1 << 30))
-    whole, _, _ = step_once(np.random.default_rng(seed), state, tx, mask=np.arange(8) < 5)
-    twice, _, _ = step_once(np.random.default_rng(seed), state, tx, mask=np.arange(8) < 8)
+    whole, _, _ = step_once(np.random.default_rng(seed), state, ids=range(5))
+    twice, _, _ = step_once(np.random.default_rng(seed), state)
     assert not np.allclose(whole.prior, twice.prior, atol=1e-7)
     np.testing.assert_allclose(whole.prior.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_a_head_says_who_belongs_where(rng):
-    state = temi.create(jax.random.key(0), temi.optimizer(0.01, 0), 3, 6, 4)
+    state = begun()
     x = jnp.asarray(rng.normal(size=(9, 6)), jnp.float32)
     p = jax.nn.softmax(temi.logits(state.teacher, x)[1] / temi.TEMPERATURE)
     found = temi.assign(temi.best_head(state.teacher, jnp.array([0.1, -0.4, -0.2])), x)
@@ -115,14 +120,13 @@ def test_a_head_says_who_belongs_where(rng):
 
 def test_of_each_part_the_epoch_of_the_least_loss_is_kept(rng):
     """Two parts of two epochs of two steps; at this rate losses go up and down."""
-    tx = temi.optimizer(0.3, 0)
-    state = temi.create(jax.random.key(0), tx, 3, 6, 4, keep=2)
+    state = begun(WILD, keep=2)
     ends = []
     for _ in range(4):
         before = state.kept_loss
-        state, _, _ = step_once(rng, state, tx)
+        state, _, _ = step_once(rng, state, WILD)
         np.testing.assert_array_equal(state.kept_loss, before)  # an epoch counts when it is over
-        state, _, _ = step_once(rng, state, tx)
+        state, _, _ = step_once(rng, state, WILD)
         ends.append((float(np.min(state.epoch_loss)), temi.best_head(state.teacher, state.epoch_loss)))
     losses = [loss for loss, _ in ends]
     chosen = [int(np.argmin(losses[:2])), 2 + int(np.argmin(losses[2:]))]
