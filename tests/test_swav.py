@@ -112,7 +112,7 @@ def test_views_are_parts_of_the_image():
 def config():
     made = small.config()
     made.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "prototypes": 6, "warm_up_epochs": 1,
-                      "learning_rate": 0.5, "frozen_steps": 1, "small_crops": 2, "small_crop_size": 8})  # fmt: skip
+                      "learning_rate": 0.5, "frozen_steps": 2, "small_crops": 2, "small_crop_size": 8})  # fmt: skip
     return made
 
 
@@ -130,9 +130,8 @@ def test_two_epochs_on_any_devices(tmp_path, mode, devices):
 
 
 def test_prototypes_rest_and_stay_on_the_sphere(tmp_path):
-    rested = config()
-    rested.swav.frozen_steps = 2  # at the first of them the learning rate is 0 anyway
-    made, _ = small.trainings(tmp_path, rested)
+    """For two steps, at the first of which the learning rate is 0 anyway."""
+    made, _ = small.trainings(tmp_path, config())
     training = made.swav_training("embed")
     state, prototypes = training.state, []
     step = made.layout
