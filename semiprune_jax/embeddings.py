@@ -82,6 +82,9 @@ def _rows(path: Path, arrays: Mapping[str, np.ndarray], keys: Sequence[str]) -> 
     """The row of the pool that each embedding is of."""
     names = arrays.get("keys", arrays.get("key"))
     if names is not None:
+        if names.shape != (len(keys),):
+            raise DataError(f"{path}: keys are {list(names.shape)}; expected [{len(keys)}], one an embedding")
+        names = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names.tolist()]
         known = {key: row for row, key in enumerate(keys)}
         unknown = [name for name in names if name not in known]
         if unknown:

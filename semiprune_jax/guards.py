@@ -13,16 +13,21 @@ _AGAIN = "then use another --workdir, or start afresh with --overwrite"
 
 
 def collapse(
-    mask_rate: float, class_share: np.ndarray, label_share: np.ndarray, classes: Sequence[str], *, threshold: float
+    mask_rate: float,
+    class_share: np.ndarray,
+    label_share: np.ndarray,
+    classes: Sequence[str],
+    *,
+    threshold: float | None,
 ) -> str | None:
     """What is wrong with a stretch of FixMatch, and what to try; None where nothing is.
 
     Args:
-      mask_rate: share of the weak views that are confident; at ``threshold`` 0 every one is.
+      mask_rate: mean weight of the weak views; of a learner with a threshold the share that is confident.
       class_share: [C], share of the weak views predicted to be of each class.
       label_share: [C], of the labelled examples.
       classes: their names.
-      threshold: the confidence asked for.
+      threshold: the confidence asked for; None of a learner that sets its own.
     """
     most = int(np.argmax(class_share))
     if class_share[most] >= _LARGEST_SHARE and label_share[most] < _LARGEST_LABELLED_SHARE:
@@ -32,10 +37,12 @@ def collapse(
             f"fixmatch.unsupervised_weight, or label more images, {_AGAIN}"
         )
     if mask_rate < _LOWEST_MASK_RATE:
+        share = f"{100 * mask_rate:.2g}% of the unlabelled images"
+        if threshold is None:
+            return f"{share} count, so they teach nothing; raise fixmatch.steps, or label more images, {_AGAIN}"
         return (
-            f"{100 * mask_rate:.2g}% of the unlabelled images are predicted with a probability of {threshold:g} or "
-            "more, so they teach nothing; lower fixmatch.threshold, raise fixmatch.steps, or label more images, "
-            f"{_AGAIN}"
+            f"{share} are predicted with a probability of {threshold:g} or more, so they teach nothing; lower "
+            f"fixmatch.threshold, raise fixmatch.steps, or label more images, {_AGAIN}"
         )
     return None
 

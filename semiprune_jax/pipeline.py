@@ -24,6 +24,7 @@ from semiprune_jax import (
     processes,
     report,
     scores,
+    search,
     selection,
 )
 from semiprune_jax import config as configs
@@ -36,7 +37,7 @@ from semiprune_jax.pools import Pools
 from semiprune_jax.quality import pseudo_label_quality
 from semiprune_jax.randomness import hash_keys
 from semiprune_jax.runner import Outcome, Runner
-from semiprune_jax.search import Chosen, Trials, Try, hold_out, horizons, tune
+from semiprune_jax.search import Chosen, Trials, Try
 from semiprune_jax.stage import Stage, verify
 from semiprune_jax.training import Trainings
 from semiprune_jax.workdir import Handover, record_config, record_start
@@ -111,7 +112,7 @@ class Pipeline:
         yield "score"
         if needed.embed and not needed.embed_first:
             made["embed"] = self.embed(made)
-        chosen = self.search(made) if self.config.search.names else {}
+        chosen = self.search(made)
         yield "search"
         coresets = self.select(made, chosen)
         yield "select"
@@ -258,31 +259,12 @@ class Pipeline:
 
     def search(self, made: Made) -> dict[str, Chosen]:
         """Chooses cutoffs, horizons and c_D by trials on pseudo-labels; see ``search``."""
-        options, names = self.config.search, self.config.search.names
-        settings = self._retrain_settings() | {
-            "search": configs.settings(options), "keep": list(self.config.select.keep), "seed": self.config.seed,
-            "batch": [self._retrain_batch(keep) for keep in self.config.select.keep],
-            **{name: self._options_of(name) for name in names},
-        }  # fmt: skip
-        inputs = {name: made[name].digest for name in ("pseudolabel", "score", "embed") if name in made}
-        stage = self._runner.stage("search", settings, inputs)
-        path = stage.directory / "chosen.json"
-
-        def work() -> Outcome:
-            trials = Trials(stage.directory / "trials.csv", self._attempt(), options.seeds)
-            grid = options.horizons or horizons(self.config.score.window, self.config.proxy.epochs)
-            chosen = {
-                name: tune(self._options_of(name) | {"name": name}, self.config.select.keep, trials, grid,
-                                    options.c_d)._asdict()
-                for name in names
-            }  # fmt: skip
-            cost = {key: sum(float(row[key]) for row in trials.rows) for key in ("steps", "seconds")}
-            artifacts.write_json(path, {"chosen": chosen, "trials": len(trials.rows)} | cost)
-            return Outcome([path, stage.directory / "trials.csv"], f"{len(trials.rows)} trials")
-
-        self._runner.do(stage, work)
-        found = artifacts.read_json(path, "chosen")["chosen"]
-        return {name: Chosen.of(values) for name, values in found.items()}
+        chosen: dict[str, Chosen] = {}
+        for name in self.config.search.names:
+            parts = search.parts(self.config.select[name].selector, self.config.select.keep)
+            with self._runner.line(f"search/{name}") as line:
+                chosen[name] = Chosen.of([self._search_one(name, keeps, made, line) for keeps in parts])
+        return chosen
 
     def select(self, made: Made, chosen: Mapping[str, Chosen]) -> list[Stage]:
         """Every named selection at every kept fraction: a coreset each."""
@@ -304,13 +286,13 @@ class Pipeline:
             return
         known = self._given.examples["label"] >= 0
         subsets: list[Subset] = []
-        whole = made.get("pseudolabel", made["label"]).digest
         if self.config.retrain.full:
-            subsets.append(Subset("full", "full", 1.0, lambda: np.ones(len(known), bool), whole))
+            labels = made["label" if self.config.data.oracle else "pseudolabel"].digest
+            subsets.append(Subset("full", "full", 1.0, lambda: np.ones(len(known), bool), labels))
         if self.config.retrain.labelled_only:
             # By the recipe of a coreset of that size.
             share = float(f"{known.mean():.2g}")
-            subsets.append(Subset("labelled_only", "labelled_only", share, lambda: known, whole))
+            subsets.append(Subset("labelled_only", "labelled_only", share, lambda: known, made["label"].digest))
         for stage in coresets:
             spec = artifacts.read_json(stage.directory / "spec.json")
 
@@ -362,7 +344,8 @@ class Pipeline:
 
     def _warn(self, needed: needs.Needs) -> None:
         """Says at the start what would only show at the end: averages too slow for the run."""
-        config, n = self.config, len(self._given.examples["label"])
+        config, labels = self.config, self._given.examples["label"]
+        n = len(labels)
         shortest = min(
             math.ceil(selection.coreset_size(n, keep) / self._retrain_batch(keep)) for keep in config.select.keep
         )
@@ -373,7 +356,7 @@ class Pipeline:
              "batch statistics"),
             ("retrain", "retrain", "bn_momentum", config.retrain.epochs * shortest, "batch statistics"),
         )  # fmt: skip
-        fixmatch = needed.pseudolabel and config.pseudolabel.source == "fixmatch"
+        fixmatch = needed.pseudolabel and config.pseudolabel.source == "fixmatch" and bool(np.any(labels < 0))
         run = {"pseudolabel": fixmatch, "score": needed.score, "retrain": True}
         for stage, section, field, steps, of in averages:
             if not run[stage]:
@@ -495,11 +478,37 @@ class Pipeline:
 
         return self._runner.do(stage, work, line)
 
+    def _search_one(self, name: str, keeps: tuple[float, ...], made: Made, line: list[str]) -> dict[str, Any]:
+        """What is chosen for one selection, at one kept fraction or for all together."""
+        options, selector = self.config.search, self.config.select[name].selector
+        spec = coreset.relevant(self._options_of(name) | {"name": name, "keep": list(keeps), "seed": self.config.seed})
+        settings = self._retrain_settings() | {
+            "selection": {key: value for key, value in spec.items() if key not in search.searched(selector)},
+            "batch": [self._retrain_batch(keep) for keep in keeps],
+            "search": {"held_out": options.held_out, "seeds": list(options.seeds)},
+        }
+        grid = list(options.horizons or search.horizons(self.config.score.window, self.config.proxy.epochs))
+        if selector == "beta":
+            settings["search"] |= {"horizons": grid, "c_d": list(options.c_d)}
+        inputs = {key: made[key].digest for key in sorted(coreset.reads(spec) | {"pseudolabel"})}
+        directory = f"search/{name}" + (f"_keep{coreset.keep_text(keeps[0])}" if selector != "beta" else "")
+        stage = self._runner.stage(directory, settings, inputs)
+        path = stage.directory / "chosen.json"
+
+        def work() -> Outcome:
+            found = search.tune(self._options_of(name) | {"name": name}, keeps, self._trials, grid, options.c_d)
+            cost = self._trials.cost(name, keeps)
+            artifacts.write_json(path, {"name": name} | found._asdict() | cost)
+            return Outcome([path], f"{found} of {cost['trials']} trials")
+
+        self._runner.do(stage, work, line)
+        return artifacts.read_json(path, "name", *Chosen._fields)
+
     def _attempt(self) -> Try:
         """A trial of the search: a selection from nine tenths of the pool, trained, tested on the last tenth."""
         given, seed = self._given, self.config.seed
         labels, keys = self._pseudo_labels, given.examples["key"]
-        held_out = hold_out(len(keys), self.config.search.held_out, hash_keys(seed, "search", list(keys)))
+        held_out = search.hold_out(len(keys), self.config.search.held_out, hash_keys(seed, "search", list(keys)))
         rows = np.flatnonzero(~held_out)
         dynamics = {key: values[rows] for key, values in given.dynamics.items()}
         train = self._trainings.trials(labels, np.flatnonzero(held_out))
@@ -578,6 +587,10 @@ class Pipeline:
             except TypeError:
                 raise DataError(f"{found} is not what was written; restore it, or use --overwrite") from None
         return images.load(self.config, skipped=skipped, notes=self.workdir / "label")
+
+    @cached_property
+    def _trials(self) -> Trials:
+        return Trials(self.workdir / "search" / "trials.csv", self._attempt(), self.config.search.seeds)
 
     @property
     def _pseudo_labels(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from semiprune_jax import images, models, needs, search
 from semiprune_jax.config import Config, fixmatch_images, paper_batch_size
+from semiprune_jax.datasets.budget import budget_size
 from semiprune_jax.datasets.decode import decode
 from semiprune_jax.datasets.geometry import Fit, RandomCrop, Square
 from semiprune_jax.models import pretrained
@@ -61,10 +62,13 @@ def plan(config: Config, images_per_second: float = 0.0) -> str:
     jax.config.update("jax_platforms", "cpu")
     if config.data.expected:
         n, tests, classes = config.data.expected
+        given = n
     else:
         dataset = images.load(config)
         n, tests, classes = len(dataset.train.keys), len(dataset.test.keys) if dataset.test else 0, len(dataset.classes)
-    works = list(_works(config, n, tests, classes))
+        given = int(np.sum(dataset.train.labels >= 0))
+    known = given if config.label.rule == "given" else budget_size(config.label.budget, n)
+    works = list(_works(config, n, known, tests, classes))
     head = f"{n:,} images, {tests:,} to test, {classes:,} classes; networks see {config.data.image_size} pixels"
     return "\n\n".join(
         "\n".join(lines)
@@ -126,14 +130,14 @@ def _stages(works: list[Work], images_per_second: float) -> Iterator[str]:
         yield f"{work.name:<26}{counts}{hours}"
 
 
-def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
+def _works(config: Config, n: int, known: int, tests: int, classes: int) -> Iterator[Work]:
     def evaluations(steps: int, every: int) -> int:
         return tests * math.ceil(steps / every)
 
     f, model, needed = config.fixmatch, config.model, needs.of(config)
     costs = {name: _cost(config, name, classes) for name in {model.fixmatch, model.proxy, model.retrain}}
     seen = f.steps * f.batch_size
-    if needed.pseudolabel and config.pseudolabel.source == "fixmatch":
+    if needed.pseudolabel and config.pseudolabel.source == "fixmatch" and known < n:
         yield Work(
             "pseudolabel", fixmatch_images(f), f.steps, f.steps * fixmatch_images(f),
             n + evaluations(f.steps, f.eval_every_steps), seen * (1 + f.mu) + n, costs[model.fixmatch],
@@ -141,8 +145,8 @@ def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
     if needed.embed and config.embed.source != "file":
         yield _embedding(config, n, classes, costs)
     of_all = config.proxy.examples == "all"
-    parts = [("score", n if of_all else _budget(config, n), config.proxy.batch_size, 1)] if needed.score else []
-    for name, size, batch, times in [*parts, *_trials(config, n), *_retrainings(config, n)]:
+    parts = [("score", n if of_all else known, config.proxy.batch_size, 1)] if needed.score else []
+    for name, size, batch, times in [*parts, *_trials(config, n), *_retrainings(config, n, known)]:
         recipe = config.proxy if name == "score" else config.retrain
         network = model.proxy if name == "score" else model.retrain
         steps = recipe.epochs * math.ceil(size / batch)
@@ -150,12 +154,6 @@ def _works(config: Config, n: int, tests: int, classes: int) -> Iterator[Work]:
         trained = times * recipe.epochs * size
         tested = math.ceil(config.search.held_out * n) if name.startswith("search") else evaluations(steps, every)
         yield Work(name, batch, times * steps, trained, times * tested, trained, costs[network])
-
-
-def _budget(config: Config, n: int) -> int:
-    """Labelled examples; all of them where they are given."""
-    budget = config.label.budget
-    return n if config.label.rule == "given" else int(budget * n if budget < 1 else budget)
 
 
 def _embedding(config: Config, n: int, classes: int, costs: dict[str, Cost]) -> Work:
@@ -188,13 +186,13 @@ def _trials(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
             yield f"search keep {keep:g} x {times}", coreset_size(n - int(n * options.held_out), keep), batch, times
 
 
-def _retrainings(config: Config, n: int) -> Iterator[tuple[str, int, int, int]]:
+def _retrainings(config: Config, n: int, known: int) -> Iterator[tuple[str, int, int, int]]:
     """Name, examples, batch size and how often, of the trainings of each coreset size."""
     seeds, options = len(config.retrain.seeds), config.retrain
     parts = [(f"retrain keep {keep:g}", keep, len(config.select.names)) for keep in config.select.keep]
     parts += [("retrain full", 1.0, 1)] if options.full else []
     if options.labelled_only:
-        parts.append(("retrain labelled_only", _budget(config, n) / n, 1))
+        parts.append(("retrain labelled_only", known / n, 1))
     for name, keep, times in parts:
         batch = paper_batch_size(options.batch_size, keep, options.batch_rule)
         yield f"{name} x {times * seeds}", coreset_size(n, keep), batch, times * seeds

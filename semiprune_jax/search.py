@@ -32,14 +32,33 @@ class Chosen(NamedTuple):
     c_d: float | None
 
     @classmethod
-    def of(cls, saved: Mapping[str, Any]) -> "Chosen":
-        """From JSON, whose names are texts."""
-        return cls({float(keep): cutoff for keep, cutoff in saved["cutoff"].items()}, saved["horizon"], saved["c_d"])
+    def of(cls, saved: Sequence[Mapping[str, Any]]) -> "Chosen":
+        """From JSON, whose names are texts: of one search, or of one a kept fraction."""
+        cutoff = {float(keep): cutoff for part in saved for keep, cutoff in part["cutoff"].items()}
+        return cls(cutoff, saved[0]["horizon"], saved[0]["c_d"])
+
+    def __str__(self) -> str:
+        cutoffs = [f"cutoff {cutoff:g} at {keep:g}" for keep, cutoff in self.cutoff.items()]
+        return ", ".join(cutoffs) or f"horizon {self.horizon}, c_D {self.c_d:g}"
 
     def at(self, keep: float) -> dict[str, Any]:
         """Fields of the selection at a kept fraction, those of them that were searched for."""
         found = {"cutoff": self.cutoff.get(keep), "horizon": self.horizon, "c_d": self.c_d}
         return {key: value for key, value in found.items() if value is not None}
+
+
+def parts(selector: str, keeps: Sequence[float]) -> list[tuple[float, ...]]:
+    """The kept fractions that are searched for together: cutoffs each alone, Beta sampling's horizon and c_D for all.
+
+    >>> parts("double_end", (0.5, 0.3)), parts("beta", (0.5, 0.3))
+    ([(0.5,), (0.3,)], [(0.5, 0.3)])
+    """
+    return [tuple(keeps)] if selector == "beta" else [(keep,) for keep in keeps]
+
+
+def searched(selector: str) -> tuple[str, ...]:
+    """Fields of a selection whose configured values a search does not read."""
+    return ("horizon",) if selector == "beta" else ("cutoff",)
 
 
 def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
@@ -88,6 +107,11 @@ class Trials:
         """The point of the highest mean accuracy over the kept fractions; of equal ones the first."""
         scored = [(np.mean([self.mean(name, point, keep) for keep in keeps]), point) for point in points]
         return max(scored, key=lambda pair: pair[0])[1]
+
+    def cost(self, name: str, keeps: Sequence[float]) -> dict[str, float]:
+        """How many trials a selection has had at these kept fractions, and their steps and seconds in all."""
+        own = [row for row in self.rows if row["name"] == name and float(row["keep"]) in keeps]
+        return {"trials": len(own)} | {key: sum(float(row[key]) for row in own) for key in ("steps", "seconds")}
 
     def _one(self, name: str, changes: Mapping[str, Any], keep: float, seed: int) -> float:
         point = {"name": name, "keep": keep, **{key: changes.get(key, "") for key in ("cutoff", "horizon", "c_d")}}

@@ -108,7 +108,7 @@ class Trainings:
             found = apply(params, x)
             return found[:, :1], found, batch_stats  # it has no classes
 
-        view = jax.vmap(augment.enlarged_view(side))
+        view = jax.vmap(augment.enlarged_view(side)), side
         trained = TrainState(jnp.int32(0), self.layout.replicate(variables), {}, None, None)
         network = Network(lambda key, shape: (variables, {}), features)
         return {"features": self._over_pool(steps.embedding_step, network, trained, view)["features"]}
@@ -192,7 +192,7 @@ class Trainings:
         shares = {"none": None, "uniform": np.full(classes, 1 / classes), "labelled": self._label_share(labels)}
         return learners.create(options.learner, made, shares[options.alignment])
 
-    def _guard(self, labels: np.ndarray) -> Callable[[int, dict[str, Any]], str | None]:
+    def _guard(self, labels: np.ndarray, threshold: float | None) -> Callable[[int, dict[str, Any]], str | None]:
         """Watches FixMatch for collapse, once it has had time to learn."""
         options = self.config.fixmatch
         label_share = self._label_share(labels)
@@ -202,16 +202,9 @@ class Trainings:
             if step < guards.BEGINS * options.steps:
                 return None
             mask_rate = means["mask_rate"] if uses_unlabelled else 1.0
-            return guards.collapse(
-                mask_rate, means["class_share"], label_share, self.classes, threshold=options.threshold
-            )
+            return guards.collapse(mask_rate, means["class_share"], label_share, self.classes, threshold=threshold)
 
         return guard
-
-    @staticmethod
-    def forget(directory: Path) -> None:
-        """Drops the checkpoints of a finished stage."""
-        loop.forget(directory / "checkpoints")
 
     # The trainings as the loop runs them, at their beginning.
 
@@ -265,7 +258,7 @@ class Trainings:
             images_per_step=fixmatch_images(options),
             evaluate=self._evaluation(network),
             evaluate_every=options.eval_every_steps,
-            guard=self._guard(labels),
+            guard=self._guard(labels, learner.threshold),
         )
 
     def proxy_training(self, name: str, labels: np.ndarray, ids: np.ndarray | None = None) -> Training:
@@ -454,9 +447,13 @@ class Trainings:
         return evaluate
 
     def _over_pool(
-        self, step: Callable, network: Network, current: TrainState, view: augment.View | None = None
+        self, step: Callable, network: Network, current: TrainState, view: tuple[augment.View, int] | None = None
     ) -> dict[str, np.ndarray]:
-        """What a forward step gives for each image of the pool, in the view of a test unless another is given."""
+        """What a forward step gives for each image of the pool, in the view of a test unless another is given.
+
+        Args:
+          view: of a whole batch, and the pixels of its side.
+        """
         pool = self.pools.still
         nothing = np.full(pool.n, -1, np.int32)
         parts = self._forward(step, network, pool, nothing, view=view)(current)
@@ -464,12 +461,13 @@ class Trainings:
 
     def _forward(
         self, step: Callable, network: Network, pool: Pool, labels: np.ndarray,
-        *, ids: np.ndarray | None = None, view: augment.View | None = None,
+        *, ids: np.ndarray | None = None, view: tuple[augment.View, int] | None = None,
     ) -> Callable[[TrainState], list[dict]]:  # fmt: skip
         """state -> what the step gives for each batch of the pool, or of those ids, in order, on the host."""
-        forward = self.layout.compile_forward(partial(step, model=network, view=view or self._still), pool.fetch)
+        seen, side = view or (self._still, self.config.data.image_size)
+        forward = self.layout.compile_forward(partial(step, model=network, view=seen), pool.fetch)
         ids = np.arange(pool.n) if ids is None else ids
-        share = max(32, _FORWARD_PIXELS // self.config.data.image_size**2)
+        share = max(32, _FORWARD_PIXELS // side**2)
         rows = self.layout.padded(min(_FORWARD_ROWS, share * len(self.layout.devices), len(ids)))
         order, arrays = InOrder(ids, rows=rows, pad_id=pool.n), pool.arrays(labels)
 

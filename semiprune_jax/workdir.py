@@ -130,9 +130,20 @@ class Handover:
 
     @property
     def search(self) -> dict[str, Any] | None:
-        """What a search chose, and what it cost; None if the run had none."""
-        path = self.workdir / "search" / "chosen.json"
-        return read_json(path, "chosen", "trials", "steps", "seconds") if path.exists() else None
+        """What was chosen, by selection, and what all searches cost; None if the run had none.
+
+        {"chosen": {name: {"cutoff": {keep: cutoff}, "horizon", "c_d"}}, "trials", "steps", "seconds"}
+        """
+        fields = ("name", "cutoff", "horizon", "c_d", "trials", "steps", "seconds")
+        done = self.workdir.glob("search/*/DONE.json")
+        parts = [read_json(path.with_name("chosen.json"), *fields) for path in done]
+        parts.sort(key=lambda part: (part["name"], [-float(keep) for keep in part["cutoff"]]))
+        chosen: dict[str, dict[str, Any]] = {}
+        for part in parts:
+            one = chosen.setdefault(part["name"], {"cutoff": {}, "horizon": part["horizon"], "c_d": part["c_d"]})
+            one["cutoff"] |= part["cutoff"]
+        costs = {key: sum(part[key] for part in parts) for key in ("trials", "steps", "seconds")}
+        return {"chosen": chosen} | costs if parts else None
 
     def coresets(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Every finished coreset by directory name: {"spec": ..., "table": ...}; those of ``names`` first."""

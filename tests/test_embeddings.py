@@ -25,6 +25,7 @@ def test_every_kind_of_file(tmp_path, features):
     np.savez(tmp_path / "plain.npz", features=features)
     np.savez(tmp_path / "ids.npz", features=shuffled, ids=ORDER)
     np.savez(tmp_path / "keys.npz", features=shuffled.astype(np.float64), keys=np.array(names))
+    np.savez(tmp_path / "bytes.npz", features=shuffled, keys=np.array([name.encode() for name in names]))
     save_file({"features": shuffled, "ids": ORDER}, tmp_path / "ids.safetensors")
     save_file({"features": features.astype(np.float16)}, tmp_path / "half.safetensors")
     pq.write_table(pa.table({"key": names, "features": list(shuffled)}), tmp_path / "keys.parquet")
@@ -46,6 +47,8 @@ def test_every_kind_of_file(tmp_path, features):
         ({"features": np.ones((6, 3)), "ids": np.arange(1, 7)}, r"ids are not whole numbers of 0 \.\. 5"),
         ({"features": np.ones((6, 3)), "ids": np.zeros(6, int)}, "more than one embedding of 'cat/0.jpg'"),
         ({"features": np.ones((6, 3)), "keys": np.array(["dog"] * 6)}, "names 6 images .* first 'dog'"),
+        ({"features": np.ones((6, 3)), "keys": np.array(["dog"] * 5)}, r"keys are \[5\]; expected \[6\]"),
+        ({"features": np.ones((6, 3)), "keys": np.array([["dog"]] * 6)}, r"keys are \[6, 1\]; expected \[6\]"),
         ({"features": np.array([None] * 6, object)}, "cannot be read .*Object arrays cannot be loaded"),
     ],
 )

@@ -9,8 +9,8 @@ CLASSES = ("ant", "bee", "cat", "dog")
 EVEN = np.full(4, 0.25)
 
 
-def collapse(mask_rate=0.5, class_share=EVEN, label_share=EVEN):
-    return guards.collapse(mask_rate, np.array(class_share), np.array(label_share), CLASSES, threshold=0.95)
+def collapse(mask_rate=0.5, class_share=EVEN, label_share=EVEN, threshold=0.95):
+    return guards.collapse(mask_rate, np.array(class_share), np.array(label_share), CLASSES, threshold=threshold)
 
 
 def test_nothing_is_wrong():
@@ -33,6 +33,8 @@ def test_no_view_is_confident():
     assert trouble.startswith("0.05% of the unlabelled images are predicted with a probability of 0.95 or more")
     for advice in ("fixmatch.threshold", "fixmatch.steps", "--overwrite"):
         assert advice in trouble
+    trouble = collapse(mask_rate=0.0005, threshold=None)  # of a learner that reads none
+    assert trouble.startswith("0.05% of the unlabelled images count, so they teach nothing; raise fixmatch.steps")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -191,6 +192,19 @@ def test_additions_are_welcome(finished, tmp_path):
     assert shown["select/semi_aum"].startswith("48 at 0.75 (2 done before)")
     assert shown["select/ccs"].startswith("32 at 0.50, 16 at 0.25, 48 at 0.75  ")
     assert (work / "select" / "ccs_keep0.75" / "kept.txt").exists()
+
+
+def test_additions_that_need_more_stages_are_welcome(finished, tmp_path):
+    """A network trained on the whole pool, by true labels, does not depend on pseudo-labels that come later."""
+    config = finished[1].copy_and_resolve_references()
+    config.select.names, config.select.keep = ("random",), (0.5,)
+    config.retrain.full = config.retrain.labelled_only = True
+    small.run(config, tmp_path / "work", until="retrain")
+    assert not (tmp_path / "work" / "pseudolabel").exists()
+    config.select.names = ("random", "semi_aum")
+    lines = small.run(config, tmp_path / "work", until="retrain")
+    for name in ("full", "labelled_only"):
+        assert any(re.match(rf"retrain/{name} +done before", line) for line in lines), lines
 
 
 def test_selections_by_embeddings(finished, tmp_path):

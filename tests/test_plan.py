@@ -121,6 +121,18 @@ def test_a_horizon_is_sought_at_the_largest_kept_fraction_alone():
 def test_of_a_pool_whose_labels_are_given_all_are_labelled():
     text = of_baseline("supervised", retrain__labelled_only=True, retrain__seeds=(0,))
     assert re.search(r"retrain labelled_only x 1 +78,200 ", text)  # 200 epochs of 391 steps, as the proxy's
+    assert not re.search(r"^pseudolabel", text, re.MULTILINE)  # there is nothing to learn
+
+
+def test_labels_that_are_given_are_counted(tiny_config, tmp_path):
+    """30 of 64: as many as FixMatch and a network of its own for the labels have."""
+    images, labels = small.pool(64)
+    np.savez(tmp_path / "pool.npz", x_train=images, y_train=np.where(np.arange(64) < 30, labels, -1))
+    tiny_config.data.path, tiny_config.data.oracle = str(tmp_path / "pool.npz"), False
+    tiny_config.label.rule, tiny_config.retrain.labelled_only = "given", True
+    text = plan.plan(tiny_config)
+    assert re.search(r"^pseudolabel +12 ", text, re.MULTILINE)
+    assert re.search(r"^retrain labelled_only x 1 +4 +60 ", text, re.MULTILINE)  # two epochs of 16 and 14
 
 
 def test_full_and_labelled_only_are_planned():

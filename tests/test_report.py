@@ -61,7 +61,7 @@ def contents(rng, classes=3, n=40, **changes):
     values = {
         "classes": tuple(f"<class {c}>" for c in range(classes)),
         "examples": {"label": np.where(np.arange(n) < 9, np.arange(n) % classes, -1)},
-        "pseudolabels": {"pseudo_label": np.arange(n) % classes},
+        "pseudolabels": {"pseudo_label": np.arange(n) % classes, "label_source": np.full(n, "fixmatch")},
         "truth": None,
         "coresets": {"semi_aum_keep0.50": {"spec": spec, "table": table}},
         "results": RESULTS,
@@ -147,13 +147,27 @@ def test_a_search_is_shown(tmp_path, rng):
 def test_clusters_are_read_as_nothing(rng):
     """They have numbers, not names: an image shows its own label alone."""
     made = contents(rng, truth=np.arange(40) % 3)
-    table = made.coresets["semi_aum_keep0.50"]["table"]
-    table["pseudo_label"] = (np.arange(40) + 1) % 3
+    made.pseudolabels["pseudo_label"] = (np.arange(40) + 1) % 3
     texts = [text.get_text() for ax in figures._examples(made, made.coresets).axes for text in ax.texts]
-    assert any("read as" in text for text in texts)
-    table["label_source"][:] = "clusters"
+    assert all("read as" in text for text in texts)
+    made.pseudolabels["label_source"][:] = "clusters"
     texts = [text.get_text() for ax in figures._examples(made, made.coresets).axes for text in ax.texts]
-    assert not any("read as" in text for text in texts)
+    assert set(texts) <= set(made.classes)
+
+
+def test_clusters_without_the_truth(tmp_path, rng):
+    """Known labels keep their names; the other images, and the figure of the classes, show clusters."""
+    made = contents(rng)
+    made.pseudolabels["pseudo_label"] = (np.arange(40) + 1) % 3
+    made.pseudolabels["label_source"][:] = "clusters"
+    assert figures._named(made, 0) == "<class 0>"
+    assert figures._named(made, 9) == "cluster 1"
+    ticks = [tick.get_text() for tick in figures._classes(made).axes[0].get_xticklabels()]
+    assert ticks == ["cluster 0", "cluster 1", "cluster 2"]
+    report.write(tmp_path, made)
+    assert "so that no network is retrained" in (tmp_path / "index.html").read_text()
+    known = contents(rng)
+    assert [figures._named(known, row) for row in (0, 9)] == ["<class 0>", "<class 0>?"]
 
 
 def test_nothing_to_show_yet(tmp_path, rng):

@@ -1,6 +1,7 @@
 """The search: its grid and order, trials that are made once, and test labels that nobody reads."""
 
 import csv
+import re
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from semiprune_jax import artifacts, pipeline, search
 from semiprune_jax import workdir as workdirs
-from semiprune_jax.errors import DataError
+from semiprune_jax.errors import ConfigError, DataError
 from tests import small
 
 
@@ -114,17 +115,23 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
     root, config = scored
     whole = shutil.copytree(root / "work", tmp_path / "whole")
     lines = small.run(config, whole)
-    assert any(line.startswith("search") and "14 trials" in line for line in lines)
-    found = artifacts.read_json(whole / "search" / "chosen.json")
+    assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 4 trials", line) for line in lines), lines
+    found = workdirs.Handover(whole, oracle=True).search
     assert found["trials"] == 14  # four and six cutoffs; two horizons, and one c_D at the other kept fraction too
+    assert found["steps"] > 0
     chosen = found["chosen"]["semi_aum"]["cutoff"]
     for keep, text in ((0.7, "0.70"), (0.5, "0.50")):
         spec = artifacts.read_json(whole / "select" / f"semi_aum_keep{text}" / "spec.json")
         assert spec["cutoff"] == chosen[str(keep)]
+        assert f"cutoff {chosen[str(keep)]:g} at {keep:g} of" in next(
+            line for line in lines if "search/semi_aum" in line
+        )
     spec = artifacts.read_json(whole / "select" / "semi_dual_keep0.50" / "spec.json")
     assert (spec["horizon"], spec["c_d"]) == (found["chosen"]["semi_dual"]["horizon"], 4.0)
     assert "14 trials" in (whole / "report" / "index.html").read_text()
-    assert {path.name for path in (whole / "search").iterdir()} == {"DONE.json", "chosen.json", "trials.csv"}
+    parts = {"semi_aum_keep0.70", "semi_aum_keep0.50", "semi_dual"}
+    assert {path.name for path in (whole / "search").iterdir()} == {"trials.csv", *parts}
+    assert {path.name for path in (whole / "search" / "semi_dual").iterdir()} == {"DONE.json", "chosen.json"}
 
     killed, write = shutil.copytree(root / "work", tmp_path / "killed"), search._write
 
@@ -164,6 +171,26 @@ def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "Pipeline", Blind)
     small.run(config, blind, until="search")
-    assert (blind / "search/chosen.json").exists()
-    one, other = (artifacts.read_json(work / "search/chosen.json")["chosen"] for work in (plain, blind))
-    assert one == other
+    one, other = (workdirs.Handover(work, oracle=True).search for work in (plain, blind))
+    assert one["chosen"] == other["chosen"]
+
+
+def test_additions_are_welcome(scored, tmp_path):
+    """Another selection, searched for or not, another kept fraction, and settings that no trial goes by."""
+    root, config = scored
+    work, first = shutil.copytree(root / "work", tmp_path / "work"), config.copy_and_resolve_references()
+    first.search.names = ("semi_aum",)
+    small.run(first, work, until="search")
+    rows = (work / "search" / "trials.csv").read_text()
+    more = config.copy_and_resolve_references()
+    more.select.names, more.select.keep = ("semi_aum", "moderate", "semi_dual"), (0.7, 0.5, 0.8)
+    more.score.decay = 0.5  # of TDDS
+    more.search.c_d = (4.0, 5.0)  # of Beta sampling
+    lines = small.run(more, work, until="select")
+    assert any(re.match(r"search/semi_aum +cutoff .* at 0\.8 of 3 trials \(2 done before\)", line) for line in lines), (
+        lines
+    )
+    assert (work / "search" / "trials.csv").read_text().startswith(rows)
+    more.search.held_out = 0.2
+    with pytest.raises(ConfigError, match=r"search\.held_out was 0\.1, now 0\.2"):
+        small.run(more, work, until="search")

@@ -37,7 +37,7 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
             "set label.rule='given' to use the labels there are"
         )
     n = len(labels)
-    total = int(np.floor(budget * n + 1e-9)) if budget < 1 else int(budget)
+    total = budget_size(budget, n)
     if not 1 <= total <= n:
         raise ValueError(f"a budget of {budget:g} gives {total} labels of {n}; it must give between 1 and {n}")
     rank = np.argsort(hash_keys(seed, "label", keys), kind="stable")
@@ -45,6 +45,15 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
         return np.sort(rank[:total])
     sizes = per_class_sizes(np.bincount(labels), total)
     return first_of_each(rank, labels, sizes)
+
+
+def budget_size(budget: float, n: int) -> int:
+    """Labels of a pool of ``n`` that a budget allows, a fraction below 1 or a count.
+
+    >>> budget_size(0.29, 100), budget_size(30, 100)  # 0.29 * 100 is 28.999999999999996
+    (29, 30)
+    """
+    return int(np.floor(budget * n + 1e-9)) if budget < 1 else int(budget)
 
 
 def first_of_each(rank: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:

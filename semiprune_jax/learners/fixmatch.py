@@ -12,4 +12,4 @@ def create(options: Options) -> Learner:
         confident = jnp.max(seen.probabilities, axis=-1) >= options.threshold
         return memory, Targets(jnp.argmax(seen.probabilities, axis=-1), confident.astype(jnp.float32))
 
-    return Learner(weigh)
+    return Learner(weigh, threshold=options.threshold)

@@ -36,4 +36,5 @@ def create(options: Options) -> Learner:
         weigh,
         begin=lambda: jnp.zeros(never + 1).at[never].set(options.n),
         begin_examples=lambda rows: jnp.full(rows, never, jnp.int32),
+        threshold=options.threshold,
     )

@@ -52,6 +52,7 @@ class Learner(NamedTuple):
       begin_examples: rows -> the part that is of examples, or None if there is none.
       extra: a loss besides, of (shared memory after ``weigh``, strong logits f32[n, C], targets, seen); summed over the
         devices of the batch it is the batch's.
+      threshold: the confidence that counts, where it is one for all; None: it is the learner's own affair.
       student: "strong", whose views learn from the targets of the weak ones; "weak": they learn from themselves.
     """
 
@@ -59,6 +60,7 @@ class Learner(NamedTuple):
     begin: Callable[[], Any] = lambda: None
     begin_examples: Callable[[int], Any] | None = None
     extra: Callable[[Any, jax.Array, Targets, Seen], jax.Array] | None = None
+    threshold: float | None = None
     student: str = "strong"
 
 

@@ -28,9 +28,24 @@ class Contents:
     config: dict[str, Any]
 
     @property
-    def best_labels(self) -> np.ndarray:
-        """i32[N]: the truth where it is known, else pseudo-labels, which a run without the truth has."""
+    def clustered(self) -> bool:
+        """Whether what images are taken for are clusters, which have numbers, not names."""
+        return self.pseudolabels is not None and bool(np.any(self.pseudolabels["label_source"] == "clusters"))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """i32[N]: the truth where it is known, else pseudo-labels, or known labels and -1 where these are clusters."""
         if self.truth is not None:
             return self.truth
+        if self.clustered:
+            return self.examples["label"]
         assert self.pseudolabels is not None
         return self.pseudolabels["pseudo_label"]
+
+    @property
+    def groups(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """i32[N] and names: the classes as well as they are known, else the clusters."""
+        if self.truth is None and self.clustered:
+            assert self.pseudolabels is not None
+            return self.pseudolabels["pseudo_label"], tuple(f"cluster {c}" for c in range(len(self.classes)))
+        return self.labels, self.classes

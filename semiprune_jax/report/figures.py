@@ -229,7 +229,7 @@ def _retraining(contents: Contents):
 def _classes(contents: Contents):
     if not contents.coresets:
         return None
-    labels, number = contents.best_labels, len(contents.classes)
+    (labels, names), number = contents.groups, len(contents.classes)
     before = np.bincount(labels, minlength=number)
     order = np.argsort(-before, kind="stable") if number > 20 else np.arange(number)
     figure, panels = _small_multiples(contents.coresets)
@@ -238,8 +238,8 @@ def _classes(contents: Contents):
         ax.bar(np.arange(number), before[order], width=0.9, color=LIGHT, label="pool")
         ax.bar(np.arange(number), after[order], width=0.9 if number > 20 else 0.6, color=DARK, label="kept")
         if number <= 20:
-            ax.set_xticks(np.arange(number), [contents.classes[c][:10].replace("$", r"\$") for c in order], fontsize=7)
-            long = max(len(name) for name in contents.classes) > 2
+            ax.set_xticks(np.arange(number), [names[c][:10].replace("$", r"\$") for c in order], fontsize=7)
+            long = max(len(name) for name in names) > 2
             ax.tick_params(axis="x", rotation=60 if long else 0)
         else:
             ax.set_xlabel("classes, largest first", fontsize=8)
@@ -276,12 +276,18 @@ def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
             ax.axis("off")
         for ax, image, row in zip(axes[i], contents.images(ids), ids, strict=False):
             ax.imshow(image, interpolation="nearest")
-            # Clusters have numbers, not names.
-            named = "pseudo_label" in table and table["label_source"][row] != "clusters"
-            pseudo = contents.classes[table["pseudo_label"][row] if named else contents.best_labels[row]]
-            name = contents.classes[contents.best_labels[row]]
-            if contents.truth is None and contents.examples["label"][row] < 0:
-                name += "?"
-            text = name if name.rstrip("?") == pseudo else f"{name}, read as {pseudo}"
-            ax.text(0.0, 1.03, text, transform=ax.transAxes, fontsize=7, va="bottom", parse_math=False)
+            ax.text(0.0, 1.03, _named(contents, row), transform=ax.transAxes, fontsize=7, va="bottom", parse_math=False)
     return figure
+
+
+def _named(contents: Contents, row: int) -> str:
+    """What an image is, with a question mark where that is a guess, and what it was taken for where that differs."""
+    label, guesses = contents.labels[row], contents.pseudolabels
+    if label < 0:
+        return contents.groups[1][contents.groups[0][row]]
+    name = contents.classes[label]
+    if contents.truth is None and contents.examples["label"][row] < 0:
+        return f"{name}?"
+    if guesses is None or contents.clustered or guesses["pseudo_label"][row] == label:
+        return name
+    return f"{name}, read as {contents.classes[guesses['pseudo_label'][row]]}"

@@ -25,7 +25,9 @@ _PAGE = """<!doctype html>
 <h1>SemiPrune report</h1>
 <p>{{ "{:,}".format(pool) }} images of {{ classes|length }} classes, {{ "{:,}".format(labelled) }} of them labelled
 ({{ "%.1f"|format(100 * labelled / pool) }}%).
-Retraining uses {{ "true labels" if oracle else "the labels that are known, and pseudo-labels for the rest" }}.</p>
+{% if oracle %}Retraining uses true labels.
+{% elif clustered %}Pseudo-labels are clusters, which have no names, so that no network is retrained.
+{% else %}Retraining uses the labels that are known, and pseudo-labels for the rest.{% endif %}</p>
 
 <h2>Results</h2>
 <p>{{ caption }}</p>
@@ -91,6 +93,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         labelled=int((contents.examples["label"] >= 0).sum()),
         classes=contents.classes,
         oracle=contents.truth is not None,
+        clustered=contents.clustered,
         caption=CAPTION,
         grid=as_grid(rows),
         quality=contents.quality,
