@@ -53,7 +53,8 @@ def choose(
     *,
     known: np.ndarray | None = None,
     clusters: int = 0,
-    memo: dict[str, Any] | None = None,
+    memo: dict[Any, Any] | None = None,
+    largest: float | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """The selection's own score f32[N] (None where it uses none) and the kept examples bool[N].
 
@@ -67,9 +68,10 @@ def choose(
       known: bool[N], examples whose score is one; read where the spec extrapolates.
       clusters: how many of them there are, for selectors that look for clusters.
       memo: what does not depend on ``keep`` is put there, and taken from there when another one is chosen with.
+      largest: the largest ``keep`` that the memo is to serve with the same cutoff; None: the one of ``spec``.
 
     Raises:
-      ValueError: a parameter does not fit the record.
+      ArgumentError: a parameter does not fit the record.
     """
     taken, memo = selection.parameters(spec["selector"]), {} if memo is None else memo
     arguments = dict(spec) | {"n": len(keys), "classes": classes, "clusters": clusters} | dict(embeddings or {})
@@ -88,10 +90,11 @@ def choose(
         if "easiness" in taken and spec["cutoff"]:
             arguments["easiness"] = scores.compute("aum", dynamics, {})
         arguments["score"] = _oriented(spec, score)
-    if "prepared" not in memo:
-        memo["prepared"] = selection.prepare(spec["selector"], arguments)
+    shared = ("shared", spec.get("cutoff"))  # which may be another one for each kept fraction
+    if shared not in memo:
+        memo[shared] = selection.prepare(spec["selector"], arguments | {"keep": largest or spec["keep"]})
     kept = np.zeros(len(keys), bool)
-    kept[selection.select(spec["selector"], arguments | memo["prepared"])] = True
+    kept[selection.select(spec["selector"], arguments | memo[shared])] = True
     return score, kept
 
 

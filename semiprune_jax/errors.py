@@ -19,6 +19,10 @@ class ConfigError(UserError):
     exit_code = 2
 
 
+class ArgumentError(ConfigError, ValueError):
+    """An argument of a public function that does not fit the others: a ValueError to those who call it."""
+
+
 class DataError(UserError):
     """Images, labels, or an artifact of an earlier stage."""
 

@@ -24,6 +24,7 @@ from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.state import TrainState
 
+TELL_SECONDS = 60.0  # between two lines of a log that is no terminal, at least
 CHECKPOINT_SECONDS = 15.0  # between two checkpoints, at least, where no number of steps is given
 
 
@@ -98,7 +99,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                 if saves or evaluates or _due(step, pace.log_every, training.total_steps):
                     meter.collect(pending)
                     pending = None
-                    means = meter.line()
+                    means = meter.line(step)
                     if training.guard and (trouble := training.guard(step, means)):
                         raise TrainingError(f"{training.name}: at step {step} of {training.total_steps}, {trouble}")
                     values = {name: value for name, value in means.items() if np.ndim(value) == 0}
@@ -160,13 +161,17 @@ class _Saver:
 
 
 class _Meter:
-    """Metrics of the steps since the last line, images/s, and the progress bar. Compilation is not counted."""
+    """Metrics of the steps since the last line, images/s, and progress: a bar on a terminal, now and then a line else.
+
+    The first dispatch, which compiles, is not counted.
+    """
 
     def __init__(self, training: Training, step: int):
         self._training = training
         self._values: dict[str, list[np.ndarray]] = {}
         self._since: float | None = None
         self._timed = 0  # steps since then
+        self._began, self._told = (step, time.monotonic()), time.monotonic()
         self._bar = tqdm(
             total=training.total_steps,
             initial=step,
@@ -195,6 +200,7 @@ class _Meter:
         if self._since is None:
             # The first dispatch compiled: neither the rate nor the time left may count it.
             self._since = time.monotonic()
+            self._began = step + count, self._since
             self._bar.initial = self._bar.n = step + count
             self._bar.unpause()
             self._bar.set_description(self._training.name)
@@ -202,7 +208,7 @@ class _Meter:
             self._timed += count
             self._bar.update(count)
 
-    def line(self) -> dict[str, Any]:
+    def line(self, step: int) -> dict[str, Any]:
         """Means since the last line: a number a metric, or an array where the metric is one."""
         values: dict[str, Any] = {
             name: np.concatenate(value).mean(axis=0, dtype=np.float64) for name, value in self._values.items()
@@ -215,8 +221,18 @@ class _Meter:
         if "images_per_second" in values:
             shown["images/s"] = f"{values['images_per_second']:,.0f}"
         self._bar.set_postfix(shown, refresh=False)
+        if self._bar.disable and processes.leads() and time.monotonic() - self._told >= TELL_SECONDS:
+            self._tell(step, shown)
         self._values = {}
         return values
+
+    def _tell(self, step: int, shown: dict[str, str]) -> None:
+        """A line for the log of a batch job: how far, how well, how fast, how long."""
+        total, (first, began) = self._training.total_steps, self._began
+        self._told = time.monotonic()
+        left = (total - step) * (self._told - began) / max(step - first, 1)
+        parts = [f"step {step:,} of {total:,}", *(f"{name} {text}" for name, text in shown.items())]
+        print(f"{self._training.name}: {', '.join(parts)}, {tqdm.format_interval(left)} left", file=sys.stderr)
 
     def restart(self) -> None:
         """Starts the clock anew after an evaluation or a checkpoint."""

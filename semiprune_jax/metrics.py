@@ -7,6 +7,7 @@ import contextlib
 import csv
 import json
 import os
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,7 @@ class Metrics:
         self._path = directory / "metrics.jsonl"
         self._tensorboard_directory = directory / "tb"
         self._board_of: tuple[str, _Board] | None = None  # one stage's at a time: each holds a file
-        self._wandb = None
-        if wandb_project and processes.leads():
-            try:
-                import wandb  # pyright: ignore[reportMissingImports]  (an extra)
-            except ImportError as error:
-                raise ConfigError(f"report.wandb_project needs the extra wandb ({error}); install it") from None
-
-            self._wandb = wandb.init(project=wandb_project, dir=str(directory), resume="allow")
+        self._wandb = _Wandb(directory, wandb_project) if wandb_project and processes.leads() else None
 
     def write(self, stage: str, step: int, values: dict[str, float]) -> None:
         """Appends one line; it is on the disk when this returns. Process 0 does."""
@@ -48,7 +42,7 @@ class Metrics:
             os.fsync(file.fileno())  # before the checkpoint that says it is written
         self._board(stage).write(step, values)
         if self._wandb is not None:
-            self._wandb.log({f"{stage}/{key}": value for key, value in values.items()})
+            self._wandb.write(stage, step, values)
 
     def lines(self, stage: str | None = None) -> list[dict[str, Any]]:
         """All lines, or those of one stage, in order."""
@@ -86,7 +80,7 @@ class Metrics:
         if self._board_of is not None:
             self._board_of[1].close()
         if self._wandb is not None:
-            self._wandb.finish()
+            self._wandb.close()
 
     def _board(self, stage: str, first_step: int | None = None) -> "_Board":
         if self._board_of is None or self._board_of[0] != stage:
@@ -94,6 +88,35 @@ class Metrics:
                 self._board_of[1].close()
             self._board_of = (stage, _Board(self._tensorboard_directory / stage, first_step))
         return self._board_of[1]
+
+
+class _Wandb:
+    """One run of Weights & Biases a work directory, opened when there is something to log, and gone on with later."""
+
+    def __init__(self, directory: Path, project: str):
+        try:
+            import wandb  # pyright: ignore[reportMissingImports]  (an extra)
+        except ImportError as error:
+            raise ConfigError(f"report.wandb_project needs the extra wandb ({error}); install it") from None
+        self._init, self._directory, self._project = wandb.init, directory, project
+        self._run: Any = None
+        self._stages: set[str] = set()
+
+    def write(self, stage: str, step: int, values: dict[str, float]) -> None:
+        if self._run is None:
+            path = self._directory / "wandb.json"
+            if not path.exists():
+                write_atomically(path, json.dumps({"id": secrets.token_hex(8)}).encode())
+            known = json.loads(path.read_text())["id"]
+            self._run = self._init(project=self._project, dir=str(self._directory), id=known, resume="allow")
+        if stage not in self._stages:  # each has steps of its own
+            self._stages.add(stage)
+            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+        self._run.log({f"{stage}/{key}": value for key, value in ({"step": step} | values).items()})
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
 
 
 class _Board:

@@ -31,7 +31,7 @@ from semiprune_jax import config as configs
 from semiprune_jax.config import Config
 from semiprune_jax.datasets.budget import draw
 from semiprune_jax.datasets.geometry import Square
-from semiprune_jax.errors import ConfigError, DataError
+from semiprune_jax.errors import ArgumentError, ConfigError, DataError
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.pools import Pools
 from semiprune_jax.quality import pseudo_label_quality
@@ -388,11 +388,11 @@ class Pipeline:
         for keep in self.config.select.keep:
             try:
                 selection.coreset_size(len(pool.keys), keep)
-            except ValueError as error:
+            except ArgumentError as error:
                 raise ConfigError(f"config.select.keep: {error}") from None
         try:
             known = draw(label.rule, pool.labels, pool.keys, label.budget, self.config.seed)
-        except ValueError as error:
+        except ArgumentError as error:
             raise DataError(str(error)) from None
         labels = np.full(len(pool.keys), -1, np.int32)
         labels[known] = pool.labels[known]
@@ -416,6 +416,7 @@ class Pipeline:
         """Quality of the predictions on the unlabelled part and on the whole pool; also into the metrics."""
         truth, quality = self._given.truth, {}
         assert truth is not None
+        step = max((line["step"] for line in self._metrics.lines("pseudolabel")), default=0)
         for part, rows in (("unlabelled", unlabelled), ("pool", np.ones(len(truth), bool))):
             if np.any(rows):
                 values = pseudo_label_quality(predicted[rows], truth[rows], len(self._given.classes))
@@ -423,7 +424,7 @@ class Pipeline:
                     values = {key: values[key] for key in ("matched_accuracy", "nmi", "ari")}
                 quality[part] = values
                 named = {f"{part}_{key}": value for key, value in values.items()}
-                self._metrics.write("pseudolabel", self.config.fixmatch.steps, named)
+                self._metrics.write("pseudolabel", step, named)
         return quality
 
     def _write_scores(self, path: Path) -> None:
@@ -445,9 +446,12 @@ class Pipeline:
     def _coreset(
         self, name: str, keep: float, made: Made, chosen: Chosen | None, memo: dict[str, Any], line: list[str]
     ) -> Stage:
-        options = self._options_of(name)
+        options, keeps = self._options_of(name), self.config.select.keep
+        alike = list(keeps)  # kept fractions that go by the same order of choice
         if "cutoff" in selection.parameters(options["selector"]):
-            options["cutoff"] = configs.cutoff_at(self.config.select[name], self.config.select.keep, keep)
+            cutoffs = {each: configs.cutoff_at(self.config.select[name], keeps, each) for each in keeps}
+            options["cutoff"] = cutoffs[keep]
+            alike = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
         options |= chosen.at(keep) if chosen else {}
         spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
         reads = coreset.reads(spec)
@@ -462,8 +466,9 @@ class Pipeline:
                     self._pseudo_labels if "pseudolabel" in reads else None,
                     given.embeddings if "embed" in reads else None,
                     known=given.examples["label"] >= 0, clusters=len(given.classes), memo=memo,
+                    largest=max(alike),
                 )  # fmt: skip
-            except ValueError as error:  # more neighbours than images, embeddings that do not vary, ...
+            except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
                 raise ConfigError(f"config.select.{name}: {error}") from None
             guesses = given.pseudolabels or {}
             columns = {

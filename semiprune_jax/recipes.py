@@ -7,7 +7,7 @@ from typing import Any
 
 from semiprune_jax.config import Config
 
-VARIANTS = ("", "usb", "smoke")
+VARIANTS = ("usb", "smoke")
 
 # What the paper compares with, each on any config's pool: the selections it makes, and fields that differ.
 BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -103,7 +103,7 @@ def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
     Raises:
       ValueError: there is no such variant.
     """
-    known = [name for name in VARIANTS if name and (name != "usb" or usb_steps)]
+    known = [name for name in VARIANTS if name != "usb" or usb_steps]
     parts = [part for part in variant.split(",") if part]
     for part in parts:
         if part not in (*known, *BASELINES):

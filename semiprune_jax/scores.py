@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semiprune_jax.errors import ArgumentError
+
 _ROWS = 128  # examples whose windows are computed at a time
 
 
@@ -33,14 +35,14 @@ def forgetting(correct: np.ndarray, never_learned: str = "zero") -> np.ndarray:
     Toneva and DataDiet have infinity.
 
     Raises:
-      ValueError: ``never_learned`` is neither.
+      ArgumentError: ``never_learned`` is neither.
 
     >>> correct = np.array([[True, False, True, False], [False, False, True, True], [False] * 4])
     >>> forgetting(correct), forgetting(correct, never_learned="hardest")
     (array([2., 0., 0.], dtype=float32), array([2., 0., 4.], dtype=float32))
     """
     if never_learned not in ("zero", "hardest"):
-        raise ValueError(f"never_learned = {never_learned!r} is neither 'zero' nor 'hardest'")
+        raise ArgumentError(f"never_learned = {never_learned!r} is neither 'zero' nor 'hardest'")
     correct = np.asarray(correct, bool)
     events = np.sum(correct[:, :-1] & ~correct[:, 1:], axis=1).astype(np.float32)
     return np.where(correct.any(axis=1) | (never_learned == "zero"), events, np.float32(correct.shape[1]))
@@ -72,7 +74,7 @@ def el2n(el2n: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
     Windows in use, last exclusive: 0..10 CCS and ELFS, 0..20 SemiPrune on CIFAR, 0..11 on ImageNet.
 
     Raises:
-      ValueError: the window is empty or reaches past T.
+      ArgumentError: the window is empty or reaches past T.
 
     >>> el2n(np.array([[1.0, 0.5, 0.1], [0.2, 0.1, 0.0]]), first=0, last=2)
     array([1.5, 0.3], dtype=float32)
@@ -87,7 +89,7 @@ def grand(grad_norm: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
     run; Paul et al. (arXiv:2107.07075) take that of all layers, at one epoch, as a mean over ten networks.
 
     Raises:
-      ValueError: the window is empty or reaches past T.
+      ArgumentError: the window is empty or reaches past T.
 
     >>> grand(np.array([[4.0, 2.0, 1.0], [1.0, 0.5, 0.0]]), first=0, last=2)
     array([6. , 1.5], dtype=float32)
@@ -103,7 +105,7 @@ def dual(p_label: np.ndarray, window: int = 10, horizon: int | None = None, expo
     neither ranks nor sampling weights. (Cho et al., arXiv:2502.06905; exponent: SemiPrune.)
 
     Raises:
-      ValueError: ``horizon`` exceeds T or ``window`` exceeds the horizon.
+      ArgumentError: ``horizon`` exceeds T or ``window`` exceeds the horizon.
 
     >>> dual(np.array([[0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]]), window=2)
     array([0.25, 0.  ], dtype=float32)
@@ -121,7 +123,7 @@ def dyn_unc(p_label: np.ndarray, window: int = 10) -> np.ndarray:
     (He et al., arXiv:2306.05175, up to a constant factor.)
 
     Raises:
-      ValueError: ``window`` exceeds T.
+      ArgumentError: ``window`` exceeds T.
 
     >>> dyn_unc(np.array([[0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]]), window=2)
     array([0.5, 0. ], dtype=float32)
@@ -142,16 +144,16 @@ def tdds(kl: np.ndarray, window: int = 10, horizon: int | None = None, decay: fl
     (Zhang et al., arXiv:2311.13613, ``importance_evaluation.py``; DUAL's port of it never moves its window.)
 
     Raises:
-      ValueError: ``horizon`` exceeds T, ``window`` exceeds the horizon or is below 2, or ``decay`` is not in (0, 1].
+      ArgumentError: ``horizon`` exceeds T, ``window`` exceeds the horizon or is below 2, or ``decay`` is not in (0, 1].
 
     >>> tdds(np.array([[0.0, 0.0, 0.4, 0.0], [0.0, 0.2, 0.2, 0.2]]), window=3).round(4)
     array([0.28, 0.  ], dtype=float32)
     """
     if not 0.0 < decay <= 1.0:
-        raise ValueError(f"decay = {decay} is not in (0, 1]: the weight of the last window")
+        raise ArgumentError(f"decay = {decay} is not in (0, 1]: the weight of the last window")
     steps = _first(kl, horizon)
     if not 2 <= window <= steps.shape[1]:
-        raise ValueError(
+        raise ArgumentError(
             f"window {window} is not in 2..{steps.shape[1]}, the epochs in use; change it or use more epochs"
         )
     score = np.empty(len(steps), np.float32)
@@ -222,7 +224,7 @@ def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
 def _window_sum(name: str, values: np.ndarray, first: int, last: int) -> np.ndarray:
     epochs = np.shape(values)[1]
     if not 0 <= first < last <= epochs:
-        raise ValueError(
+        raise ArgumentError(
             f"{name} window {first}..{last} (last exclusive) does not fit in {epochs} recorded epochs; "
             f"choose 0 <= first < last <= {epochs} or record more epochs"
         )
@@ -236,7 +238,7 @@ def _sum(values: np.ndarray) -> np.ndarray:
 def _first(p: np.ndarray, horizon: int | None) -> np.ndarray:
     epochs = np.shape(p)[1]
     if horizon is not None and not 1 <= horizon <= epochs:
-        raise ValueError(
+        raise ArgumentError(
             f"horizon {horizon} is not in 1..{epochs}, the recorded epochs; lower it or train the proxy longer"
         )
     return np.asarray(p, np.float32)[:, :horizon]
@@ -250,7 +252,7 @@ def _windows(p: np.ndarray, window: int) -> Iterator[tuple[slice, np.ndarray, np
     """
     epochs = p.shape[1]
     if not 1 <= window <= epochs:
-        raise ValueError(f"window {window} is not in 1..{epochs}, the epochs in use; shorten it or use more epochs")
+        raise ArgumentError(f"window {window} is not in 1..{epochs}, the epochs in use; shorten it or use more epochs")
     windows = epochs - window + 1
     for first in range(0, len(p), _ROWS):
         rows = slice(first, first + _ROWS)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax import artifacts
-from semiprune_jax.errors import DataError
+from semiprune_jax.errors import ArgumentError, DataError
 
 COLUMNS = ("name", "keep", "cutoff", "horizon", "c_d", "seed", "examples", "steps", "seconds", "accuracy")
 _POINT = COLUMNS[:6]
@@ -135,7 +135,7 @@ def tune(
     all kept fractions, which the paper does not say.
 
     Raises:
-      ValueError: the selector has nothing to choose.
+      ArgumentError: the selector has nothing to choose.
     """
     name, selector = spec["name"], spec["selector"]
     if selector in ("double_end", "stratified"):
@@ -145,7 +145,7 @@ def tune(
         }
         return Chosen(best, None, None)
     if selector != "beta":
-        raise ValueError(f"{name}: {selector} has nothing to search for; expected double_end, stratified or beta")
+        raise ArgumentError(f"{name}: {selector} has nothing to search for; expected double_end, stratified or beta")
     given = spec["c_d"]
     horizon = trials.best(name, [{"horizon": horizon, "c_d": given} for horizon in horizons], [max(keeps)])["horizon"]
     c_d = trials.best(name, [{"horizon": horizon, "c_d": c_d} for c_d in c_ds], keeps)["c_d"]

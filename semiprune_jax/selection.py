@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from semiprune_jax.errors import ArgumentError
+
 _SAMPLE, _CHUNK = 1 << 14, 1 << 15  # values that a rank is guessed from; rows computed with at a time
 
 
@@ -26,10 +28,10 @@ def coreset_size(n: int, keep: float) -> int:
     5000
     """
     if not 0.0 < keep <= 1.0:
-        raise ValueError(f"keep = {keep} is not in (0, 1]; keep is the fraction that stays, 0.1 for 90% pruned")
+        raise ArgumentError(f"keep = {keep} is not in (0, 1]; keep is the fraction that stays, 0.1 for 90% pruned")
     size = int(np.floor(n * keep + 1e-9))
     if size < 1:
-        raise ValueError(f"keep = {keep} of {n} examples keeps none; keep at least {1 / max(n, 1):.2g}")
+        raise ArgumentError(f"keep = {keep} of {n} examples keeps none; keep at least {1 / max(n, 1):.2g}")
     return size
 
 
@@ -74,7 +76,7 @@ def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: 
     """
     score, classes = _checked(score), _class_numbers(classes)
     if score.shape != classes.shape:
-        raise ValueError(f"score has shape {score.shape} but classes {classes.shape}; both must be [N]")
+        raise ArgumentError(f"score has shape {score.shape} but classes {classes.shape}; both must be [N]")
     return _of_each_class(-score, classes, keep, _matching(tiebreak, score))
 
 
@@ -86,7 +88,7 @@ def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarr
     what rounding leaves (the released slice ``[mis:-0]`` is empty there).
 
     Raises:
-      ValueError: cutoff is negative, or cutoff + keep leaves too few examples.
+      ArgumentError: cutoff is negative, or cutoff + keep leaves too few examples.
 
     >>> double_end(np.arange(10), keep=0.3, cutoff=0.2)
     array([2, 3, 4])
@@ -110,9 +112,9 @@ def beta_parameters(
     (9.1609, 6.8391)
     """
     if form not in ("code", "paper"):
-        raise ValueError(f"form = {form!r} is neither 'code' (a = C + 1 - b) nor 'paper' (a = C - b)")
+        raise ArgumentError(f"form = {form!r} is neither 'code' (a = C + 1 - b) nor 'paper' (a = C - b)")
     if not concentration > 0.0 or not c_d > 0.0:
-        raise ValueError(f"concentration = {concentration} and c_d = {c_d} must both be positive")
+        raise ArgumentError(f"concentration = {concentration} and c_d = {c_d} must both be positive")
     b = concentration * (1.0 - mu) * (1.0 - (1.0 - keep) ** c_d)
     return concentration + (1.0 if form == "code" else 0.0) - b, b
 
@@ -139,7 +141,7 @@ def beta(
     density to stay above the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
 
     Raises:
-      ValueError: shapes differ, a score is negative, or a parameter is out of range.
+      ArgumentError: shapes differ, a score is negative, or a parameter is out of range.
 
     >>> q = np.linspace(0.1, 0.9, 100)  # mean p(label)
     >>> kept = beta(score=q * (1 - q), mean_probability=q, keep=0.3, c_d=4.0, seed=0)
@@ -148,9 +150,9 @@ def beta(
     """
     score, q = _checked(score), _checked(mean_probability)
     if score.shape != q.shape:
-        raise ValueError(f"score has shape {score.shape} but mean_probability {q.shape}; both must be [N]")
+        raise ArgumentError(f"score has shape {score.shape} but mean_probability {q.shape}; both must be [N]")
     if np.any(score < 0):
-        raise ValueError(f"beta weighs by the score, which must not be negative; got {score.min():g}; use DUAL")
+        raise ArgumentError(f"beta weighs by the score, which must not be negative; got {score.min():g}; use DUAL")
     size = coreset_size(len(score), keep)
     uniform = _noise(len(score), seed, noise)
     most_uncertain = ~_smallest(score, max(len(score) - 10, 0), uniform)
@@ -181,7 +183,7 @@ def stratified(
     ``max * 1.0001`` loses it for scores below zero.
 
     Raises:
-      ValueError: cutoff is negative, cutoff + keep leaves too few examples, or strata < 1.
+      ArgumentError: cutoff is negative, cutoff + keep leaves too few examples, or strata < 1.
 
     >>> score = np.r_[np.linspace(0.0, 0.1, 90), np.linspace(0.9, 1.0, 10)]
     >>> kept = stratified(score, keep=0.2, cutoff=0.0, strata=2)
@@ -190,7 +192,7 @@ def stratified(
     """
     score = _checked(score)
     if strata < 1:
-        raise ValueError(f"strata = {strata}; at least one stratum is needed")
+        raise ArgumentError(f"strata = {strata}; at least one stratum is needed")
     size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
     uniform = _noise(len(score), seed, noise)
     rest = np.flatnonzero(~_smallest(score, skipped, uniform))
@@ -257,23 +259,26 @@ def prototypicality(
     return top(found.distance, keep, tiebreak)
 
 
-def k_centre(features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
-    """Greedy k-centre: a drawn example, then each time the one farthest from those kept, features f32[N, D].
+def k_centre(
+    features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None, order: np.ndarray | None = None
+) -> np.ndarray:
+    """Greedy k-centre: a drawn example, then each time the one farthest from those kept (arXiv:1708.00489).
 
-    (Sener & Savarese, arXiv:1708.00489.)
+    Args:
+      features: f32[N, D].
+      noise: f64[N]; the example of the least number is the first.
+      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
 
     >>> k_centre(np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, noise=np.array([0.1, 0.5, 0.5, 0.5]))
     array([0, 3])
     """
-    from semiprune_jax.features import centres
-
-    first = int(np.argmin(_noise(len(features), seed, noise)))
-    return np.sort(centres.farthest_first(features, coreset_size(len(features), keep), first))
+    order = _k_centre_order(features, keep, seed, noise) if order is None else order
+    return _first(order, len(features), keep)
 
 
 def d2(
     score: np.ndarray, features: np.ndarray, keep: float, neighbours: int = 10, gamma: float = 0.1, cutoff: float = 0.0,
-    easiness: np.ndarray | None = None,
+    easiness: np.ndarray | None = None, order: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
 
@@ -282,22 +287,13 @@ def d2(
       features: f32[N, D].
       neighbours, gamma: see ``features.graph.message_passing``.
       cutoff: fraction of the pool that is left out beforehand: the lowest ``easiness`` [N] (AUM), likely mislabelled.
+      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
 
     >>> d2(np.array([1.0, 0.9, 0.8, 0.3]), np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, neighbours=2, gamma=1.0)
     array([1, 3])
     """
-    from semiprune_jax.features import graph
-
-    score = _checked(score).astype(np.float64)
-    size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
-    rest = np.arange(len(score))
-    if skipped:
-        if easiness is None:
-            raise ValueError(f"cutoff = {cutoff} leaves out the lowest easiness, which is not given")
-        rest = np.flatnonzero(~_smallest(_checked(easiness), skipped))
-    worth = score[rest] - min(score[rest].min(), 0.0)
-    chosen = graph.message_passing(worth, np.asarray(features)[rest], size, neighbours=neighbours, gamma=gamma)
-    return np.sort(rest[chosen])
+    order = _d2_order(score, features, keep, neighbours, gamma, cutoff, easiness) if order is None else order
+    return _first(order, len(features), keep)
 
 
 def zcore(
@@ -312,19 +308,21 @@ def zcore(
     return top(_coverage(features, seed, samples, noise) if coverage is None else coverage, keep)
 
 
-def badge(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0) -> np.ndarray:
+def badge(
+    probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0, order: np.ndarray | None = None
+) -> np.ndarray:
     """BADGE: k-means++ on the gradients of the last layer, were predictions labels (arXiv:1906.03671).
 
     Args:
       probabilities: f32[N, C], of the network whose ``features`` f32[N, D] these are.
+      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
 
     >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.9, 0.1]])
     >>> 0 in badge(p, np.ones((3, 2)), keep=0.7)  # the least certain comes first
     True
     """
-    from semiprune_jax.features import centres
-
-    return np.sort(centres.badge(probabilities, features, coreset_size(len(features), keep), seed))
+    order = _badge_order(probabilities, features, keep, seed) if order is None else order
+    return _first(order, len(features), keep)
 
 
 SELECTORS: dict[str, Callable[..., np.ndarray]] = {
@@ -360,12 +358,53 @@ def _clustering(features: np.ndarray, clusters: int, seed: int) -> Any:
     return kmeans.fit(features, clusters, seed)
 
 
-# What takes a selector its time and is the same for all kept fractions: an argument, and how to make it of others.
-SHARED: dict[str, Callable[..., Any]] = {"coverage": _coverage, "clustering": _clustering}
+def _k_centre_order(features: np.ndarray, keep: float, seed: int, noise: np.ndarray | None) -> np.ndarray:
+    from semiprune_jax.features import centres
+
+    first = int(np.argmin(_noise(len(features), seed, noise)))
+    return centres.farthest_first(features, coreset_size(len(features), keep), first)
+
+
+def _badge_order(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int) -> np.ndarray:
+    from semiprune_jax.features import centres
+
+    return centres.badge(probabilities, features, coreset_size(len(features), keep), seed)
+
+
+def _d2_order(
+    score: np.ndarray, features: np.ndarray, keep: float, neighbours: int, gamma: float, cutoff: float,
+    easiness: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
+    from semiprune_jax.features import graph
+
+    score = _checked(score).astype(np.float64)
+    size, skipped = coreset_size(len(score), keep), _cutoff_size(len(score), keep, cutoff)
+    rest = np.arange(len(score))
+    if skipped:
+        if easiness is None:
+            raise ArgumentError(f"cutoff = {cutoff} leaves out the lowest easiness, which is not given")
+        rest = np.flatnonzero(~_smallest(_checked(easiness), skipped))
+    worth = score[rest] - min(score[rest].min(), 0.0)
+    return rest[graph.message_passing(worth, np.asarray(features)[rest], size, neighbours=neighbours, gamma=gamma)]
+
+
+def _first(order: np.ndarray, n: int, keep: float) -> np.ndarray:
+    return np.sort(order[: coreset_size(n, keep)])
+
+
+# What takes a selector its time and serves all kept fractions: an argument of it, and how to make it of others. Orders
+# of choice are as long as the largest coreset, of which smaller ones are the beginning.
+SHARED: dict[str, tuple[str, Callable[..., Any]]] = {
+    "zcore": ("coverage", _coverage),
+    "prototypicality": ("clustering", _clustering),
+    "k_centre": ("order", _k_centre_order),
+    "badge": ("order", _badge_order),
+    "d2": ("order", _d2_order),
+}
 
 
 def prepare(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``SHARED`` that the named selector takes, to be handed to ``select`` with any kept fraction.
+    """What the named selector has in ``SHARED``, to be handed to ``select`` with ``keep`` or any smaller one.
 
     >>> given = {"features": np.array([[0.0], [1.0], [9.0]]), "clusters": 2, "seed": 0}
     >>> prepare("prototypicality", given)["clustering"].distance
@@ -373,11 +412,10 @@ def prepare(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     >>> prepare("random", given)
     {}
     """
-
-    def make(function: Callable[..., Any]) -> Any:
-        return function(**{key: arguments[key] for key in inspect.signature(function).parameters})
-
-    return {key: make(function) for key, function in SHARED.items() if key in parameters(name)}
+    if name not in SHARED:
+        return {}
+    argument, make = SHARED[name]
+    return {argument: make(**{key: arguments.get(key) for key in inspect.signature(make).parameters})}
 
 
 def parameters(name: str) -> frozenset[str]:
@@ -396,16 +434,16 @@ def _checked(score: np.ndarray) -> np.ndarray:
     if score.dtype not in (np.float32, np.float64):
         score = score.astype(np.float64)
     if score.ndim != 1 or len(score) == 0:
-        raise ValueError(f"scores have shape {score.shape}; expected [N] with N >= 1")
+        raise ArgumentError(f"scores have shape {score.shape}; expected [N] with N >= 1")
     if not np.all(np.isfinite(score)):
-        raise ValueError(f"{int(np.sum(~np.isfinite(score)))} of {len(score)} scores are not finite")
+        raise ArgumentError(f"{int(np.sum(~np.isfinite(score)))} of {len(score)} scores are not finite")
     return score
 
 
 def _class_numbers(classes: np.ndarray) -> np.ndarray:
     """The classes, numbered 0, 1, ... in the order of their numbers."""
     if np.ndim(classes) != 1 or len(classes) == 0:
-        raise ValueError(f"classes have shape {np.shape(classes)}; expected [N] with N >= 1")
+        raise ArgumentError(f"classes have shape {np.shape(classes)}; expected [N] with N >= 1")
     return np.unique(classes, return_inverse=True)[1]
 
 
@@ -426,13 +464,13 @@ def _noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:
         # Drawn in (0, 1]: turned round, so that log never sees 0; 1 is nudged inside.
         return np.clip(1.0 - np.random.default_rng(seed).random(n), 1e-300, 1.0 - 2.0**-53)
     if np.shape(noise) != (n,):
-        raise ValueError(f"noise has shape {np.shape(noise)}; expected one number an example, ({n},)")
+        raise ArgumentError(f"noise has shape {np.shape(noise)}; expected one number an example, ({n},)")
     return np.asarray(noise, np.float64)
 
 
 def _matching(tiebreak: np.ndarray | None, score: np.ndarray) -> np.ndarray | None:
     if tiebreak is not None and np.shape(tiebreak) != score.shape:
-        raise ValueError(f"tiebreak has shape {np.shape(tiebreak)}; expected one an example, {score.shape}")
+        raise ArgumentError(f"tiebreak has shape {np.shape(tiebreak)}; expected one an example, {score.shape}")
     return None if tiebreak is None else np.asarray(tiebreak)
 
 
@@ -480,7 +518,7 @@ def _chunks(n: int) -> Iterator[slice]:
 def _cutoff_size(n: int, keep: float, cutoff: float) -> int:
     skipped = int(np.floor(n * cutoff + 1e-9))
     if cutoff < 0.0 or skipped + coreset_size(n, keep) > n:
-        raise ValueError(
+        raise ArgumentError(
             f"cutoff = {cutoff} with keep = {keep}: together they must lie in 0..1; "
             f"lower the cutoff to at most {1.0 - keep:.4g} or keep less"
         )

@@ -21,6 +21,7 @@ from semiprune_jax import (
     loop,
     models,
     preemption,
+    processes,
     state,
     steps,
     swav,
@@ -135,7 +136,8 @@ class Trainings:
 
         Returns:
           What the run's metrics hold of the test set: test_accuracy and test_loss of the last epoch,
-          best_test_accuracy and best_epoch; empty without a test set. Parameters are saved as ``<name>/model``.
+          best_test_accuracy and best_epoch; empty without a test set, and on all processes but the first. Parameters
+          are saved as ``<name>/model``.
         """
         final, _ = self._run(self.retraining(name, labels, ids, batch_size=batch_size, seed=seed))
         if self.config.retrain.save_model:
@@ -144,9 +146,12 @@ class Trainings:
         if evaluate is None:
             return {}
         evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
-        if not evaluated or evaluated[-1]["step"] != int(final.step):  # killed at the very end, and lines were lost
+        # Killed at the very end, lines may be lost. Of several processes the first one knows: it writes the file.
+        if processes.from_leader(not evaluated or evaluated[-1]["step"] != int(final.step)):
             line = {"step": int(final.step), "epoch": self.config.retrain.epochs, **evaluate(final)}
             evaluated.append(line)
+        if not processes.leads():
+            return {}
         last, best = evaluated[-1], max(evaluated, key=lambda line: line["test_accuracy"])
         return {
             "test_accuracy": last["test_accuracy"],

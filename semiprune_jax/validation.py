@@ -1,25 +1,25 @@
 """Whether a config makes sense: its types, its values, and how they fit together; all problems at once.
 
-Importing this module imports neither JAX nor the rest of the package, so that a typo is told before JAX has loaded.
+Importing this module does not import JAX, so that a typo is told before it has loaded.
 """
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from semiprune_jax.config import Config, base_config, cutoff_at, selection
+from semiprune_jax import config as configs
+from semiprune_jax.config import Config, base_config, cutoff_at
 from semiprune_jax.errors import ConfigError
+from semiprune_jax.scores import SCORES
+from semiprune_jax.selection import SELECTORS, parameters
 
-# What models.create knows, written again.
+# What models.create knows, written again: it loads JAX.
 _NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet(8|18_cifar|50_cifar|18|34|50)")
 
 _RESNETS = "resnet8 | resnet18_cifar | resnet50_cifar | resnet18 | resnet34 | resnet50"
-
-# What selection.SELECTORS has, written again: those that go by a score, and those that do not.
-_SCORED = ("top", "balanced_top", "double_end", "beta", "stratified", "d2")
-_UNSCORED = ("random", "balanced_random", "moderate", "prototypicality", "k_centre", "badge", "zcore")
 
 # What models.pretrained has, written again: names, and the sides of their patches.
 _PRETRAINED = {"vit_s16": 16, "vit_b16": 16, "vit_s14": 14, "vit_b14": 14, "resnet50": 32}
@@ -53,48 +53,82 @@ def explain(error: Exception) -> str:
     return text if "flag" in text else f"{type(error).__name__}: {text}"
 
 
-def _split_texts(config: Config) -> None:
-    """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names."""
-    for section, name in (("data", "classes"), ("select", "names"), ("search", "names")):
-        value = config[section] and config[section][name]
-        if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
-            config[section][name] = tuple(part.strip() for part in value[0].split(","))
-
-
 def validate(config: Config) -> None:
     """Raises one ConfigError that lists everything wrong with the values: of their types first, if any is wrong.
 
     Names that a flag spelled as one text are split before.
     """
     _split_texts(config)
-    problems = _wrong_types(config)
-    if problems:
+    if problems := _wrong_types(config):
         raise ConfigError("\n".join(problems))
+    found = _Problems(config)
+    found.check(config.seed >= 0, "seed", "a whole number, 0 or more")
+    _check_data(config, found)
+    _check_pseudo_labels(config, found)
+    _check_embeddings(config, found)
+    _check_supervised(config, found)
+    _check_scores(config, found)
+    _check_selections(config, found)
+    _check_search(config, found)
+    _check_runtime(config, found)
+    if found.lines:
+        raise ConfigError("\n".join(found.lines))
 
-    def check(good: bool, field: str, expected: str) -> None:
+
+def _split_texts(config: Config) -> None:
+    """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names, and ("",) none."""
+    for section, name in (("data", "classes"), ("select", "names"), ("search", "names")):
+        value = config[section] and config[section][name]
+        if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
+            parts = [part.strip() for part in value[0].split(",")]
+            config[section][name] = tuple(part for part in parts if part)
+
+
+class _Problems:
+    """What is wrong with a config, a line each. Fields are dotted names."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.lines: list[str] = []
+
+    def check(self, good: bool, field: str, expected: str) -> None:
+        """Notes what was expected of a field that is not good."""
         if not good:
-            value: Any = config
-            for part in field.split("."):
-                value = value[part]
-            problems.append(f"config.{field} = {value!r}: expected {expected}")
+            self.lines.append(f"config.{field} = {self._value(field)!r}: expected {expected}")
 
-    def one_of(field: str, *allowed: str) -> None:
-        section, name = field.rsplit(".", 1)
-        check(_at(config, section)[name] in allowed, field, " | ".join(allowed))
+    def one_of(self, field: str, allowed: Iterable[str]) -> None:
+        allowed = tuple(allowed)
+        self.check(self._value(field) in allowed, field, " | ".join(allowed))
 
-    def positive(section: str, *names: str) -> None:
+    def positive(self, section: str, *names: str) -> None:
         for name in names:
-            check(_at(config, section)[name] > 0, f"{section}.{name}", "more than 0")
+            self.check(self._value(f"{section}.{name}") > 0, f"{section}.{name}", "more than 0")
 
-    def fraction(field: str, *, below_one: bool = True) -> None:
-        section, name = field.rsplit(".", 1)
-        value = _at(config, section)[name]
-        check(0 <= value < 1 if below_one else 0 <= value <= 1, field, f"0 <= x <{'' if below_one else '='} 1")
+    def not_negative(self, section: str, *names: str) -> None:
+        for name in names:
+            self.check(self._value(f"{section}.{name}") >= 0, f"{section}.{name}", "0 or more")
 
-    data, select = config.data, config.select
-    check(config.seed >= 0, "seed", "a whole number, 0 or more")
-    one_of("data.source", "digits", "arrays", "folder", "tfds")
-    one_of("data.decoder", "pillow", "fast")
+    def fractions(self, section: str, *names: str) -> None:
+        """Each below 1."""
+        for name in names:
+            self.check(0 <= self._value(f"{section}.{name}") < 1, f"{section}.{name}", "0 <= x < 1")
+
+    def _value(self, field: str) -> Any:
+        value: Any = self.config
+        for part in field.split("."):
+            value = value[part]
+        return value
+
+
+def _check_data(config: Config, found: _Problems) -> None:
+    data, check = config.data, found.check
+    found.one_of("data.source", ("digits", "arrays", "folder", "tfds"))
+    found.one_of("data.decoder", ("pillow", "fast"))
+    found.one_of("data.pool", ("auto", "memory", "stream"))
+    found.one_of("data.crops", ("padded", "resized"))
+    found.one_of("data.supervised_crops", ("original", "cached"))
+    found.positive("data", "image_size")
+    found.fractions("data", "padding", "test_fraction")
     if data.source == "tfds":
         check(bool(data.name), "data.name", "the name of a dataset, for data.source = 'tfds'")
         check(bool(data.split), "data.split", "the split of the pool, for data.source = 'tfds'")
@@ -104,112 +138,175 @@ def validate(config: Config) -> None:
     apart = len(set(data.classes)) == len(data.classes) != 1
     check(apart, "data.classes", "two names or more, no two alike, or none")
     check(data.source == "folder" or not data.classes, "data.classes", "none, but for data.source = 'folder'")
-    one_of("data.pool", "auto", "memory", "stream")
-    one_of("data.crops", "padded", "resized")
-    one_of("data.supervised_crops", "original", "cached")
     counted = len(data.expected) == 3 and all(count >= 0 for count in data.expected)
     check(counted or not data.expected, "data.expected", "3 whole numbers (pool, test set, classes), or none")
     check(data.limit_per_class >= 0, "data.limit_per_class", "0 (all) or more")
-    positive("data", "image_size")
     if data.crops == "resized":
         check(data.square_size >= data.image_size, "data.square_size", f"data.image_size = {data.image_size} or more")
         check(data.square_size <= 512, "data.square_size", "512 or less: parts are resized in 32-bit whole numbers")
-    fraction("data.padding")
-    fraction("data.test_fraction")
-    fraction("data.corruption", below_one=False)
+    check(0 <= data.corruption <= 1, "data.corruption", "0 <= x <= 1")
     check(0 < data.imbalance <= 1, "data.imbalance", "0 < x <= 1")
     check(len(data.mean) == 3, "data.mean", "3 numbers, one a channel")
     check(len(data.std) == 3 and all(s > 0 for s in data.std), "data.std", "3 positive numbers, one a channel")
     budget = config.label.budget
-    check(
-        0 < budget < 1 or (budget > 1 and budget == int(budget)),
-        "label.budget",
-        "a fraction below 1, or a count above 1",
-    )
-    one_of("label.rule", "per_class", "uniform", "given")
-    for field in ("fixmatch", "proxy", "retrain"):
-        good = _NETWORK.fullmatch(config.model[field]) is not None
-        known = f"wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | {_RESNETS}"
-        check(good, f"model.{field}", known)
-    one_of("model.wide_resnet", "usb", "tf")
-    one_of("fixmatch.learner", "fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label")
-    one_of("fixmatch.alignment", "none", "uniform", "labelled")
+    whole = budget > 1 and budget == int(budget)
+    check(0 < budget < 1 or whole, "label.budget", "a fraction below 1, or a count above 1")
+    found.one_of("label.rule", ("per_class", "uniform", "given"))
 
-    positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")
-    check(config.fixmatch.operations >= 0, "fixmatch.operations", "0 or more")
-    check(config.fixmatch.unsupervised_weight >= 0, "fixmatch.unsupervised_weight", "0 or more")
-    fraction("fixmatch.threshold", below_one=False)
-    for field in ("fixmatch.momentum", "fixmatch.ema_decay", "fixmatch.bn_momentum"):
-        fraction(field)
-    for section in ("fixmatch", "proxy", "retrain"):
-        check(config[section].weight_decay >= 0, f"{section}.weight_decay", "0 or more")
-    for section in ("proxy", "retrain"):
-        positive(section, "epochs", "batch_size", "learning_rate", "eval_every_epochs")
-        check(config[section].final_learning_rate >= 0, f"{section}.final_learning_rate", "0 or more")
-        fraction(f"{section}.momentum")
-        fraction(f"{section}.bn_momentum")
-    epochs = config.proxy.epochs
-    smallest = 2 if config.proxy.record_kl else 1  # TDDS looks at what lies between epochs
-    check(smallest <= config.score.window <= epochs, "score.window", f"{smallest} .. proxy.epochs = {epochs}")
-    check(0 < config.score.decay <= 1, "score.decay", "0 < x <= 1")
-    one_of("score.never_learned", "zero", "hardest")
-    one_of("embed.source", "proxy", "fixmatch", "file", "weights", "swav")
-    one_of("embed.network", *_PRETRAINED)
-    positive("embed", "image_size")
-    patch = _PRETRAINED.get(config.embed.network, 1)
-    check(config.embed.image_size % patch == 0, "embed.image_size", f"a multiple of {patch}, the side of a patch")
-    one_of("pseudolabel.source", "fixmatch", "clusters")
+
+def _check_pseudo_labels(config: Config, found: _Problems) -> None:
+    options, temi = config.fixmatch, config.temi
+    _check_network(config, found, "fixmatch")
+    found.one_of("model.wide_resnet", ("usb", "tf"))
+    found.one_of("fixmatch.learner", ("fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label"))
+    found.one_of("fixmatch.alignment", ("none", "uniform", "labelled"))
+    found.positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")
+    found.not_negative("fixmatch", "operations", "unsupervised_weight", "weight_decay")
+    found.check(0 <= options.threshold <= 1, "fixmatch.threshold", "0 <= x <= 1")
+    found.fractions("fixmatch", "momentum", "ema_decay", "bn_momentum")
+    found.one_of("pseudolabel.source", ("fixmatch", "clusters"))
     if config.pseudolabel.source == "clusters":
-        of_images = config.embed.source in ("file", "weights", "swav")
-        check(of_images, "embed.source", "file, weights or swav: pseudolabel.source = 'clusters' needs them beforehand")
-    positive("temi", "heads", "neighbours", "epochs", "batch_size", "learning_rate", "beta")
-    check(config.temi.warm_up_epochs >= 0, "temi.warm_up_epochs", "0 or more")
-    fraction("temi.teacher_decay")
-    one_of("temi.select", "last", "min_loss", "oracle")
-    if config.temi.select == "oracle":
-        check(
-            config.data.oracle, "temi.select", "last or min_loss: oracle reads true labels, for which set data.oracle"
-        )
-    one_of("proxy.examples", "all", "labelled")
-    _check_search(config, check)
-    _check_swav(config, check, positive)
-    check(
-        0 <= config.score.first < config.score.last <= epochs,
-        "score.last",
-        f"score.first < x <= proxy.epochs = {epochs}",
-    )
+        beforehand = config.embed.source in ("file", "weights", "swav")
+        needed = "file, weights or swav: pseudolabel.source = 'clusters' needs them beforehand"
+        found.check(beforehand, "embed.source", needed)
+    found.positive("temi", "heads", "neighbours", "epochs", "batch_size", "learning_rate", "beta")
+    found.not_negative("temi", "warm_up_epochs")
+    found.fractions("temi", "teacher_decay")
+    found.one_of("temi.select", ("last", "min_loss", "oracle"))
+    known = temi.select != "oracle" or config.data.oracle
+    found.check(known, "temi.select", "last or min_loss: oracle reads true labels, for which set data.oracle")
 
-    check(
-        len(select.keep) > 0 and all(0 < k <= 1 for k in select.keep), "select.keep", "fractions kept, each in (0, 1]"
-    )
+
+def _check_embeddings(config: Config, found: _Problems) -> None:
+    options, swav = config.embed, config.swav
+    found.one_of("embed.source", ("proxy", "fixmatch", "file", "weights", "swav"))
+    found.one_of("embed.network", _PRETRAINED)
+    found.positive("embed", "image_size")
+    patch = _PRETRAINED.get(options.network, 1)
+    found.check(options.image_size % patch == 0, "embed.image_size", f"a multiple of {patch}, the side of a patch")
+    known = swav.network.startswith("resnet") and _NETWORK.fullmatch(swav.network) is not None
+    found.check(known, "swav.network", _RESNETS)
+    found.positive("swav", "epochs", "batch_size", "learning_rate", "temperature", "epsilon", "small_crop_size")
+    found.not_negative("swav", "final_learning_rate", "warm_up_epochs", "weight_decay", "frozen_steps", "small_crops")
+    found.check(swav.prototypes >= 2, "swav.prototypes", "2 or more")
+    for name in ("crop_area", "small_crop_area"):
+        good = len(swav[name]) == 2 and 0 < swav[name][0] <= swav[name][1] <= 1
+        found.check(good, f"swav.{name}", "two shares of an image, 0 < smallest <= largest <= 1")
+
+
+def _check_supervised(config: Config, found: _Problems) -> None:
+    for section in ("proxy", "retrain"):
+        _check_network(config, found, section)
+        found.positive(section, "epochs", "batch_size", "learning_rate", "eval_every_epochs")
+        found.not_negative(section, "weight_decay", "final_learning_rate")
+        found.fractions(section, "momentum", "bn_momentum")
+    found.one_of("proxy.examples", ("all", "labelled"))
+    _check_seeds(config, found, "retrain")
+    found.one_of("retrain.batch_rule", ("paper", "fixed"))
+
+
+def _check_network(config: Config, found: _Problems, section: str) -> None:
+    known = f"wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40 | {_RESNETS}"
+    found.check(_NETWORK.fullmatch(config.model[section]) is not None, f"model.{section}", known)
+
+
+def _check_seeds(config: Config, found: _Problems, section: str) -> None:
+    seeds = config[section].seeds
+    found.check(len(seeds) > 0 and all(s >= 0 for s in seeds), f"{section}.seeds", "whole numbers, 0 or more")
+
+
+def _check_scores(config: Config, found: _Problems) -> None:
+    options, epochs = config.score, config.proxy.epochs
+    smallest = 2 if config.proxy.record_kl else 1  # TDDS looks at what lies between epochs
+    found.check(smallest <= options.window <= epochs, "score.window", f"{smallest} .. proxy.epochs = {epochs}")
+    found.check(0 < options.decay <= 1, "score.decay", "0 < x <= 1")
+    found.positive("score", "exponent")
+    found.one_of("score.never_learned", ("zero", "hardest"))
+    good = 0 <= options.first < options.last <= epochs
+    found.check(good, "score.last", f"score.first < x <= proxy.epochs = {epochs}")
+
+
+def _check_selections(config: Config, found: _Problems) -> None:
+    select = config.select
+    kept = len(select.keep) > 0 and all(0 < k <= 1 for k in select.keep)
+    found.check(kept, "select.keep", "fractions kept, each in (0, 1]")
+    fields = set(configs.selection(selector="random"))
     for name, value in select.items():
-        fields = set(selection(selector="random"))
         if name not in ("names", "keep") and (not isinstance(value, ConfigDict) or set(value) != fields):
-            problems.append(f"config.select.{name}: expected names, keep, or a selection(...) with its fields")
+            found.lines.append(f"config.select.{name}: expected names, keep, or a selection(...) with its fields")
     for name in select.names:
-        if name not in select or not isinstance(select[name], ConfigDict):
+        if name in select and isinstance(select[name], ConfigDict):
+            _check_selection(config, found, name)
+        else:
             known = ", ".join(key for key, value in select.items() if isinstance(value, ConfigDict))
-            problems.append(f"config.select.names holds {name!r}: expected some of {known}")
-            continue
-        _check_selection(config, name, one_of, check)
-    seeds = config.retrain.seeds
-    check(
-        len(seeds) > 0 and all(s >= 0 for s in seeds),
-        "retrain.seeds",
-        "whole numbers, 0 or more",
-    )
-    positive("report", "examples")
-    positive("score", "exponent")
-    one_of("retrain.batch_rule", "paper", "fixed")
-    one_of("runtime.parallel", "jit", "pmap")
-    one_of("runtime.compute_dtype", "auto", "float32", "bfloat16")
-    positive("runtime", "log_every_steps", "join_timeout_seconds", "peer_timeout_seconds")
-    check(0 < config.runtime.memory_share <= 1, "runtime.memory_share", "0 < x <= 1")
-    check(config.runtime.workers >= -1, "runtime.workers", "-1 (one a core), 0 (threads) or more")
-    for name in ("devices", "steps_per_dispatch", "checkpoint_every_steps"):
-        check(config.runtime[name] >= 0, f"runtime.{name}", "0 or more")
-    if problems:
-        raise ConfigError("\n".join(problems))
+            found.lines.append(f"config.select.names holds {name!r}: expected some of {known}")
+
+
+def _check_selection(config: Config, found: _Problems, name: str) -> None:
+    spec, field, keep, check = config.select[name], f"select.{name}", config.select.keep, found.check
+    found.one_of(f"{field}.selector", SELECTORS)
+    found.one_of(f"{field}.score", SCORES)
+    found.one_of(f"{field}.form", ("code", "paper"))
+    found.one_of(f"{field}.end", ("hard", "easy"))
+    found.one_of(f"{field}.extrapolate", ("none", "neighbours", "graph"))
+    check(spec.neighbours >= 1, f"{field}.neighbours", "1 or more")
+    check(spec.samples >= 1, f"{field}.samples", "1 or more")
+    check(spec.strata >= 1, f"{field}.strata", "1 or more")
+    found.not_negative(field, "gamma")
+    if spec.selector not in SELECTORS:
+        return
+    # Only what the selector uses must fit this run: a base config's unused horizon must not get in the way.
+    taken, epochs, window = parameters(spec.selector), config.proxy.epochs, config.score.window
+    scored = "score" in taken
+    if "probabilities" in taken:
+        good = config.embed.source in ("fixmatch", "proxy")
+        check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
+    if "mean_probability" in taken or spec.score in ("dual", "mean_probability", "tdds"):
+        check(0 <= spec.horizon <= epochs, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}")
+        if spec.score in ("dual", "tdds") and spec.horizon:
+            check(spec.horizon >= window, f"{field}.horizon", f"score.window = {window} or more")
+    if scored and config.proxy.examples == "labelled":
+        needed = "neighbours or graph: with proxy.examples = 'labelled' other images have no score"
+        check(spec.extrapolate != "none", f"{field}.extrapolate", needed)
+    if spec.extrapolate != "none":
+        check("mean_probability" not in taken, f"{field}.extrapolate", "none: beta needs probabilities of all images")
+    for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl"), ("grand", "record_grad_norm")):
+        if spec.score == score and scored:
+            check(config.proxy[needed], f"proxy.{needed}", f"True, since config.{field} selects by {score}")
+    if "cutoff" in taken:
+        fits = len(spec.cutoff) in (1, len(keep))
+        check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
+        for k in keep if fits else ():
+            cutoff = cutoff_at(spec, keep, k)
+            good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is told already
+            check(good, f"{field}.cutoff", f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
+    if "c_d" in taken:
+        check(spec.score != "aum", f"{field}.score", "a score that is never negative, such as dual: beta weighs by it")
+        found.positive(field, "c_d", "concentration")
+
+
+def _check_search(config: Config, found: _Problems) -> None:
+    options, epochs, window = config.search, config.proxy.epochs, config.score.window
+    for name in options.names:
+        searched = name in config.select.names and config.select[name].selector in ("double_end", "stratified", "beta")
+        found.check(searched, "search.names", "names of select.names whose selector is double_end, stratified or beta")
+    found.check(0 < options.held_out < 1, "search.held_out", "0 < x < 1")
+    fits = all(window <= horizon <= epochs for horizon in options.horizons)
+    found.check(fits, "search.horizons", f"score.window = {window} .. proxy.epochs = {epochs}, each")
+    good = len(options.c_d) > 0 and all(c_d > 0 for c_d in options.c_d)
+    found.check(good, "search.c_d", "one or more, each more than 0")
+    _check_seeds(config, found, "search")
+
+
+def _check_runtime(config: Config, found: _Problems) -> None:
+    runtime = config.runtime
+    found.positive("report", "examples")
+    found.one_of("runtime.parallel", ("jit", "pmap"))
+    found.one_of("runtime.compute_dtype", ("auto", "float32", "bfloat16"))
+    found.positive("runtime", "log_every_steps", "join_timeout_seconds", "peer_timeout_seconds")
+    found.check(0 < runtime.memory_share <= 1, "runtime.memory_share", "0 < x <= 1")
+    found.check(runtime.workers >= -1, "runtime.workers", "-1 (one a core), 0 (threads) or more")
+    found.not_negative("runtime", "devices", "steps_per_dispatch", "checkpoint_every_steps")
 
 
 # One, and several in a tuple.
@@ -219,13 +316,8 @@ _KINDS = {
     float: ("a finite number", "finite numbers"),
     bool: ("True or False", ""),
 }
-_ELEMENTS = {
-    "classes": str,
-    "names": str,
-    "seeds": int,
-    "expected": int,
-    "horizons": int,
-}  # of tuples; numbers otherwise
+# Of tuples; numbers otherwise.
+_ELEMENTS = {"classes": str, "names": str, "seeds": int, "expected": int, "horizons": int}
 
 
 def _wrong_types(config: Config) -> list[str]:
@@ -257,95 +349,3 @@ def _wrong_types(config: Config) -> list[str]:
 
     walk(config, base, "")
     return problems
-
-
-def _check_swav(config: Config, check, positive) -> None:
-    options = config.swav
-    known = options.network.startswith("resnet") and _NETWORK.fullmatch(options.network) is not None
-    check(known, "swav.network", _RESNETS)
-    positive("swav", "epochs", "batch_size", "learning_rate", "temperature", "epsilon", "small_crop_size")
-    for name in ("final_learning_rate", "warm_up_epochs", "weight_decay", "frozen_steps", "small_crops"):
-        check(options[name] >= 0, f"swav.{name}", "0 or more")
-    check(options.prototypes >= 2, "swav.prototypes", "2 or more")
-    for name in ("crop_area", "small_crop_area"):
-        good = len(options[name]) == 2 and 0 < options[name][0] <= options[name][1] <= 1
-        check(good, f"swav.{name}", "two shares of an image, 0 < smallest <= largest <= 1")
-
-
-def _check_search(config: Config, check) -> None:
-    options, epochs = config.search, config.proxy.epochs
-    for name in options.names:
-        searched = name in config.select.names and config.select[name].selector in ("double_end", "stratified", "beta")
-        check(searched, "search.names", "names of select.names whose selector is double_end, stratified or beta")
-    check(0 < options.held_out < 1, "search.held_out", "0 < x < 1")
-    fits = all(config.score.window <= horizon <= epochs for horizon in options.horizons)
-    allowed = f"score.window = {config.score.window} .. proxy.epochs = {epochs}, each"
-    check(fits, "search.horizons", allowed)
-    check(len(options.c_d) > 0 and all(c_d > 0 for c_d in options.c_d), "search.c_d", "one or more, each more than 0")
-    check(
-        len(options.seeds) > 0 and all(seed >= 0 for seed in options.seeds), "search.seeds", "whole numbers, 0 or more"
-    )
-
-
-def _check_selection(config: Config, name: str, one_of, check) -> None:
-    spec, field, keep = config.select[name], f"select.{name}", config.select.keep
-    one_of(f"{field}.selector", *_SCORED, *_UNSCORED)
-    one_of(
-        f"{field}.score",
-        *(
-            "aum",
-            "dual",
-            "forgetting",
-            "el2n",
-            "correctness",
-            "dyn_unc",
-            "mean_probability",
-            "entropy",
-            "tdds",
-            "grand",
-        ),
-    )
-    one_of(f"{field}.form", "code", "paper")
-    one_of(f"{field}.end", "hard", "easy")
-    epochs = config.proxy.epochs
-    # Only what the selector uses must fit this run: a base config's unused horizon must not get in the way.
-    scored = spec.selector in _SCORED
-    if spec.selector == "badge":
-        good = config.embed.source in ("fixmatch", "proxy")
-        check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
-    check(spec.neighbours >= 1, f"{field}.neighbours", "1 or more")
-    check(spec.samples >= 1, f"{field}.samples", "1 or more")
-    check(spec.gamma >= 0, f"{field}.gamma", "0 or more")
-    if spec.selector == "beta" or spec.score in ("dual", "mean_probability", "tdds"):
-        check(0 <= spec.horizon <= epochs, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}")
-        if spec.score in ("dual", "tdds") and spec.horizon:
-            check(
-                spec.horizon >= config.score.window, f"{field}.horizon", f"score.window = {config.score.window} or more"
-            )
-    one_of(f"{field}.extrapolate", "none", "neighbours", "graph")
-    if scored and config.proxy.examples == "labelled":
-        needed = "neighbours or graph: with proxy.examples = 'labelled' other images have no score"
-        check(spec.extrapolate != "none", f"{field}.extrapolate", needed)
-    if spec.extrapolate != "none":
-        check(spec.selector != "beta", f"{field}.extrapolate", "none: beta needs probabilities of all images")
-    for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl"), ("grand", "record_grad_norm")):
-        if spec.score == score and scored:
-            check(config.proxy[needed], f"proxy.{needed}", f"True, since config.{field} selects by {score}")
-    if spec.selector in ("double_end", "stratified", "d2"):
-        fits = len(spec.cutoff) in (1, len(keep))
-        check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
-        for k in keep if fits else ():
-            cutoff = cutoff_at(spec, keep, k)
-            good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is told already
-            check(good, f"{field}.cutoff", f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
-    if spec.selector == "beta":
-        check(spec.score != "aum", f"{field}.score", "a score that is never negative, such as dual: beta weighs by it")
-        check(spec.c_d > 0, f"{field}.c_d", "more than 0")
-        check(spec.concentration > 0, f"{field}.concentration", "more than 0")
-    check(spec.strata >= 1, f"{field}.strata", "1 or more")
-
-
-def _at(config: Config, dotted: str) -> Config:
-    for part in dotted.split("."):
-        config = config[part]
-    return config

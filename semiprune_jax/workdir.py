@@ -21,7 +21,8 @@ Table = dict[str, np.ndarray]
 
 # Everything a run may put at the top of its work directory.
 OWNED = (
-    *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "tb", "examples.parquet", "oracle.parquet"),
+    *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "tb", "wandb", "wandb.json"),
+    *("examples.parquet", "oracle.parquet"),
     *("label", "pseudolabel", "score", "embed", "search", "select", "retrain", "report"),
 )
 

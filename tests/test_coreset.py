@@ -63,22 +63,27 @@ def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
         {"selector": "zcore", "samples": 200},
         {"selector": "prototypicality"},
         {"selector": "top", "score": "dyn_unc", "extrapolate": "neighbours", "neighbours": 3},
+        {"selector": "k_centre"},
+        {"selector": "badge"},
+        {"selector": "d2", "score": "aum", "end": "hard", "cutoff": 0.1, "neighbours": 4, "gamma": 0.5},
     ],
 )
 def test_what_is_the_same_for_all_kept_fractions_is_made_once(dynamics, rng, monkeypatch, changes):
-    features = {"features": rng.normal(size=(60, 4)).astype(np.float32)}
-    given = {"known": np.arange(60) < 30, "clusters": 3}
+    features = {"features": rng.normal(size=(60, 4)).astype(np.float32), "probabilities": rng.dirichlet(np.ones(3), 60)}
+    given = {"known": np.arange(60) < 30, "clusters": 3, "largest": 0.5}
     made = []
-    for name in ("zcore.zcore", "kmeans.fit", "extrapolation.nearest"):
+    for name in ("zcore.zcore", "kmeans.fit", "extrapolation.nearest", "graph.nearest", "centres.farthest_first",
+                 "centres.badge"):  # fmt: skip
         module, function = name.split(".")
         module = importlib.import_module(f"semiprune_jax.features.{module}")
         real = getattr(module, function)
         monkeypatch.setattr(module, function, lambda *a, real=real, **k: made.append(real) or real(*a, **k))
     memo = {}
-    for keep in (0.5, 0.3):
+    for keep in (0.3, 0.5):
         shared = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **given, memo=memo)
         assert len(made) == 1
-        alone = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **given)
+        by_itself = given | {"largest": None}
+        alone = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **by_itself)
         np.testing.assert_array_equal(shared[1], alone[1])
         assert shared[1].sum() == 60 * keep
         del made[1:]

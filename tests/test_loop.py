@@ -1,6 +1,7 @@
 """The loop alone, on a step that only counts."""
 
 import contextlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -155,3 +156,14 @@ def test_checkpoints_do_not_wait_for_lines(tmp_path):
         counting(tmp_path, kill_at=9, log_every=50)
     with Checkpoints(tmp_path / "checkpoints") as saved:
         assert saved.latest() == 8
+
+
+def test_a_log_that_is_no_terminal_is_told_now_and_then(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "TELL_SECONDS", 0.0)
+    counting(tmp_path / "often")
+    told = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"score: step 4 of 20, loss 0\.2\d\d, images/s [\d,]+, 00:00 left", told[1])
+    assert len(told) == 10
+    monkeypatch.setattr(loop, "TELL_SECONDS", 60.0)
+    counting(tmp_path / "seldom")
+    assert capsys.readouterr().err == ""

@@ -67,14 +67,31 @@ def test_rewind_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
 
 
 def test_wandb_gets_the_same(tmp_path, monkeypatch):
+    """In one run of its own, opened by the first line and gone on with later, with each stage's own steps."""
     seen = []
-    run = types.SimpleNamespace(log=seen.append, finish=lambda: seen.append("finished"))
-    fake = types.SimpleNamespace(init=lambda **options: seen.append(options["project"]) or run)
+    run = types.SimpleNamespace(
+        log=seen.append,
+        finish=lambda: seen.append("finished"),
+        define_metric=lambda name, step_metric: seen.append((name, step_metric)),
+    )
+    fake = types.SimpleNamespace(init=lambda **options: seen.append(options) or run)
     monkeypatch.setitem(sys.modules, "wandb", fake)
+    Metrics(tmp_path, "mine").close()
+    assert seen == []
     metrics = Metrics(tmp_path, "mine")
     metrics.write("score", 1, {"loss": 0.5})
+    metrics.write("score", 2, {"loss": 0.25})
     metrics.close()
-    assert seen == ["mine", {"score/loss": 0.5}, "finished"]
+    opened, *logged = seen
+    assert (opened["project"], opened["resume"]) == ("mine", "allow")
+    assert logged == [
+        ("score/*", "score/step"), {"score/step": 1, "score/loss": 0.5}, {"score/step": 2, "score/loss": 0.25},
+        "finished",
+    ]  # fmt: skip
+    again = Metrics(tmp_path, "mine")
+    again.write("retrain/a", 1, {"loss": 0.5})
+    again.close()
+    assert seen[5]["id"] == opened["id"]
 
 
 def test_wandb_is_an_extra(tmp_path, monkeypatch):

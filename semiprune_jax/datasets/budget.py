@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from semiprune_jax.errors import ArgumentError
 from semiprune_jax.randomness import hash_keys
 
 RULES = ("per_class", "uniform", "given")
@@ -21,25 +22,25 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
       seed: of the draw.
 
     Raises:
-      ValueError: the rule is unknown, labels it needs are missing, or the budget is out of range.
+      ArgumentError: the rule is unknown, labels it needs are missing, or the budget is out of range.
 
     >>> draw("per_class", np.array([0, 0, 0, 0, 1, 1]), ["a", "b", "c", "d", "e", "f"], budget=0.5, seed=0)
     array([2, 3, 4])
     """
     if rule not in RULES:
-        raise ValueError(f"label rule {rule!r} is unknown; choose one of {', '.join(RULES)}")
+        raise ArgumentError(f"label rule {rule!r} is unknown; choose one of {', '.join(RULES)}")
     labels = np.asarray(labels)
     if rule == "given":
         return np.flatnonzero(labels >= 0)
     if np.any(labels < 0):
-        raise ValueError(
+        raise ArgumentError(
             f"{int(np.sum(labels < 0))} of {len(labels)} examples have no label, so none can be drawn for them; "
             "set label.rule='given' to use the labels there are"
         )
     n = len(labels)
     total = budget_size(budget, n)
     if not 1 <= total <= n:
-        raise ValueError(f"a budget of {budget:g} gives {total} labels of {n}; it must give between 1 and {n}")
+        raise ArgumentError(f"a budget of {budget:g} gives {total} labels of {n}; it must give between 1 and {n}")
     rank = np.argsort(hash_keys(seed, "label", keys), kind="stable")
     if rule == "uniform":
         return np.sort(rank[:total])

@@ -1,11 +1,15 @@
 """Blocks of rows: how work over all pairs of rows fits a device's memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from semiprune_jax.errors import ArgumentError
 
 BLOCK_BYTES = 256 << 20  # of the largest array of one block, on each device
 
@@ -14,46 +18,76 @@ def checked(features: np.ndarray) -> np.ndarray:
     """f32[N, D]; ValueError if it is not that, or not finite."""
     features = np.asarray(features, np.float32)
     if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(f"embeddings have shape {features.shape}; expected [N, D], neither of them 0")
+        raise ArgumentError(f"embeddings have shape {features.shape}; expected [N, D], neither of them 0")
     bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
-        raise ValueError(
+        raise ArgumentError(
             f"{int(bad.sum())} of {len(features)} embeddings are not finite, the first in row {bad.argmax()}"
         )
     return features
 
 
-def by_blocks(function: Callable, rows: np.ndarray, columns: int, *fixed: np.ndarray) -> Iterator[tuple[slice, tuple]]:
-    """``function(block, ids, *fixed)`` for one block of rows after another, spread over the devices.
+def nearer(rows: jax.Array, centre: jax.Array, square: jax.Array) -> jax.Array:
+    """The squared distances f32[R] of rows f32[R, D] to the nearest centre, after one more, f32[D]."""
+    new = jnp.sum((rows - centre[None]) ** 2, axis=1)
+    # jnp.minimum would be fused into the sum, which a CPU then adds up number by number: 64 ms in place of 6.5 for
+    # 100,000 x 512.
+    return jnp.where(new < square, new, square)
+
+
+Block: TypeAlias = tuple[slice, jax.Array, jax.Array]  # which rows, f32[R, D], and their numbers i32[R]
+
+
+def placed(rows: np.ndarray, columns: int) -> Iterator[Block]:
+    """One block of rows f32[N, D] after another, spread over the devices of this process, the last one padded.
+
+    Args:
+      columns: floats that a row takes in what is done with it, at most; decides how many rows a block has.
+    """
+    split, _ = _shardings()
+    share = max(1, min(BLOCK_BYTES // (4 * columns), -(-len(rows) // split.mesh.size)))
+    size = share * split.mesh.size
+    for first in range(0, len(rows), size):
+        block = rows[first : first + size]
+        numbers = np.arange(first, first + size, dtype=np.int32)
+        padded = np.pad(block, [(0, size - len(block)), (0, 0)]) if len(block) < size else block
+        yield slice(first, first + len(block)), jax.device_put(padded, split), jax.device_put(numbers, split)
+
+
+def each(
+    function: Callable, blocks: Iterable[Block], *fixed: np.ndarray, whole: int = 0
+) -> Iterator[tuple[slice, tuple]]:
+    """``function(block, numbers, *fixed)`` for one block after another.
 
     Compiled once for each shape of a function; one that is called again and again should be a module's own.
 
     Args:
-      function: (block f32[R, D], their numbers i32[R], *fixed) -> tree of arrays [R, ...].
-      rows: f32[N, D].
-      columns: floats that a row of the block takes, at most; decides how many rows a block has.
+      function: (block f32[R, D], their numbers i32[R], *fixed) -> arrays [R, ...], then ``whole`` others.
       fixed: arrays that every block is given whole.
+      whole: how many results are of the block, not of its rows.
 
     Yields:
       Which rows, and what the function made of them, on the host; padding is left out.
     """
-    compiled, split, whole = _program(function, len(fixed))
-    devices = split.mesh.size
-    share = max(1, min(BLOCK_BYTES // (4 * columns), -(-len(rows) // devices)))
-    size = share * devices
-    fixed_on_devices = jax.device_put(fixed, whole)
-    for first in range(0, len(rows), size):
-        block = rows[first : first + size]
-        count = len(block)
-        numbers = np.arange(first, first + size, dtype=np.int32)
-        padded = np.pad(block, [(0, size - count), (0, 0)]) if count < size else block
-        made = compiled(jax.device_put(padded, split), jax.device_put(numbers, split), *fixed_on_devices)
-        yield slice(first, first + count), jax.tree.map(lambda x, count=count: x[:count], jax.device_get(made))
+    compiled = _program(function, len(fixed), whole)
+    fixed_on_devices = jax.device_put(fixed, _shardings()[1])
+    for rows, block, numbers in blocks:
+        of_rows, of_block = jax.device_get(compiled(block, numbers, *fixed_on_devices))
+        yield rows, (*(x[: rows.stop - rows.start] for x in of_rows), *of_block)
+
+
+@lru_cache(maxsize=1)
+def _shardings() -> tuple[NamedSharding, NamedSharding]:
+    """How blocks lie on the devices of this process, and what every block is given whole."""
+    mesh = Mesh(np.array(jax.local_devices()), ("rows",), axis_types=(AxisType.Auto,))
+    return NamedSharding(mesh, PartitionSpec("rows")), NamedSharding(mesh, PartitionSpec())
 
 
 @lru_cache(maxsize=16)
-def _program(function: Callable, fixed: int) -> tuple[Callable, NamedSharding, NamedSharding]:
-    """The compiled function, and how blocks and what every block is given lie on the devices."""
-    mesh = Mesh(np.array(jax.local_devices()), ("rows",), axis_types=(AxisType.Auto,))
-    split, whole = NamedSharding(mesh, PartitionSpec("rows")), NamedSharding(mesh, PartitionSpec())
-    return jax.jit(function, in_shardings=(split, split, *[whole] * fixed), out_shardings=split), split, whole
+def _program(function: Callable, fixed: int, whole: int) -> Callable:
+    def parted(*arguments: jax.Array) -> tuple[tuple, tuple]:
+        made = function(*arguments)
+        return made[: len(made) - whole], made[len(made) - whole :]
+
+    own, everywhere = _shardings()
+    return jax.jit(parted, in_shardings=(own, own, *[everywhere] * fixed), out_shardings=(own, everywhere))

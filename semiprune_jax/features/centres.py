@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax.features.blocks import checked
+from semiprune_jax.errors import ArgumentError
+from semiprune_jax.features.blocks import checked, nearer
 
 
 def farthest_first(features: np.ndarray, count: int, first: int) -> np.ndarray:
@@ -16,7 +17,7 @@ def farthest_first(features: np.ndarray, count: int, first: int) -> np.ndarray:
     that of the lower id; where all that is left lies on a centre, the ids that are left, in order.
 
     Raises:
-      ValueError: count is not in 1..N, or features are not finite.
+      ArgumentError: count is not in 1..N, or features are not finite.
 
     >>> farthest_first(np.array([[0.0], [1.0], [5.0], [10.0]]), count=3, first=0)
     array([0, 3, 2])
@@ -31,8 +32,7 @@ def _farthest(features: jax.Array, count: int, first: jax.Array) -> jax.Array:
     def choose(i: jax.Array, carried: tuple[jax.Array, jax.Array]):
         chosen, nearest = carried
         last = chosen[i - 1]
-        square = jnp.sum((features - features[last][None]) ** 2, axis=1)
-        nearest = jnp.minimum(nearest, square).at[last].set(-1.0)  # never again
+        nearest = nearer(features, features[last], nearest).at[last].set(-1.0)  # never again
         return chosen.at[i].set(jnp.argmax(nearest).astype(jnp.int32)), nearest
 
     chosen = jnp.zeros(count, jnp.int32).at[0].set(first)
@@ -51,11 +51,11 @@ def badge(probabilities: np.ndarray, features: np.ndarray, count: int, seed: int
       features: f32[N, D], what the last layer sees.
 
     Raises:
-      ValueError: count is not in 1..N, shapes do not match, or values are not finite.
+      ArgumentError: count is not in 1..N, shapes do not match, or values are not finite.
     """
     features, p = checked(features), checked(probabilities)
     if len(features) != len(p):
-        raise ValueError(f"{len(p)} rows of probabilities and {len(features)} embeddings; expected as many")
+        raise ArgumentError(f"{len(p)} rows of probabilities and {len(features)} embeddings; expected as many")
     _check_count(count, len(features))
     residual = p - (np.arange(p.shape[1])[None] == np.argmax(p, axis=1)[:, None])
     key = jax.random.key(seed, impl="threefry2x32")
@@ -85,4 +85,4 @@ def _plus_plus(a: jax.Array, h: jax.Array, count: int, key: jax.Array) -> jax.Ar
 
 def _check_count(count: int, n: int) -> None:
     if not 1 <= count <= n:
-        raise ValueError(f"{count} centres of {n} examples; expected 1 .. {n}")
+        raise ArgumentError(f"{count} centres of {n} examples; expected 1 .. {n}")

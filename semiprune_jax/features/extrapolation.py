@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features.blocks import checked
 from semiprune_jax.features.neighbours import nearest
 
@@ -37,7 +38,7 @@ def by_neighbours(
       weighted: by exp(-distance); of equal weight otherwise.
 
     Raises:
-      ValueError: shapes do not match, ``neighbours`` is not in 1 .. known - 1, or what is read is not finite.
+      ArgumentError: shapes do not match, ``neighbours`` is not in 1 .. known - 1, or what is read is not finite.
 
     >>> by_neighbours(np.array([[0.0], [1.0], [9.0], [0.5]]), np.array([True, True, True, False]),
     ...               np.array([1.0, 2.0, 7.0, 0.0]), neighbours=2)
@@ -67,12 +68,12 @@ def by_graph(
     examples, are not looked at.
 
     Raises:
-      ValueError: as above; or fewer than 20 examples have a score, of which a tenth would be no validation.
+      ArgumentError: as above; or fewer than 20 examples have a score, of which a tenth would be no validation.
     """
     features, known, score = _checked(features, known, score)
     scored = np.flatnonzero(known)
     if len(scored) < 20:
-        raise ValueError(f"{len(scored)} examples have a score; a graph network needs 20 or more to learn from")
+        raise ArgumentError(f"{len(scored)} examples have a score; a graph network needs 20 or more to learn from")
     drawn = np.random.default_rng(seed).permutation(scored)
     held_out, learnt = np.split(drawn, [max(2, int(_VALIDATION * len(scored)))])
     mean, spread = float(np.mean(score[learnt])), float(np.std(score[learnt])) or 1.0
@@ -173,9 +174,9 @@ METHODS = {"neighbours": by_neighbours, "graph": by_graph}
 def _checked(features: np.ndarray, known: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     features, known, score = checked(features), np.asarray(known, bool), np.asarray(score, np.float64)
     if known.shape != (len(features),) or score.shape != (len(features),):
-        raise ValueError(
+        raise ArgumentError(
             f"{len(features)} embeddings, known {known.shape} and score {score.shape}: one of each an example is needed"
         )
     if not np.all(np.isfinite(score[known])):
-        raise ValueError(f"{int(np.sum(~np.isfinite(score[known])))} known scores are not finite")
+        raise ArgumentError(f"{int(np.sum(~np.isfinite(score[known])))} known scores are not finite")
     return features, known, score

@@ -4,6 +4,7 @@ import heapq
 
 import numpy as np
 
+from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features.neighbours import nearest
 
 
@@ -22,19 +23,19 @@ def message_passing(
       gamma: how far a choice reaches: 0 takes all of it from every neighbour.
 
     Raises:
-      ValueError: shapes do not match, a score is negative, ``gamma`` is negative, or ``neighbours`` not in 1..N - 1.
+      ArgumentError: shapes do not match, a score is negative, ``gamma`` is negative, or ``neighbours`` not in 1..N - 1.
     """
     score = np.asarray(score, np.float64)
     if score.shape != (len(features),):
-        raise ValueError(f"scores have shape {score.shape}; expected one an embedding, ({len(features)},)")
+        raise ArgumentError(f"scores have shape {score.shape}; expected one an embedding, ({len(features)},)")
     if not np.all(np.isfinite(score)) or np.any(score < 0):
-        raise ValueError(
+        raise ArgumentError(
             f"message passing needs finite scores, none negative; got {np.min(score):g} .. {np.max(score):g}"
         )
     if gamma < 0:
-        raise ValueError(f"gamma = {gamma} is negative; expected 0 or more")
+        raise ArgumentError(f"gamma = {gamma} is negative; expected 0 or more")
     if not 1 <= count <= len(score):
-        raise ValueError(f"{count} of {len(score)} examples; expected 1 .. {len(score)}")
+        raise ArgumentError(f"{count} of {len(score)} examples; expected 1 .. {len(score)}")
     start, joined, distance = _symmetric(*nearest(features, neighbours))
     worth = score + np.add.reduceat(np.append(np.exp(-distance) * score[joined], 0.0), start[:-1])
     heap = [(-value, i) for i, value in enumerate(worth)]

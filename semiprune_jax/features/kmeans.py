@@ -1,4 +1,4 @@
-"""k-means: Lloyd's iterations from k-means++ seeds, the best of several starts."""
+"""k-means: Lloyd's iterations from k-means++ seeds, the best of several starts. On the devices, in blocks."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax.features.blocks import by_blocks, checked
+from semiprune_jax.errors import ArgumentError
+from semiprune_jax.features.blocks import Block, checked, each, nearer, placed
 
 
 class Clusters(NamedTuple):
@@ -35,75 +36,105 @@ def fit(
         variance of the features.
 
     Raises:
-      ValueError: k is not in 1..N, or features are not finite.
+      ArgumentError: k is not in 1..N, or features are not finite.
 
     >>> points = np.array([[0.0], [1.0], [10.0], [11.0]])
     >>> sorted(fit(points, k=2).centroid[:, 0].tolist())
     [0.5, 10.5]
     """
     features = checked(features)
-    if not 1 <= k <= len(features):
-        raise ValueError(f"k = {k} clusters of {len(features)} examples; expected 1 .. {len(features)}")
+    n = len(features)
+    if not 1 <= k <= n:
+        raise ArgumentError(f"k = {k} clusters of {n} examples; expected 1 .. {n}")
     rng = np.random.default_rng(seed)
     rest = tolerance * float(np.mean(np.var(features, axis=0, dtype=np.float64)))
+    # The same clusters nearer the origin, where products keep more of their digits.
+    origin = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    features = features - origin
+    # On the devices once: each start and each iteration looks at them again.
+    blocks = list(placed(features, k + 2 * features.shape[1]))
     found: Clusters | None = None
     for _ in range(starts):
-        one = _lloyd(features, _seeds(features, k, rng), iterations, rest)
+        one = _lloyd(features, blocks, _seeds(features, blocks, k, rng), iterations, rest)
         if found is None or one.inertia < found.inertia:
             found = one
     assert found is not None
-    return found
+    return found._replace(centroid=found.centroid + origin)
 
 
-def _lloyd(features: np.ndarray, centroid: np.ndarray, iterations: int, rest: float) -> Clusters:
-    cluster, distance = assign(features, centroid)
+class _Assigned(NamedTuple):
+    """Of each example the nearest centroid, and the distance; of each centroid how many it has, and their sum."""
+
+    cluster: np.ndarray  # i32[N]
+    distance: np.ndarray  # f32[N]
+    count: np.ndarray  # i64[k]
+    total: np.ndarray  # f64[k, D]
+
+
+def _lloyd(features: np.ndarray, blocks: list[Block], centroid: np.ndarray, iterations: int, rest: float) -> Clusters:
+    now = _assign(len(features), blocks, centroid)
     for _ in range(iterations):
-        moved = _means(features, cluster, distance, centroid)
+        moved, before = _means(features, now), now
         still = np.sum((moved - centroid) ** 2, dtype=np.float64) <= rest
-        centroid, before = moved, cluster
-        cluster, distance = assign(features, centroid)
-        if still or np.array_equal(cluster, before):
+        centroid, now = moved, _assign(len(features), blocks, moved)
+        if still or np.array_equal(now.cluster, before.cluster):
             break
-    return Clusters(centroid, cluster, distance)
+    return Clusters(centroid, now.cluster, now.distance)
 
 
-def assign(features: np.ndarray, centroid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest centroid i32[N] of each example, the first of equals, and the Euclidean distance f32[N]."""
+def _assign(n: int, blocks: list[Block], centroid: np.ndarray) -> _Assigned:
+    k, width = centroid.shape
+    made = _Assigned(np.empty(n, np.int32), np.empty(n, np.float32), np.zeros(k, np.int64), np.zeros((k, width)))
+    for rows, (own, away, count, total) in each(_nearest, blocks, centroid, np.array(n, np.int32), whole=2):
+        made.cluster[rows], made.distance[rows] = own, away
+        made.count[:] += count
+        made.total[:] += total
+    return made
 
-    cluster, distance = np.empty(len(features), np.int32), np.empty(len(features), np.float32)
-    columns = len(centroid) + 2 * features.shape[1]
-    for rows, (own, away) in by_blocks(_own_centroid, features, columns, np.asarray(centroid, np.float32)):
-        cluster[rows], distance[rows] = own, away
-    return cluster, distance
 
-
-def _own_centroid(rows: jax.Array, numbers: jax.Array, centroid: jax.Array) -> tuple[jax.Array, jax.Array]:
-    del numbers
+def _nearest(rows: jax.Array, numbers: jax.Array, centroid: jax.Array, n: jax.Array) -> tuple[jax.Array, ...]:
+    """The nearest centroid of each row, the first of equals, and the Euclidean distance; and sums by centroid."""
     near = jnp.sum(centroid**2, axis=1)[None] - 2.0 * jnp.matmul(rows, centroid.T, precision="highest")
     own = jnp.argmin(near, axis=1).astype(jnp.int32)
-    return own, jnp.linalg.norm(rows - centroid[own], axis=1)
+    # A product instead of a scatter, whose order of adding would be another each time on a GPU.
+    belongs = (own[:, None] == jnp.arange(len(centroid))[None]) & (numbers < n)[:, None]
+    total = jnp.matmul(belongs.astype(jnp.float32).T, rows, precision="highest")
+    return own, jnp.linalg.norm(rows - centroid[own], axis=1), jnp.sum(belongs, axis=0), total
 
 
-def _means(features: np.ndarray, cluster: np.ndarray, distance: np.ndarray, centroid: np.ndarray) -> np.ndarray:
-    count = np.bincount(cluster, minlength=len(centroid))
-    order = np.argsort(cluster, kind="stable")
-    first = np.cumsum(count) - count
-    sums = np.add.reduceat(features[order], np.minimum(first, len(order) - 1), axis=0, dtype=np.float64)
-    means = np.where(count[:, None] > 0, sums / np.maximum(count, 1)[:, None], 0.0).astype(np.float32)
-    empty = np.flatnonzero(count == 0)
-    means[empty] = features[np.argsort(-distance, kind="stable")[: len(empty)]]
+def _means(features: np.ndarray, now: _Assigned) -> np.ndarray:
+    """f32[k, D]."""
+    means = (now.total / np.maximum(now.count, 1)[:, None]).astype(np.float32)
+    empty = np.flatnonzero(now.count == 0)
+    means[empty] = features[np.argsort(-now.distance, kind="stable")[: len(empty)]]
     return means
 
 
-def _seeds(features: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++: each seed drawn by its squared distance from those before it."""
+def _seeds(features: np.ndarray, blocks: list[Block], k: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++, f32[k, D]: each seed drawn by its squared distance from those before it; none twice."""
     chosen = [int(rng.integers(len(features)))]
-    square = np.full(len(features), np.inf)
-    for _ in range(k - 1):
-        square = np.minimum(square, np.sum((features - features[chosen[-1]]) ** 2, axis=1))
-        total = np.cumsum(square, dtype=np.float64)
-        if total[-1] == 0:  # fewer different examples than clusters: any of the others
-            chosen.append(int(rng.choice(np.setdiff1d(np.arange(len(features)), chosen))))
-            continue
-        chosen.append(int(np.searchsorted(total, rng.random() * total[-1], side="right").clip(max=len(features) - 1)))
+    key = jax.random.key(int(rng.integers(1 << 31)), impl="threefry2x32")
+    squares = [jnp.where(numbers < len(features), jnp.inf, -1.0) for _, _, numbers in blocks]
+    for i in range(1, k):
+        last = np.int32(chosen[-1])
+        drawn = []
+        for b, (_, block, numbers) in enumerate(blocks):
+            squares[b], *one = _draw(block, numbers, squares[b], features[last], last, jax.random.fold_in(key, i))
+            drawn.append(one)
+        chosen.append(int(max(jax.device_get(drawn))[1]))
     return features[chosen]
+
+
+@jax.jit
+def _draw(block: jax.Array, numbers: jax.Array, square: jax.Array, seed: jax.Array, last: jax.Array, key: jax.Array):
+    """Squared distances f32[R] to the nearest seed, the new one included; and the largest of draws, with its row.
+
+    Rows that are seeds, and padding, have -1. Gumbel's maximum is a draw in proportion to the squares; where all that
+    is left are 0 it is any of those.
+    """
+    square = jnp.where(numbers == last, -1.0, nearer(block, seed, square))
+    noise = jax.vmap(lambda number: jax.random.gumbel(jax.random.fold_in(key, number)))(numbers)
+    late = jnp.where(square > 0, jnp.log(jnp.maximum(square, 1e-38)) + noise, noise - 1e6)
+    late = jnp.where(square < 0, -jnp.inf, late)
+    best = jnp.argmax(late)
+    return square, late[best], numbers[best]

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax.features.blocks import by_blocks, checked
+from semiprune_jax.errors import ArgumentError
+from semiprune_jax.features.blocks import checked, each, placed
 from semiprune_jax.features.smallest import smallest
 
 _SPARE = 8  # neighbours looked at beyond those asked for: by products of rows, close ones are told apart badly
@@ -26,7 +27,7 @@ def nearest(
       ids i32[N, k] and distances f32[N, k].
 
     Raises:
-      ValueError: k is not in 1..M - 1, the metric is unknown, or features are not finite.
+      ArgumentError: k is not in 1..M - 1, the metric is unknown, or features are not finite.
 
     >>> ids, distances = nearest(np.array([[0.0], [1.0], [3.0]]), k=1)
     >>> ids.tolist(), distances.tolist()
@@ -36,9 +37,9 @@ def nearest(
     n, candidate = len(features), np.arange(len(features)) if among is None else np.asarray(among)
     m = len(candidate)
     if not 1 <= k <= m - 1:
-        raise ValueError(f"k = {k} neighbours of {m} examples; expected 1 .. {m - 1}")
+        raise ArgumentError(f"k = {k} neighbours of {m} examples; expected 1 .. {m - 1}")
     if metric not in ("euclidean", "cosine"):
-        raise ValueError(f"metric = {metric!r} is neither 'euclidean' nor 'cosine'")
+        raise ArgumentError(f"metric = {metric!r} is neither 'euclidean' nor 'cosine'")
     if metric == "cosine":
         norm = np.linalg.norm(features, axis=1, keepdims=True)
         features = features / np.where(norm > 0, norm, 1.0)
@@ -60,6 +61,6 @@ def nearest(
     ids, squares = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     columns, base = max(m, looked_at * features.shape[1]), features[candidate]
     fixed = (base, np.sum(base**2, axis=1), candidate.astype(np.int32))
-    for rows, (found, square) in by_blocks(block, features, columns, *fixed):
+    for rows, (found, square) in each(block, placed(features, columns), *fixed):
         ids[rows], squares[rows] = candidate[found], square
     return ids, squares / 2.0 if metric == "cosine" else np.sqrt(squares)

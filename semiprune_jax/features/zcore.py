@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features import blocks
 from semiprune_jax.features.smallest import smallest
 
@@ -32,15 +33,15 @@ def zcore(
       noise: f64[N], what is added; drawn if None.
 
     Raises:
-      ValueError: fewer than two dimensions vary, ``samples`` is not positive, or features are not finite.
+      ArgumentError: fewer than two dimensions vary, ``samples`` is not positive, or features are not finite.
     """
     features = blocks.checked(features)
     n = len(features)
     features = features[:, features.min(axis=0) < features.max(axis=0)]
     if features.shape[1] < 2:
-        raise ValueError(f"{features.shape[1]} dimensions of the embeddings vary; ZCore needs two or more")
+        raise ArgumentError(f"{features.shape[1]} dimensions of the embeddings vary; ZCore needs two or more")
     if samples < 1:
-        raise ValueError(f"samples = {samples}; expected 1 or more")
+        raise ArgumentError(f"samples = {samples}; expected 1 or more")
     rng, k = np.random.default_rng(seed), min(neighbours, n - 1)
     spread = np.quantile(features, [0.0, 0.5, 1.0], axis=0).astype(np.float32)
     columns = jax.device_put(np.ascontiguousarray(features.T))
