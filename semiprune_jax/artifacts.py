@@ -1,10 +1,11 @@
 """What stages hand on is files, written whole or not at all. Nothing is ever unpickled."""
 
+import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,6 +51,15 @@ def read_json(path: Path, *fields: str) -> Any:
     return value
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a header and a line a row; what a row lacks is left blank."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays."""
     # Straight into the file: dynamics are gigabytes. (Numpy's stub types every keyword as a bool.)
@@ -76,13 +86,14 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     write_atomically(path, sink.getvalue())
 
 
-def read_table(path: Path) -> dict[str, np.ndarray]:
-    """Reads a parquet file as numpy columns; text is an object array of str."""
+def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
+    """Reads a parquet file as numpy columns, those of these names that it has or all; text is an object array."""
     import pyarrow.parquet as pq
 
     _expect(path)
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read([name for name in file.schema_arrow.names if name in columns] if columns else None)
     except Exception as error:  # arrow's own, and OSError
         raise _broken(path, error) from None
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}

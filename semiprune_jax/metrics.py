@@ -4,7 +4,6 @@ A line is one JSON object: ``stage`` (its directory), ``step``, then scalars.
 """
 
 import contextlib
-import csv
 import json
 import os
 import secrets
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semiprune_jax import processes
-from semiprune_jax.artifacts import write_atomically
+from semiprune_jax.artifacts import write_atomically, write_csv
 from semiprune_jax.errors import ConfigError
 
 
@@ -73,10 +72,7 @@ class Metrics:
             return
         lines = self.lines()
         columns = list(dict.fromkeys(key for line in lines for key in line))
-        with self._path.with_suffix(".csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(lines)
+        write_csv(self._path.with_suffix(".csv"), columns, lines)
         if self._board_of is not None:
             self._board_of[1].close()
         if self._wandb is not None:

@@ -18,6 +18,7 @@ from semiprune_jax import (
     coreset,
     datasets,
     embeddings,
+    fingerprints,
     guards,
     images,
     needs,
@@ -62,11 +63,6 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
         pipeline.report()
     finally:
         pipeline.close()
-
-
-# Fields of config.data: where images lie and how many there should be, which changes nothing, and how stages view them.
-_PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected", "follow_links")
-_VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
 
 
 class Subset(NamedTuple):
@@ -162,14 +158,10 @@ class Pipeline:
         FixMatch leaves known labels as they are. Clusters have no names, and read none. Where every label is known
         there is nothing to learn.
         """
-        config, clusters = self.config, self.config.pseudolabel.source == "clusters"
-        if clusters:
-            settings = {"temi": configs.settings(config.temi)}
-            inputs = {"embed": made["embed"].digest}
-        else:
-            settings = self._network_settings("fixmatch", config.fixmatch, "eval_every_steps")
-            inputs = {"label": made["label"].digest}
-        stage = self._runner.stage("pseudolabel", settings | {"seed": config.seed}, inputs)
+        clusters = self.config.pseudolabel.source == "clusters"
+        read = "embed" if clusters else "label"
+        inputs = {read: made[read].digest}
+        stage = self._runner.stage("pseudolabel", fingerprints.of_pseudolabel(self.config), inputs)
 
         def work() -> Outcome:
             labels = self._given.examples["label"]
@@ -205,11 +197,8 @@ class Pipeline:
         """Trains the proxy on all pseudo-labels, or on the labels alone, and scores examples by what it recorded."""
         of_all = self.config.proxy.examples == "all"
         read = "pseudolabel" if of_all else "label"
-        stage = self._runner.stage(
-            "score",
-            self._network_settings("proxy", self.config.proxy, "eval_every_epochs") | {"seed": self.config.seed},
-            {read: made[read].digest},
-        )
+        inputs = {read: made[read].digest}
+        stage = self._runner.stage("score", fingerprints.of_score(self.config), inputs)
 
         def work() -> Outcome:
             labels = self._pseudo_labels if of_all else self._given.examples["label"]
@@ -227,33 +216,26 @@ class Pipeline:
 
     def embed(self, made: Made) -> Stage:
         """Embeddings of the pool: of a network of this run, of one whose weights are brought, or brought themselves."""
-        options, path = self.config.embed, Path(self.config.embed.path)
-        ways: dict[str, tuple[dict[str, Any], list[str], Callable[[], dict[str, np.ndarray]]]] = {
-            # source: what it depends on of the config, and of earlier stages, and how it is made
-            "proxy": ({}, ["score"], lambda: self._trainings.embed("proxy")),
-            "fixmatch": ({}, ["pseudolabel"], lambda: self._trainings.embed("fixmatch")),
-            "swav": (
-                self._views() | {"swav": configs.settings(self.config.swav), "seed": self.config.seed},
-                ["label"],
-                lambda: self._trainings.swav("embed"),
-            ),
-            "file": ({}, [], lambda: {"features": embeddings.read(path, list(self._given.examples["key"]))}),
-            "weights": (
-                configs.settings(options, "path"),
-                ["label"],
-                lambda: self._trainings.embed_pretrained(options.network, path, options.image_size),
-            ),
-        }
-        settings, read, make = ways[options.source]
-        inputs = {name: made[name].digest for name in read}
-        if options.source in ("file", "weights"):
-            inputs["file"] = artifacts.hash_file(embeddings.existing(options.path, options.source, options.network))
-        stage = self._runner.stage("embed", {"embed": {"source": options.source} | settings}, inputs)
+        options, source, path = self.config.embed, self.config.embed.source, Path(self.config.embed.path)
+        read = {"proxy": ["score"], "fixmatch": ["pseudolabel"], "swav": ["label"], "weights": ["label"], "file": []}
+        inputs = {name: made[name].digest for name in read[source]}
+        if source in ("file", "weights"):
+            inputs["file"] = artifacts.hash_file(embeddings.existing(options.path, source, options.network))
+        stage = self._runner.stage("embed", fingerprints.of_embed(self.config), inputs)
+
+        def make() -> dict[str, np.ndarray]:
+            if source == "file":
+                return {"features": embeddings.read(path, list(self._given.examples["key"]))}
+            if source == "weights":
+                return self._trainings.embed_pretrained(options.network, path, options.image_size)
+            if source == "swav":
+                return self._trainings.swav("embed")
+            return self._trainings.embed(source)
 
         def work() -> Outcome:
             found, file = make(), stage.directory / "embeddings.npz"
             artifacts.write_npz(file, found)
-            return Outcome([file], f"{found['features'].shape[1]:,} numbers an image, from {options.source}")
+            return Outcome([file], f"{found['features'].shape[1]:,} numbers an image, from {source}")
 
         return self._runner.do(stage, work)
 
@@ -297,7 +279,7 @@ class Pipeline:
             spec = artifacts.read_json(stage.directory / "spec.json")
 
             def kept(path: Path = stage.directory / "coreset.parquet") -> np.ndarray:
-                return artifacts.read_table(path)["kept"]
+                return artifacts.read_table(path, "kept")["kept"]
 
             subsets.append(Subset(spec["name"], stage.name.removeprefix("select/"), spec["keep"], kept, stage.digest))
         for subset in subsets:
@@ -347,7 +329,8 @@ class Pipeline:
         config, labels = self.config, self._given.examples["label"]
         n = len(labels)
         shortest = min(
-            math.ceil(selection.coreset_size(n, keep) / self._retrain_batch(keep)) for keep in config.select.keep
+            math.ceil(selection.coreset_size(n, keep) / fingerprints.retrain_batch(config, keep))
+            for keep in config.select.keep
         )
         averages = (  # stage, section and field, steps, of what
             ("pseudolabel", "fixmatch", "ema_decay", config.fixmatch.steps, "weights"),
@@ -367,16 +350,9 @@ class Pipeline:
 
     def _label_stage(self) -> Stage:
         pool, test = self._dataset.train, self._dataset.test
-        return self._runner.stage(
-            "label",
-            {
-                # Neither paths nor how images are viewed.
-                "data": configs.settings(self.config.data, *_PLACES, *_VIEWS, "supervised_crops"),
-                "label": configs.settings(self.config.label),
-                "seed": self.config.seed,
-            },
-            {"pool": pool.content, "test": test.content if test else "", "classes": "\n".join(self._dataset.classes)},
-        )
+        contents = {"pool": pool.content, "test": test.content if test else ""}
+        contents["classes"] = "\n".join(self._dataset.classes)
+        return self._runner.stage("label", fingerprints.of_label(self.config), contents)
 
     def _draw_labels(self) -> np.ndarray:
         """i32[N], -1 outside the budget."""
@@ -439,21 +415,17 @@ class Pipeline:
         keys = self._given.examples["key"]
         artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
-    def _options_of(self, name: str) -> dict[str, Any]:
-        """What is configured for a selection, with what scores are configured with."""
-        return configs.settings(self.config.select[name]) | configs.settings(self.config.score)
-
     def _coreset(
         self, name: str, keep: float, made: Made, chosen: Chosen | None, memo: dict[str, Any], line: list[str]
     ) -> Stage:
-        options, keeps = self._options_of(name), self.config.select.keep
+        options, keeps = fingerprints.selection(self.config, name), self.config.select.keep
         alike = list(keeps)  # kept fractions that go by the same order of choice
         if "cutoff" in selection.parameters(options["selector"]):
             cutoffs = {each: configs.cutoff_at(self.config.select[name], keeps, each) for each in keeps}
             options["cutoff"] = cutoffs[keep]
             alike = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
         options |= chosen.at(keep) if chosen else {}
-        spec = coreset.relevant(options | {"name": name, "keep": keep, "seed": self.config.seed})
+        spec = coreset.relevant(options | {"keep": keep})
         reads = coreset.reads(spec)
         inputs = {key: made[key].digest for key in sorted(reads) or ["label"]}
         stage = self._runner.stage(f"select/{name}_keep{coreset.keep_text(keep)}", spec, inputs)
@@ -485,23 +457,17 @@ class Pipeline:
 
     def _search_one(self, name: str, keeps: tuple[float, ...], made: Made, line: list[str]) -> dict[str, Any]:
         """What is chosen for one selection, at one kept fraction or for all together."""
-        options, selector = self.config.search, self.config.select[name].selector
-        spec = coreset.relevant(self._options_of(name) | {"name": name, "keep": list(keeps), "seed": self.config.seed})
-        settings = self._retrain_settings() | {
-            "selection": {key: value for key, value in spec.items() if key not in search.searched(selector)},
-            "batch": [self._retrain_batch(keep) for keep in keeps],
-            "search": {"held_out": options.held_out, "seeds": list(options.seeds)},
-        }
-        grid = list(options.horizons or search.horizons(self.config.score.window, self.config.proxy.epochs))
-        if selector == "beta":
-            settings["search"] |= {"horizons": grid, "c_d": list(options.c_d)}
-        inputs = {key: made[key].digest for key in sorted(coreset.reads(spec) | {"pseudolabel"})}
-        directory = f"search/{name}" + (f"_keep{coreset.keep_text(keeps[0])}" if selector != "beta" else "")
+        options, spec = self.config.search, fingerprints.selection(self.config, name)
+        grid = options.horizons or search.horizons(self.config.score.window, self.config.proxy.epochs)
+        settings = fingerprints.of_search(self.config, name, keeps, grid)
+        reads = coreset.reads(settings["selection"]) | {"pseudolabel"}
+        inputs = {key: made[key].digest for key in sorted(reads)}
+        directory = f"search/{name}" + ("" if spec["selector"] == "beta" else f"_keep{coreset.keep_text(keeps[0])}")
         stage = self._runner.stage(directory, settings, inputs)
         path = stage.directory / "chosen.json"
 
         def work() -> Outcome:
-            found = search.tune(self._options_of(name) | {"name": name}, keeps, self._trials, grid, options.c_d)
+            found = search.tune(spec, keeps, self._trials, grid, options.c_d)
             cost = self._trials.cost(name, keeps)
             artifacts.write_json(path, {"name": name} | found._asdict() | cost)
             return Outcome([path], f"{found} of {cost['trials']} trials")
@@ -520,23 +486,23 @@ class Pipeline:
         known, classes = given.examples["label"][rows] >= 0, labels[rows]
 
         def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
-            options = self._options_of(name) | dict(changes) | {"name": name, "keep": keep, "seed": seed}
+            options = fingerprints.selection(self.config, name) | dict(changes) | {"keep": keep}
             spec = coreset.relevant(options)
             features = {"features": given.embeddings["features"][rows]} if "embed" in coreset.reads(spec) else None
             _, kept = coreset.choose(spec, dynamics, list(keys[rows]), classes, features, known=known)
             point = "_".join(f"{key}{value:g}" for key, value in changes.items())
             trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
-            return train(trial, rows[kept], batch_size=self._retrain_batch(keep), seed=trial_seed)
+            return train(trial, rows[kept], batch_size=fingerprints.retrain_batch(self.config, keep), seed=trial_seed)
 
         return attempt
 
     def _retrain_one(self, subset: Subset, seed: int, line: list[str]) -> None:
         options, truth = self.config.retrain, self._given.truth
-        batch_size = self._retrain_batch(subset.keep)
+        batch_size = fingerprints.retrain_batch(self.config, subset.keep)
         source = "pseudo-labels" if truth is None else "true labels"
         stage = self._runner.stage(
             f"retrain/{subset.directory}_seed{seed}",
-            self._retrain_settings() | {"batch_size": batch_size, "labels": source, "seed": seed},
+            fingerprints.of_retrain(self.config, subset.keep, source, seed),
             {"subset": subset.digest},
         )
 
@@ -561,25 +527,6 @@ class Pipeline:
             return Outcome([stage.directory / "result.json"], shown)
 
         self._runner.do(stage, work, line)
-
-    def _retrain_batch(self, keep: float) -> int:
-        return configs.paper_batch_size(self.config.retrain.batch_size, keep, self.config.retrain.batch_rule)
-
-    def _retrain_settings(self) -> dict[str, Any]:
-        not_of_one = ("seeds", "full", "labelled_only", "save_model", "batch_rule", "batch_size", "eval_every_epochs")
-        return self._network_settings("retrain", self.config.retrain, *not_of_one)
-
-    def _network_settings(self, name: str, options: Config, *without: str) -> dict[str, Any]:
-        """What a training depends on: its options less those named, its network, and how it sees images."""
-        return self._views(*([] if name == "fixmatch" else ["supervised_crops"])) | {
-            name: configs.settings(options, *without),
-            "network": self.config.model[name],
-            "wide_resnet": self.config.model.wide_resnet,
-        }
-
-    def _views(self, *more: str) -> dict[str, Any]:
-        data = configs.settings(self.config.data)
-        return {"data": {key: data[key] for key in (*_VIEWS, *more)}}
 
     # What is made when first needed: a run whose stages are done starts no device, and decodes only what it shows.
 

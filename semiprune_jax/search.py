@@ -7,7 +7,6 @@ there.
 """
 
 import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +120,7 @@ class Trials:
                 return float(row["accuracy"])
         found = self._attempt(name, changes, keep, seed)
         self.rows.append(point | {key: str(found[key]) for key in COLUMNS[6:]})
-        _write(self._path, self.rows)
+        artifacts.write_csv(self._path, COLUMNS, self.rows)
         return float(found["accuracy"])
 
 
@@ -161,11 +160,3 @@ def _read(path: Path) -> list[dict[str, str]]:
     if tuple(reader.fieldnames or ()) != COLUMNS or any(None in row or None in row.values() for row in rows):
         raise DataError(f"{path} is not what was written; remove it, and its trials are made anew")
     return rows
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([row[column] for column in COLUMNS] for row in rows)
-    artifacts.write_atomically(path, text.getvalue().encode())

@@ -61,18 +61,12 @@ def cosine_sevenths(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.A
     return peak * jnp.maximum(0.0, jnp.cos(7.0 * jnp.pi * step / (16.0 * total)))
 
 
-def cosine_to(floor: float) -> Schedule:
-    """PyTorch's CosineAnnealingLR per step, from the peak to ``floor``; held there past ``total``."""
+def cosine_to(floor: float, *, warm_up: int = 0) -> Schedule:
+    """PyTorch's CosineAnnealingLR per step, from the peak to ``floor``; held there past ``total``.
 
-    def schedule(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:
-        progress = jnp.minimum(step / total, 1.0)
-        return floor + 0.5 * (peak - floor) * (1.0 + jnp.cos(jnp.pi * progress))
-
-    return schedule
-
-
-def warmed_cosine(warm_up: int, floor: float) -> Schedule:
-    """From 0 to the peak over ``warm_up`` steps, linearly, then along a cosine to ``floor`` (SwAV)."""
+    Args:
+      warm_up: steps before it, in which the rate rises from 0 to the peak, linearly (SwAV).
+    """
 
     def schedule(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:
         progress = jnp.clip((step - warm_up) / jnp.maximum(total - warm_up, 1), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""The four steps of the program. Pure; nothing here is compiled, reads a clock, a config or a host value.
+"""The steps of the program. Pure; nothing here is compiled, reads a clock, a config or a host value.
 
 A training step is ``step(state, record, batch, key, ...) -> (state, record, metrics)``. A batch is
 ``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows carry mask False and an id

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,18 +28,17 @@ from semiprune_jax import (
 )
 from semiprune_jax.config import Config, fixmatch_images
 from semiprune_jax.datasets.memory_pool import paired
-from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, Paired
+from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, Paired
 from semiprune_jax.datasets.stream_pool import StreamPool
+from semiprune_jax.inference import Evaluate, Inference
 from semiprune_jax.learners import Learner
 from semiprune_jax.loop import Pace, Training
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
 from semiprune_jax.models import Network, pretrained
-from semiprune_jax.pools import Pool, Pools
+from semiprune_jax.pools import Pools
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.state import TrainState
-
-_FORWARD_ROWS, _FORWARD_PIXELS = 512, 1 << 21  # of an evaluation batch, and of a device's share of one, at most
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Trainings:
         """
         final, _ = self._run(self.fixmatch_training(name, labels))
         self._save_model(name, final.ema_params, final.batch_stats)
-        return self._over_pool(steps.prediction_step, self._fixmatch_network, final)
+        return self._inference.over_pool(steps.prediction_step, self._fixmatch_network, final)
 
     def proxy(self, name: str, labels: np.ndarray, ids: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Trains the proxy on the whole pool and records its dynamics.
@@ -93,7 +92,7 @@ class Trainings:
           name: the stage's directory.
         """
         final, _ = self._run(self.swav_training(name))
-        return {"features": self._over_pool(steps.embedding_step, self._swav_network, final)["features"]}
+        return {"features": self._inference.over_pool(steps.embedding_step, self._swav_network, final)["features"]}
 
     def embed_pretrained(self, name: str, path: Path, side: int) -> dict[str, np.ndarray]:
         """features f32[N, D] of the pool, by a network with weights of a file.
@@ -112,7 +111,7 @@ class Trainings:
         view = jax.vmap(augment.enlarged_view(side)), side
         trained = TrainState(jnp.int32(0), self.layout.replicate(variables), {}, None, None)
         network = Network(lambda key, shape: (variables, {}), features)
-        return {"features": self._over_pool(steps.embedding_step, network, trained, view)["features"]}
+        return {"features": self._inference.over_pool(steps.embedding_step, network, trained, view)["features"]}
 
     def embed(self, which: str) -> dict[str, np.ndarray]:
         """features f32[N, D] and probabilities f32[N, C] of the pool, by the trained network of a stage.
@@ -127,7 +126,7 @@ class Trainings:
         params, batch_stats = self.layout.abstract(shapes)
         saved = checkpoint.restore(self.workdir / stage / "model", {"params": params, "batch_stats": batch_stats})
         trained = TrainState(jnp.int32(0), saved["params"], saved["batch_stats"], None, None)
-        return self._over_pool(steps.embedding_step, network, trained)
+        return self._inference.over_pool(steps.embedding_step, network, trained)
 
     def retrain(
         self, name: str, labels: np.ndarray, ids: np.ndarray, *, batch_size: int, seed: int
@@ -171,7 +170,7 @@ class Trainings:
           (name, ids, *, batch_size, seed) -> accuracy, examples, steps and seconds. Nothing is saved.
         """
         network = self._network(self.config.model.retrain, self.config.retrain.bn_momentum)
-        forward = self._forward(steps.evaluation_step, network, self.pools.still, labels, ids=held_out)
+        forward = self._inference.forward(steps.evaluation_step, network, self.pools.still, labels, ids=held_out)
 
         def attempt(name: str, ids: np.ndarray, *, batch_size: int, seed: int) -> dict[str, float]:
             began = time.monotonic()
@@ -261,7 +260,7 @@ class Trainings:
             steps_per_epoch=options.steps,  # endless streams have no epochs
             passes=("pool_passes", n / (options.batch_size * options.mu)),
             images_per_step=fixmatch_images(options),
-            evaluate=self._evaluation(network),
+            evaluate=self._inference.evaluation(network),
             evaluate_every=options.eval_every_steps,
             guard=self._guard(labels, learner.threshold),
         )
@@ -290,7 +289,7 @@ class Trainings:
         )  # fmt: skip
         total, steps_per_epoch = options.epochs * feed.steps_per_epoch, feed.steps_per_epoch
         tx = state.sgd(
-            state.warmed_cosine(options.warm_up_epochs * steps_per_epoch, options.final_learning_rate),
+            state.cosine_to(options.final_learning_rate, warm_up=options.warm_up_epochs * steps_per_epoch),
             learning_rate=options.learning_rate,
             total_steps=total,
             momentum=0.9,
@@ -362,12 +361,12 @@ class Trainings:
         return self._program(self.config.model.retrain, self.config.retrain)
 
     @cached_property
-    def _retrain_evaluation(self) -> "_Evaluate | None":
-        return self._evaluation(self._network(self.config.model.retrain, self.config.retrain.bn_momentum))
+    def _retrain_evaluation(self) -> Evaluate | None:
+        return self._inference.evaluation(self._network(self.config.model.retrain, self.config.retrain.bn_momentum))
 
     @property
-    def _proxy_evaluation(self) -> "_Evaluate | None":
-        return self._evaluation(self._network(self.config.model.proxy, self.config.proxy.bn_momentum))
+    def _proxy_evaluation(self) -> Evaluate | None:
+        return self._inference.evaluation(self._network(self.config.model.proxy, self.config.proxy.bn_momentum))
 
     def _proxy_program(self, steps_per_epoch: int) -> "_Program":
         return self._program(self.config.model.proxy, self.config.proxy, steps_per_epoch)
@@ -393,7 +392,7 @@ class Trainings:
 
     def _supervised(
         self, name: str, program: "_Program", options: Config, labels: np.ndarray, ids: np.ndarray,
-        *, batch_size: int, seed: int, evaluate: "_Evaluate | None" = None,
+        *, batch_size: int, seed: int, evaluate: Evaluate | None = None,
     ) -> Training:  # fmt: skip
         kind = name.split("/", maxsplit=1)[0]  # the seed's streams are the stage's, not the coreset's
         feed = EpochFeed(
@@ -427,64 +426,12 @@ class Trainings:
         )
 
     def pace(self, training: Training | None = None) -> Pace:
-        """How often things happen in it, or in one whose examples are in memory."""
+        """Steps of a dispatch, a line and a checkpoint, of this training or of one whose images are resident."""
         runtime = self.config.runtime
         # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
         # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
         automatic = 1 if self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamPool)) else 16
         return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
-
-    def _evaluation(self, network: Network) -> "_Evaluate | None":
-        """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
-        test, split = self.pools.test, self.pools.dataset.test
-        if test is None or split is None:
-            return None
-        forward = self._forward(steps.evaluation_step, network, test, split.labels)
-
-        def evaluate(current: TrainState) -> dict[str, float]:
-            sums = forward(current)
-            total = {key: float(sum(part[key] for part in sums)) for key in sums[0]}
-            return {
-                "test_accuracy": total["correct"] / total["count"],
-                "test_loss": total["loss"] / total["count"],
-            }
-
-        return evaluate
-
-    def _over_pool(
-        self, step: Callable, network: Network, current: TrainState, view: tuple[augment.View, int] | None = None
-    ) -> dict[str, np.ndarray]:
-        """What a forward step gives for each image of the pool, in the view of a test unless another is given.
-
-        Args:
-          view: of a whole batch, and the pixels of its side.
-        """
-        pool = self.pools.still
-        nothing = np.full(pool.n, -1, np.int32)
-        parts = self._forward(step, network, pool, nothing, view=view)(current)
-        return {key: np.concatenate([part[key] for part in parts])[: pool.n] for key in parts[0]}
-
-    def _forward(
-        self, step: Callable, network: Network, pool: Pool, labels: np.ndarray,
-        *, ids: np.ndarray | None = None, view: tuple[augment.View, int] | None = None,
-    ) -> Callable[[TrainState], list[dict]]:  # fmt: skip
-        """state -> what the step gives for each batch of the pool, or of those ids, in order, on the host."""
-        seen, side = view or (self._still, self.config.data.image_size)
-        forward = self.layout.compile_forward(partial(step, model=network, view=seen), pool.fetch)
-        ids = np.arange(pool.n) if ids is None else ids
-        share = max(32, _FORWARD_PIXELS // side**2)
-        rows = self.layout.padded(min(_FORWARD_ROWS, share * len(self.layout.devices), len(ids)))
-        order, arrays = InOrder(ids, rows=rows, pad_id=pool.n), pool.arrays(labels)
-
-        def run(current: TrainState) -> list[dict]:
-            # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
-            with pool.feed(order, order.steps) as feed:
-                return [
-                    jax.device_get(forward(current, arrays, self.layout.put_feed(feed(i, 1))))
-                    for i in range(order.steps)
-                ]
-
-        return run
 
     # What all of them are made of.
 
@@ -500,23 +447,27 @@ class Trainings:
 
     @cached_property
     def weak(self) -> augment.View:
-        """Of a whole batch, as those that follow."""
+        """The weak view of a whole batch: (keys [B], u8[B, H, W, 3]) -> f32[B, S, S, 3]."""
         return self.layout.per_shard(jax.vmap(augment.weak_view(self._recipe)))
 
     @cached_property
     def supervised_view(self) -> augment.View:
-        """Of parts that the host has cut out only the flip is left to draw, which is a weak view of their own size."""
+        """What supervised trainings see: a weak view, or parts of squares where it is these that parts are cut from.
+
+        Parts of original images the host has cut out; what is left to draw is the flip, a weak view of their own size.
+        """
         if not self.pools.sizes.resized or self.pools.sizes.exact:
             return self.weak
         return self.layout.per_shard(jax.vmap(augment.resized_view(self._recipe)))
 
     @cached_property
-    def _still(self) -> augment.View:
-        return jax.vmap(augment.evaluation_view(self._recipe))
+    def _inference(self) -> Inference:
+        still = jax.vmap(augment.evaluation_view(self._recipe))
+        return Inference(self.layout, self.pools, still, self.config.data.image_size)
 
     @cached_property
     def strong(self) -> augment.View:
-        """RandAugment's, in the way that suits the platform."""
+        """The strong view of a whole batch, with RandAugment in the way that suits the platform."""
         one_by_one = self.layout.platform == "cpu"
         return self.layout.per_shard(augment.strong_views(self._recipe, sequential=one_by_one))
 
@@ -550,6 +501,3 @@ class Trainings:
 class _Program(NamedTuple):
     create: Any  # (key, learning rate, total steps) -> TrainState
     dispatch: Any
-
-
-_Evaluate: TypeAlias = Callable[[TrainState], dict[str, float]]

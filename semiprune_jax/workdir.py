@@ -147,10 +147,15 @@ class Handover:
         return {"chosen": chosen} | costs if parts else None
 
     def coresets(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Every finished coreset by directory name: {"spec": ..., "table": ...}; those of ``names`` first."""
+        """Every finished coreset by directory name: {"spec": ..., "table": ...}; those of ``names`` first.
+
+        Tables hold kept, bool[N], and score, f32[N], where the selection goes by one.
+        """
 
         def read(path: Path) -> dict[str, Any]:
-            return {"spec": read_json(path / "spec.json"), "table": read_table(path / "coreset.parquet")}
+            # Of a million images, keys and scores of fifteen coresets would be gigabytes.
+            table = read_table(path / "coreset.parquet", "kept", "score")
+            return {"spec": read_json(path / "spec.json"), "table": table}
 
         return _finished(self.workdir / "select", names, read)
 

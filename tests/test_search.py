@@ -133,14 +133,14 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
     assert {path.name for path in (whole / "search").iterdir()} == {"trials.csv", *parts}
     assert {path.name for path in (whole / "search" / "semi_dual").iterdir()} == {"DONE.json", "chosen.json"}
 
-    killed, write = shutil.copytree(root / "work", tmp_path / "killed"), search._write
+    killed, write = shutil.copytree(root / "work", tmp_path / "killed"), artifacts.write_csv
 
-    def dies(path, rows):
-        write(path, rows)
-        if len(rows) == 3:
+    def dies(path, columns, rows):
+        write(path, columns, rows)
+        if path.name == "trials.csv" and len(rows) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(search, "_write", dies)
+    monkeypatch.setattr(artifacts, "write_csv", dies)
     with pytest.raises(KeyboardInterrupt):
         small.run(config, killed)
     monkeypatch.undo()

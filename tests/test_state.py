@@ -43,10 +43,10 @@ def test_schedules():
 
 def test_warm_up():
     """SwAV's: a line from 0 to the peak, then half a cosine to the floor."""
-    schedule, peak, total = state.warmed_cosine(10, 0.1), jnp.float32(2.0), jnp.int32(30)
+    schedule, peak, total = state.cosine_to(0.1, warm_up=10), jnp.float32(2.0), jnp.int32(30)
     rates = [float(schedule(jnp.int32(step), peak, total)) for step in (0, 5, 10, 20, 30, 99)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1.05, 0.1, 0.1], rtol=1e-5, atol=1e-7)
-    assert float(state.warmed_cosine(0, 0.1)(jnp.int32(0), peak, total)) == 2.0
+    assert float(state.cosine_to(0.1)(jnp.int32(0), peak, total)) == 2.0
 
 
 def test_larc_steps_by_a_share_of_each_parameters_norm(rng):

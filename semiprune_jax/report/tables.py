@@ -1,13 +1,11 @@
 """Results over seeds, as CSV, Markdown and text."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semiprune_jax.artifacts import write_atomically
+from semiprune_jax.artifacts import write_atomically, write_csv
 from semiprune_jax.coreset import keep_text
 
 COLUMNS = (
@@ -45,11 +43,7 @@ def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def write(directory: Path, rows: list[dict[str, Any]]) -> None:
     """results.csv, a line a row; results.md, names by kept fractions."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(directory / "results.csv", text.getvalue().encode())
+    write_csv(directory / "results.csv", COLUMNS, rows)
     head, *body = as_grid(rows)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     markdown = "".join(f"| {' | '.join(line)} |\n" for line in lines)

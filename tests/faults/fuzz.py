@@ -147,7 +147,7 @@ def shown(root: Path, text: str) -> str:
         figure = root / "figure.png"
         figure.write_bytes(b"")
         contents = Contents(
-            classes=(word, "bee"), examples={"label": np.zeros(2)}, pseudolabels={}, truth=None,
+            classes=(word, "bee"), examples={"label": np.zeros(2)}, pseudolabels={"pseudo_label": np.zeros(2, int), "label_source": np.full(2, "fixmatch")}, truth=None,
             coresets={word: {"spec": spec, "table": {}}}, results={}, lines=[], quality=None, search=None,
             alike=[[word, word]],
             images=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8), examples_a_row=0,

@@ -1,0 +1,126 @@
+"""What each stage depends on: every field of the config, changed alone."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from semiprune_jax import fingerprints
+from semiprune_jax.config import base_config
+
+NOTHING = frozenset()
+NETWORKS = frozenset({"pseudolabel", "score", "search", "retrain"})  # stages that train one of the config's
+STAGES = {
+    "label": fingerprints.of_label,
+    "pseudolabel": fingerprints.of_pseudolabel,
+    "score": fingerprints.of_score,
+    "embed": fingerprints.of_embed,
+    "search": lambda config: fingerprints.of_search(config, "semi_dual", config.select.keep, (30,)),
+    "retrain": lambda config: fingerprints.of_retrain(config, 0.3, "true labels", 1),
+}
+
+
+def each(section, *names):
+    return [f"{section}.{name}" for name in names]
+
+
+# The stages that depend on a field; a section's are those of each of its fields that is not named.
+EXPECTED = {
+    "seed": {"label", "pseudolabel", "score", "search"},
+    "data": {"label"},
+    **dict.fromkeys(each("data", *fingerprints._PLACES), NOTHING),
+    **dict.fromkeys(each("data", *fingerprints._VIEWS), NETWORKS),
+    "data.supervised_crops": NETWORKS - {"pseudolabel"},
+    "label": {"label"},
+    "pseudolabel": {"pseudolabel"},
+    "model.fixmatch": {"pseudolabel"},
+    "model.proxy": {"score"},
+    "model.retrain": {"retrain", "search"},
+    "model.wide_resnet": NETWORKS,
+    "fixmatch": {"pseudolabel"},
+    "fixmatch.eval_every_steps": NOTHING,
+    "temi": NOTHING,
+    "proxy": {"score"},
+    "proxy.eval_every_epochs": NOTHING,
+    "score": NOTHING,
+    **dict.fromkeys(each("score", "window", "exponent"), frozenset({"search"})),  # DUAL's
+    "embed": NOTHING,
+    "embed.source": {"embed"},
+    "swav": NOTHING,
+    "select": NOTHING,
+    "select.semi_dual": {"search"},
+    **dict.fromkeys(each("select.semi_dual", "cutoff", "strata", "end", "balanced"), NOTHING),
+    **dict.fromkeys(each("select.semi_dual", "neighbours", "gamma", "samples", "horizon"), NOTHING),
+    "select.keep": {"search"},
+    "search": {"search"},
+    **dict.fromkeys(each("search", "names", "horizons"), NOTHING),  # these make the grid, which is given here
+    "retrain": {"retrain", "search"},
+    **dict.fromkeys(each("retrain", "seeds", "full", "labelled_only", "save_model", "eval_every_epochs"), NOTHING),
+    "retrain.batch_rule": {"search"},  # at keep = 0.3 there is nothing to halve
+    "report": NOTHING,
+    "runtime": NOTHING,
+}
+
+
+# Where any text would not do.
+OTHERS = {
+    "embed.source": "swav",
+    "pseudolabel.source": "clusters",
+    "retrain.batch_rule": "fixed",
+    "select.selector": "double_end",
+    "select.score": "dyn_unc",
+    "select.extrapolate": "graph",
+}
+
+
+def leaves(section, prefix=""):
+    for name, value in section.items():
+        if isinstance(value, ConfigDict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def changed(config, field):
+    """The config with another value there."""
+    config = section = config.copy_and_resolve_references()
+    config.unlock()
+    *sections, name = field.split(".")
+    for part in sections:
+        section = section[part]
+    value = section[name]
+    if isinstance(value, bool):
+        section[name] = not value
+    elif isinstance(value, tuple):
+        section[name] = (*value, *(value[:1] or (1,)))
+    elif isinstance(value, str):
+        section[name] = OTHERS.get(field.replace(".semi_dual", ""), value + "x")
+    else:
+        section[name] = value + 1
+    return config
+
+
+def expected(field):
+    parts = field.split(".")
+    return next(EXPECTED[name] for i in range(len(parts), 0, -1) if (name := ".".join(parts[:i])) in EXPECTED)
+
+
+def test_what_depends_on_each_field():
+    before = {name: settings(base_config()) for name, settings in STAGES.items()}
+    wrong = {}
+    for field in leaves(base_config()):
+        after = changed(base_config(), field)
+        found = {name for name, settings in STAGES.items() if settings(after) != before[name]}
+        if found != expected(field):
+            wrong[field] = found
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("stage", "section", "source", "but"),
+    [("pseudolabel", "temi", "clusters", ""), ("embed", "swav", "swav", ""), ("embed", "embed", "weights", "path")],
+)
+def test_other_ways_depend_on_their_own_fields(stage, section, source, but):
+    config = base_config()
+    config["pseudolabel" if section == "temi" else "embed"].source = source
+    for field in leaves(config[section], f"{section}."):
+        settings = [STAGES[stage](one) for one in (config, changed(config, field))]
+        assert (settings[0] == settings[1]) == (field == f"embed.{but}"), field
