@@ -127,12 +127,12 @@ def _disk(config: Config, workdir: Path, dataset: list[Dataset]) -> str:
     if dataset:
         test = dataset[0].test
         counts = len(dataset[0].train.keys), len(test.keys) if test else 0
-    needs = {
+    asked = {
         "--workdir": (workdir, 3 * dynamics_bytes(config, counts[0])),  # themselves, and two checkpoints of them
         "data.cache": (Path(cache) if cache else None, cache_bytes(config, *counts)),
     }
     shown = []
-    for name, (path, need) in needs.items():
+    for name, (path, need) in asked.items():
         if path is None:
             continue
         there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())

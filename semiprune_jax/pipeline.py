@@ -288,7 +288,7 @@ class Pipeline:
                     self._retrain_one(subset, seed, line)
 
     def report(self) -> None:
-        """Tables, figures and a page, from what lies in the work directory; made anew each time."""
+        """Tables, figures and a page, from what stages wrote and the images that it shows; made anew each time."""
         if not self._label_stage().is_done():
             raise ConfigError(f"{self.workdir} holds nothing to report yet; run the stages first")
         if not processes.leads():

@@ -47,13 +47,13 @@ class Resident:
     def feed(self, order: Any, total_steps: int) -> contextlib.AbstractContextManager[Callable[[int, int], Any]]:
         """(step, count) -> what the compiled step reads of each step: this process' rows of it."""
         del total_steps
-        process, processes = self._layout.part
-        if processes == 1:
+        part, parts = self._layout.part
+        if parts == 1:
             return contextlib.nullcontext(order)
 
         def rows(ids: np.ndarray) -> np.ndarray:
-            share = ids.shape[1] // processes
-            return ids[:, process * share : (process + 1) * share]
+            share = ids.shape[1] // parts
+            return ids[:, part * share : (part + 1) * share]
 
         return contextlib.nullcontext(lambda step, count: jax.tree.map(rows, order(step, count)))
 

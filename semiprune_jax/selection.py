@@ -1,7 +1,7 @@
 """Selectors: functions from scores, and some from embeddings, to the ids that are kept; numpy in and out.
 
 Every selector returns the kept ids sorted, int64, exactly ``coreset_size(N, keep)`` of them, and raises
-ValueError with what it got, what it allows and what to do. ``keep`` is the fraction kept.
+ArgumentError, a ValueError, with what it got, what it allows and what to do. ``keep`` is the fraction kept.
 
 Ties and random draws can be tied to examples instead of positions: ``tiebreak`` is any sortable array [N]
 (smaller first), ``noise`` f64[N] in (0, 1). The pipeline passes hashes of (seed, key), so that a new image

@@ -25,11 +25,13 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
             _scores(scored),
         ),
         "classes.png": (
-            f"Images of each class before (light) and after (dark) selection, by {_label_kind(contents)}.",
+            f"Images before (light) and after (dark) selection, by {_label_kind(contents)}.",
             _classes(contents),
         ),
         "examples.png": (
-            "Hardest, kept and easiest images: their label, with a question mark where it is a pseudo-label; "
+            "Hardest, kept and easiest images: their label, or their cluster where it is not known."
+            if contents.clustered
+            else "Hardest, kept and easiest images: their label, with a question mark where it is a pseudo-label; "
             "'read as' where the pseudo-label is another.",
             _examples(contents, scored),
         ),
@@ -60,7 +62,9 @@ def _axes(rows: int, columns: int, width: float, height: float, **options):
 
 
 def _label_kind(contents: Contents) -> str:
-    return "pseudo-label" if contents.truth is None else "true label"
+    if contents.truth is not None:
+        return "true label"
+    return "cluster" if contents.clustered else "pseudo-label"
 
 
 def _style(names: list[str], name: str) -> dict[str, Any]:

@@ -146,8 +146,9 @@ def shown(root: Path, text: str) -> str:
         spec = {"name": word, "selector": word, "score": word, "keep": 0.5, "kept": 1, "of": 2, "pruned": 0.5}
         figure = root / "figure.png"
         figure.write_bytes(b"")
+        guesses = {"pseudo_label": np.zeros(2, int), "label_source": np.full(2, "fixmatch")}
         contents = Contents(
-            classes=(word, "bee"), examples={"label": np.zeros(2)}, pseudolabels={"pseudo_label": np.zeros(2, int), "label_source": np.full(2, "fixmatch")}, truth=None,
+            classes=(word, "bee"), examples={"label": np.zeros(2)}, pseudolabels=guesses, truth=None,
             coresets={word: {"spec": spec, "table": {}}}, results={}, lines=[], quality=None, search=None,
             alike=[[word, word]],
             images=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8), examples_a_row=0,
