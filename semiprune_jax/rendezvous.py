@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from semiprune_jax.errors import ConfigError, DeviceError
 
 ALONE = "none"  # as a coordinator: one process, whatever the environment says
+_NOTED_AFTER = 10.0  # seconds without process 0
 ANYWHERE = "auto"  # whatever environment JAX knows, such as Kubernetes with jax[k8s]
 
 
@@ -133,16 +134,20 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def _reach(host: str, port: int, patience: float, local: bool) -> None:
-    """Waits until process 0 answers."""
-    until = time.monotonic() + patience
+    """Waits until process 0 answers; says what may be wrong long before it gives up."""
+    until, noted_at = time.monotonic() + patience, time.monotonic() + _NOTED_AFTER
+    here = "that address is this machine alone, so process 0 has to run here"
     while True:
         try:
             return socket.create_connection((host, port), timeout=max(until - time.monotonic(), 0.1)).close()
         except OSError as error:
+            if local and time.monotonic() >= noted_at:
+                noted_at = until
+                print(f"semiprune: nothing answers at {host}:{port} yet; {here}", file=sys.stderr)
             if time.monotonic() < until:
                 time.sleep(0.1)
                 continue
-            where = "; that address is this machine alone, so process 0 has to run here" if local else ""
+            where = f"; {here}" if local else ""
             raise DeviceError(
                 f"process 0 has not come within {patience:g} s (runtime.join_timeout_seconds): nothing answers at "
                 f"{host}:{port} ({error.strerror or error}){where}"
