@@ -7,6 +7,7 @@ address that they cannot reach, and who is missing when time is up.
 import contextlib
 import importlib.util
 import ipaddress
+import math
 import os
 import re
 import socket
@@ -142,7 +143,7 @@ def _reach(host: str, port: int, patience: float, local: bool) -> None:
             return socket.create_connection((host, port), timeout=max(until - time.monotonic(), 0.1)).close()
         except OSError as error:
             if local and time.monotonic() >= noted_at:
-                noted_at = until
+                noted_at = math.inf
                 print(f"semiprune: nothing answers at {host}:{port} yet; {here}", file=sys.stderr)
             if time.monotonic() < until:
                 time.sleep(0.1)
