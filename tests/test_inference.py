@@ -1,0 +1,31 @@
+"""Forward passes over the pool: how large their batches are."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from semiprune_jax.inference import Inference
+from semiprune_jax.mesh import Layout
+from semiprune_jax.models import Network
+from semiprune_jax.state import TrainState
+from tests import small
+
+
+@pytest.mark.parametrize(("side", "batches"), [(8, 1), (64, 1), (400, 3)])
+def test_batches_fit_the_size_that_images_are_seen_at(side, batches):
+    """90 images of 8 pixels in one batch; enlarged to 400, as the weights of a file may need them, 32 at a time."""
+    layout = Layout.of("jit", 1)
+    sizes = []
+
+    def step(state, batch, *, model, view):
+        sizes.append(len(batch["id"]))
+        return {"found": batch["id"].astype(jnp.float32)}
+
+    inference = Inference(layout, small.pools(layout, small.pool(90)), lambda keys, images: images, 8)
+    network, trained = Network(None, None), TrainState(jnp.int32(0), {}, {}, None, None)
+    view = (inference.view, side) if side != 8 else None
+    parts = inference.forward(step, network, inference.pools.still, small.pool(90)[1], view=view)(trained)
+    assert len(parts) == batches
+    assert sizes == [90 if batches == 1 else 32]
+    found = inference.over_pool(step, network, trained, view)["found"]
+    assert jax.device_get(found).tolist() == list(range(90))
