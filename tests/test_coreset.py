@@ -89,6 +89,15 @@ def test_what_is_the_same_for_all_kept_fractions_is_made_once(dynamics, rng, mon
         del made[1:]
 
 
+def test_orders_of_choice_are_shared_by_kept_fractions_with_the_same_cutoff_only(dynamics, rng):
+    features, memo = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, {}
+    for keep, cutoff in ((0.3, 0.5), (0.5, 0.1), (0.2, 0.5)):
+        cut = spec(selector="d2", score="forgetting", keep=keep, cutoff=cutoff)
+        _, shared = coreset.choose(cut, dynamics, KEYS, CLASSES, features, memo=memo)
+        _, alone = coreset.choose(cut, dynamics, KEYS, CLASSES, features)
+        np.testing.assert_array_equal(shared, alone)
+
+
 def test_only_what_is_used_is_remembered():
     assert set(spec(selector="random")) == {"name", "selector", "keep", "seed"}
     assert set(spec(selector="double_end")) == {"name", "selector", "keep", "seed", "score", "cutoff"}

@@ -43,6 +43,15 @@ def test_every_stage_leaves_what_the_readme_says(finished):
     assert not [name for name in files if "checkpoints" in name or name.endswith("STARTED.json") or ".tmp" in name]
 
 
+def test_what_pseudo_labels_are_worth_is_written_beside_the_training_that_made_them(finished):
+    lines = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["stage"] == "pseudolabel"]
+    measured = [line for line in lines if {"unlabelled_accuracy", "pool_accuracy"} & set(line)]
+    trained = [line["step"] for line in lines if "loss" in line]
+    assert len(measured) == 2
+    assert {line["step"] for line in measured} == {max(trained)}
+
+
 def test_examples_carry_the_budget_and_the_oracle_the_rest(finished):
     work, _, _ = finished
     examples = artifacts.read_table(work / "examples.parquet")
@@ -235,6 +244,19 @@ def test_selections_by_embeddings(finished, tmp_path):
     np.save(tmp_path / "mine.npy", np.ones((64, 3)))
     with pytest.raises(ConfigError, match=r"embed was made .*: what it reads from 'file' changed"):
         small.run(more, work, until="select")
+
+
+def test_each_kept_fraction_has_its_own_cutoff(finished, tmp_path):
+    """Half are cut off before a quarter is kept: there three quarters could not be."""
+    work, config = shutil.copytree(finished[0], tmp_path / "work"), finished[1].copy_and_resolve_references()
+    config.embed.source, config.select.names, config.select.keep = "proxy", ("d2",), (0.25, 0.75)
+    config.select.d2.cutoff = (0.5, 0.1)
+    small.run(config, work, until="select")
+    aum = artifacts.read_table(work / "score/scores.parquet")["aum"]
+    for keep, size, cut in ((0.25, 16, 32), (0.75, 48, 6)):
+        kept = artifacts.read_table(work / f"select/d2_keep{keep:.2f}/coreset.parquet")["kept"]
+        assert kept.sum() == size
+        assert aum[kept].min() >= np.sort(aum)[cut]
 
 
 def test_a_coreset_depends_on_all_that_its_selection_reads(finished, tmp_path):

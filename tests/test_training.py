@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from configs.digits import get_config
-from semiprune_jax import checkpoint, models, scores, selection
+from semiprune_jax import checkpoint, models, processes, scores, selection
 from semiprune_jax.losses import cross_entropy
 from semiprune_jax.mesh import Layout
 from semiprune_jax.metrics import Metrics
@@ -106,6 +106,13 @@ def test_a_result_does_not_rest_on_lines_that_were_lost(tmp_path, tiny_config):
     again = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     made.metrics.close()
     assert again["test_loss"] == pytest.approx(first["test_loss"], rel=1e-6)
+
+
+def test_only_the_process_that_writes_metrics_knows_a_result(tmp_path, tiny_config, monkeypatch):
+    made, labels = small.trainings(tmp_path, tiny_config)
+    monkeypatch.setattr(processes, "leads", lambda: False)
+    assert made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0) == {}
+    made.metrics.close()
 
 
 def test_without_a_test_set(tmp_path, tiny_config):
