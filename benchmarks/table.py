@@ -1,13 +1,13 @@
 """``python -m benchmarks.table --config=configs/digits.py --workdir=runs/table``: all rows of the paper's tables.
 
-Five runs, which go on if they are killed: one shares FixMatch and the proxy between all selections that go by them or
+Six runs, which go on if they are killed: one shares FixMatch and the proxy between all selections that go by them or
 by embeddings; the others train a proxy of their own, on every true label (Fully Supervised), on the labelled images
-alone (Score Extrapolation) and on clusters (ELFS; and the ablation's). Their results are one table,
-WORKDIR/results.md and results.csv, and the ablation of scores by source of pseudo-labels (the paper's Table 6) another
-one, in WORKDIR/ablation/.
+alone (Score Extrapolation) and on clusters (ELFS, ELFS with an encoder trained on the pool, and the ablation's). Their
+results are one table, WORKDIR/results.md and results.csv, and the ablation of scores by source of pseudo-labels (the
+paper's Table 6) another one, in WORKDIR/ablation/.
 
-Embeddings are those of ``--embeddings`` (see ``embed.path``), or the pixels of the pool where none are named. What
-follows ``--`` is handed on to each run.
+Embeddings are those of ``--embeddings`` (see ``embed.path``), or the pixels of the pool where none are named; the
+trained encoder's are its own. What follows ``--`` is handed on to each run.
 """
 
 import argparse
@@ -26,6 +26,7 @@ ROWS = {
     "Random": ("shared", "random"),
     "Prototypicality": ("shared", "prototypicality"),
     "ELFS": ("elfs", "semi_aum"),
+    "ELFS (Self-Encoder)": ("elfs_swav", "semi_aum"),
     "ZCore": ("shared", "zcore"),
     "Score Extrapolation": ("extrapolation", "extrapolated"),
     "Semi-AUM+Cutoff": ("shared", "semi_aum"),
@@ -53,6 +54,7 @@ def main(arguments: list[str]) -> int:
         "supervised": ["supervised"],
         "extrapolation": ["extrapolation"],
         "elfs": ["elfs", *brought],
+        "elfs_swav": ["elfs_swav"],
         "clusters": ["ablation", *brought, "--config.pseudolabel.source=clusters"],
     }
     for name, (variant, *flags) in runs.items():

@@ -46,6 +46,10 @@ def get_config(variant: str = ""):
     config.fixmatch.batch_size = 128
     config.fixmatch.steps = 1_000_900  # 100 passes of 10,009 steps
     config.fixmatch.eval_every_steps = 10_000
+    # SwAV's own: 64 images on each of 64 devices.
+    config.swav.epochs = 800
+    config.swav.batch_size = 4096
+    config.swav.learning_rate, config.swav.final_learning_rate = 4.8, 4.8e-3
     config.select.semi_aum.cutoff = (0.1, 0.3, 0.5, 0.5, 0.7)
     config.select.semi_dual.horizon = 60
     config.select.semi_dual.c_d = 11.0

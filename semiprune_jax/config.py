@@ -139,8 +139,7 @@ def base_config() -> Config:
     embed.network = "vit_b16"  # vit_s16 | vit_b16 (DINO) | vit_s14 | vit_b14 (DINOv2) | resnet50 (torchvision, SwAV)
     embed.image_size = 224  # weights: pixels that images are resized to
 
-    # SwAV, without any label; read with embed.source = "swav" only. As for CIFAR; for larger images the original has
-    # crops of 0.14 to 1, six of 96 pixels beside them, 3,000 prototypes and a temperature of 0.1.
+    # SwAV, without any label; read with embed.source = "swav" only. As for CIFAR; recipes.large_images has the other.
     config.swav = swav = _section()
     swav.network = "resnet50_cifar"  # a ResNet of those above
     swav.epochs = 500

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 from semiprune_jax import preemption, processes
 from semiprune_jax import workdir as workdirs
 from semiprune_jax.config import STAGES
-from semiprune_jax.errors import ConfigError, in_words
+from semiprune_jax.errors import ConfigError, DeviceError, in_words
 from semiprune_jax.validation import explain, validate
 
 USAGE = """usage: python -m semiprune_jax.main [VERB] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
 def _command(argv: list[str]) -> int:
     if {"--help", "-h", "-help"} & set(argv):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `--help | head`
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `--help | head`: it has seen enough
         print(USAGE + flags.FLAGS.main_module_help())
         return 0
     try:
@@ -75,12 +75,22 @@ def _command(argv: list[str]) -> int:
     from semiprune_jax import doctor, pipeline, plan  # JAX loads here, seconds after --help would have answered
 
     if verb == "run":
-        pipeline.run(config, workdir, until=_UNTIL.value)
+        pipeline.run(config, workdir, until=_UNTIL.value, log=_say)
     elif verb == "report":
-        pipeline.remake_report(config, workdir)
+        pipeline.remake_report(config, workdir, log=_say)
     elif verb == "plan":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print(plan.plan(config, _RATE.value))
-    return doctor.examine(config, workdir) if verb == "doctor" else 0
+    return doctor.examine(config, workdir, log=_say) if verb == "doctor" else 0
+
+
+def _say(line: str) -> None:
+    """Prints at once, so that a file or a pipe shows how far a run is."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python puts what is left at its end
+        raise DeviceError("nobody reads the output any more; the same command goes on") from None
 
 
 if __name__ == "__main__":

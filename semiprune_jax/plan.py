@@ -159,11 +159,13 @@ def _works(config: Config, n: int, known: int, tests: int, classes: int) -> Iter
 def _embedding(config: Config, n: int, classes: int, costs: dict[str, Cost]) -> Work:
     options = config.swav
     if config.embed.source == "swav":
-        batch, epochs = options.batch_size * (2 + options.small_crops), options.epochs
-        cost = _cost(config, options.network, classes)
-        seen = epochs * n
-        return Work("embed", batch, epochs * math.ceil(n / options.batch_size), seen * (2 + options.small_crops), n,
-                    seen + n, cost)  # fmt: skip
+        cost, seen = _cost(config, options.network, classes), options.epochs * n
+        # Crops of an image; a small one takes as much less as it has fewer pixels.
+        crops = 2 + options.small_crops * (options.small_crop_size / config.data.image_size) ** 2
+        return Work(
+            "embed", round(options.batch_size * crops), options.epochs * math.ceil(n / options.batch_size),
+            seen * crops, n, seen + n, cost,
+        )  # fmt: skip
     if config.embed.source == "weights":
         return Work("embed", 0, 0, 0, n, n, _pretrained_cost(config))
     return Work("embed", 0, 0, 0, n, n, costs[config.model[config.embed.source]])

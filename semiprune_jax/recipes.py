@@ -45,7 +45,8 @@ def large_images(config: Config) -> None:
     """ResNet-50 for FixMatch, plain SGD after it: the recipes of all pools but CIFAR's.
 
     FixMatch's weight decay is USB's for ImageNet; the authors' for these pools is not known. EL2N sums SemiPrune's
-    eleven epochs.
+    eleven epochs. SwAV's recipe is its own for ImageNet, at the 64 images on each of four devices that ELFS had; the
+    rate in proportion, which ELFS does not tell. Its 3,000 prototypes are for its batches, 4,096 images.
     """
     config.model.fixmatch = "resnet50"
     config.fixmatch.mu = 1
@@ -53,6 +54,15 @@ def large_images(config: Config) -> None:
     config.fixmatch.bn_momentum = 0.9
     supervised(config, nesterov=False, weight_decay=1e-4)
     config.score.last = 11
+    config.swav.network = "resnet50"
+    config.swav.epochs = 200
+    config.swav.batch_size = 256
+    config.swav.learning_rate, config.swav.final_learning_rate = 0.3, 3e-4
+    config.swav.prototypes = 3000
+    config.swav.temperature = 0.1
+    config.swav.frozen_steps = 313
+    config.swav.crop_area = (0.14, 1.0)
+    config.swav.small_crops = 6
 
 
 def imagenet_crops(config: Config) -> None:
@@ -87,6 +97,8 @@ def tiny_imagenet(config: Config) -> None:
     supervised(config, epochs=90, batch_size=256)
     config.fixmatch.batch_size = 128
     config.fixmatch.steps = 39_050  # 50 passes of 781 steps
+    config.swav.network = "resnet50_cifar"
+    config.swav.small_crop_size = 28  # as 96 of 224
     config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
     config.select.semi_dual.horizon = 50
     config.select.semi_dual.c_d = 3.0
@@ -159,6 +171,7 @@ def smoke(config: Config) -> None:
         config.select[name].cutoff = (0.1,)
     config.select.zcore.samples = 1000
     config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
+    config.swav.prototypes = min(config.swav.prototypes, 30)
     config.swav.small_crop_size = min(config.swav.small_crop_size, config.data.image_size)
     config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
     config.embed.image_size = 32 if config.embed.network in ("vit_s16", "vit_b16", "resnet50") else 28

@@ -1,13 +1,15 @@
 """The benchmarks' protocol, on contenders that only count. The cases need PyTorch: ``.ci/run`` runs them in small."""
 
 import contextlib
+import csv
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import cases, protocol, run
+from benchmarks import cases, protocol, run, table
 from benchmarks.protocol import Case, Contender
 
 
@@ -153,3 +155,15 @@ def test_bad_flags(suite, capsys, flags, message):
         run.main(flags)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_every_row_of_a_table(tmp_path):
+    """In small."""
+    arguments = [f"--config={Path(__file__).parent.parent / 'configs/digits.py'}:smoke", f"--workdir={tmp_path}"]
+    assert table.main(arguments) == 0
+    for directory, titles in ((tmp_path, table.ROWS), (tmp_path / "ablation", table.ABLATION)):
+        with (directory / "results.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["name"], row["keep"]) for row in rows] == [(title, "0.5") for title in titles]
+        assert all(0 <= float(row["test_accuracy_mean"]) <= 1 for row in rows)

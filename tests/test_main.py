@@ -31,7 +31,9 @@ def command(tmp_path, *flags):
 
 
 def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    """As a person has it: Python keeps back what is printed to a file or a pipe."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return own | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
 def start(arguments, **options):
@@ -94,15 +96,15 @@ def test_a_bug_of_ours_stays_visible(monkeypatch):
 
 
 def struck(tmp_path, number, *flags):
-    """The command, sent a signal within FixMatch; its exit code and what it said."""
+    """The command, sent a signal within FixMatch; its exit code, its lines, and what it said of the signal."""
     process = subprocess.Popen(
-        command(tmp_path, *flags), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        command(tmp_path, *flags), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     small.wait_for_lines(tmp_path / "w" / "metrics.jsonl", 6)
     process.send_signal(number)
-    told = process.communicate()[1]
-    return process.returncode, told
+    lines, told = process.communicate()
+    return process.returncode, lines, told
 
 
 STRUCK = ["--until=pseudolabel", "--config.fixmatch.steps=90", "--config.runtime.log_every_steps=3"]
@@ -125,7 +127,8 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
     pool, expected = undisturbed
     flags = [*STRUCK, f"--config.data.path={pool}"]
     flags += [f"--config.runtime.checkpoint_every_steps={3 if number == signal.SIGKILL else 0}"]
-    code, told = struck(tmp_path, number, *flags)
+    code, lines, told = struck(tmp_path, number, *flags)
+    assert lines.startswith("label  ")  # printed when it was done: a kill takes what is kept back
     words = {
         signal.SIGTERM: (42, r"semiprune: pseudolabel: preempted, and saved at step \d+ of 90; run the same command"),
         signal.SIGINT: (130, "semiprune: interrupted; the same command goes on from the last checkpoint"),
@@ -143,6 +146,26 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
     assert (stage / "pseudolabels.parquet").read_bytes() == expected
     starts = json.loads((tmp_path / "w" / "manifest.json").read_text())["starts"]
     assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "told"),
+    [
+        ("run", 4, "semiprune: nobody reads the output any more; the same command goes on\n"),
+        ("plan", -signal.SIGPIPE, ""),
+    ],
+)
+def test_of_a_reader_that_has_gone(tmp_path, verb, code, told):
+    """As of ``| head``; here before the first line."""
+    flags = [f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}", "--until=label"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command(tmp_path, *flags, verb), cwd=ROOT, env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (code, told)
 
 
 def test_told_to_stop_while_it_ends_it_ends_as_it_is():

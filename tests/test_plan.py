@@ -107,9 +107,10 @@ def test_baselines_take_what_they_take():
 
 
 def test_small_crops_are_planned():
-    text = of_baseline("elfs_swav", swav__small_crops=6)
-    assert re.search(r"^embed +49,000 +200,000,000 ", text, re.MULTILINE)  # eight crops an image in place of two
-    assert "4,096 images a step" in text
+    """By their pixels: six of 16 are worth one and a half of 32, and two are there already."""
+    text = of_baseline("elfs_swav", swav__small_crops=6, swav__small_crop_size=16)
+    assert re.search(r"^embed +49,000 +87,500,000 ", text, re.MULTILINE)
+    assert "1,792 images a step" in text
 
 
 def test_a_horizon_is_sought_at_the_largest_kept_fraction_alone():
