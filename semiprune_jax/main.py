@@ -1,5 +1,6 @@
 """Command line: flags, configuration, exit codes; then ``pipeline.run``. See USAGE."""
 
+import io
 import os
 import signal
 import sys
@@ -36,6 +37,9 @@ _RATE = flags.DEFINE_float("images_per_second", 0.0, "plan: images trained a sec
 
 def main(argv: list[str]) -> int:
     """Runs a command; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file or a pipe, too, shows a line when it is printed; what a terminal has no letters for is written out.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         return _command(argv)
     except (Exception, KeyboardInterrupt) as error:
@@ -85,9 +89,8 @@ def _command(argv: list[str]) -> int:
 
 
 def _say(line: str) -> None:
-    """Prints at once, so that a file or a pipe shows how far a run is."""
     try:
-        print(line, flush=True)
+        print(line)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python puts what is left at its end
         raise DeviceError("nobody reads the output any more; the same command goes on") from None

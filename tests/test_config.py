@@ -73,6 +73,23 @@ def test_the_papers_supervised_trainings():
             assert (recipe.learning_rate, recipe.final_learning_rate) == (0.1, 1e-4)
 
 
+def test_swav_is_its_own_recipe_of_each_kind_of_pool():
+    """CIFAR's, and ImageNet's: three thousand prototypes, six small crops, a rate of 4.8 for 4,096 images."""
+    for name in CONFIGS:
+        swav = get(name, "elfs_swav").swav
+        got = (swav.network, swav.prototypes, swav.temperature, swav.crop_area, swav.small_crops)
+        if name == "digits" or name == "folder" or name.startswith("cifar"):
+            expected = ("resnet8" if name == "digits" else "resnet50_cifar", 30, 0.5, (0.08, 1.0), 0)
+        else:
+            small = name.startswith("tiny")
+            expected = ("resnet50_cifar" if small else "resnet50", 3000, 0.1, (0.14, 1.0), 6)
+            assert swav.learning_rate / swav.batch_size == pytest.approx(4.8 / 4096)
+            assert swav.final_learning_rate == pytest.approx(swav.learning_rate / 1000)
+            assert swav.small_crop_size == (28 if small else 96)
+            assert (swav.batch_size, swav.epochs) == ((4096, 800) if name == "imagenet" else (256, 200))
+        assert got == expected, name
+
+
 def test_a_variant_that_is_none():
     for name in CONFIGS:
         with pytest.raises(ValueError, match=r"no variant 'smok' of this config; expected .*smoke"):

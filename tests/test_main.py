@@ -148,6 +148,18 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
     assert len(starts) == 2
 
 
+def test_a_terminal_without_the_letters_of_a_path(tmp_path):
+    """They are written out."""
+    flags = [f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}", f"--workdir={tmp_path / '图片'}"]
+    for verb in ("--until=label", "report"):
+        done = subprocess.run(
+            command(tmp_path, *flags, verb), cwd=ROOT, env=environment() | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert "\\u56fe\\u7247/report/index.html" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("verb", "code", "told"),
     [

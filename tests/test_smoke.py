@@ -15,8 +15,8 @@ from tests import small
 from tests.test_prepared import write
 
 
-def get(config_name, **data):
-    config = importlib.import_module(f"configs.{config_name}").get_config("smoke")
+def get(config_name, variant="smoke", **data):
+    config = importlib.import_module(f"configs.{config_name}").get_config(variant)
     config.data.update(data)
     config.select.names = ("semi_aum",)
     return config
@@ -83,6 +83,17 @@ def test_every_other_layout(tmp_path, name):
     if not config.data.test_fraction:
         config.data.test_path = photographs(tmp_path / "val", 12, seed=1)
     run(config, tmp_path / "w")
+    assert (tmp_path / "w" / "report" / "index.html").exists()
+
+
+@pytest.mark.long
+def test_an_encoder_trained_on_large_images(tmp_path):
+    """SwAV's crops of two sizes, from squares of images of any size."""
+    paths = {"path": photographs(tmp_path / "train", 60), "test_path": photographs(tmp_path / "val", 12, seed=1)}
+    config = get("food101", "elfs_swav,smoke", source="folder", **paths)
+    assert config.swav.small_crops == 6
+    run(config, tmp_path / "w")
+    assert artifacts.read_npz(tmp_path / "w/embed/embeddings.npz")["features"].shape == (12, 64)
     assert (tmp_path / "w" / "report" / "index.html").exists()
 
 
