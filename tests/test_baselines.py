@@ -1,5 +1,6 @@
 """What the paper compares with, each a variant of any config: only the stages that it needs, and the same coreset."""
 
+import re
 import shutil
 
 import jax
@@ -77,7 +78,9 @@ def test_scores_without_cutoffs_of_their_own_take_those_of_aum(tmp_path):
 @pytest.mark.parametrize("name", ["random", "zcore", "extrapolation", "elfs_swav"])
 def test_one_of_each_family_from_images_to_report(tmp_path, name):
     config = made(tmp_path, name)
-    small.run(config, tmp_path / "work")
+    lines = small.run(config, tmp_path / "work")
+    came_to = [line for line in lines if re.search(r"image, from swav, loss \d\.\d+ \(3\.401 by chance", line)]
+    assert len(came_to) == (name == "elfs_swav")
     stages = {stage for stage in STAGES if (tmp_path / "work" / stage).exists()}
     needed = needs.of(config)
     assert stages - {"search"} == {stage for stage in STAGES if getattr(needed, stage, False)}
