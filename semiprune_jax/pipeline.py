@@ -235,10 +235,11 @@ class Pipeline:
         def work() -> Outcome:
             found, file = make(), stage.directory / "embeddings.npz"
             artifacts.write_npz(file, found)
-            losses = [line["loss"] for line in self._metrics.lines("embed") if "loss" in line]
-            even = math.log(self.config.swav.prototypes)  # of predictions that tell nothing apart: it has collapsed
-            came_to = f", loss {losses[-1]:.3f} ({even:.3f} by chance)" if source == "swav" and losses else ""
-            return Outcome([file], f"{found['features'].shape[1]:,} numbers an image, from {source}{came_to}")
+            summary = f"{found['features'].shape[1]:,} numbers an image, from {source}"
+            if source == "swav" and (losses := [x["loss"] for x in self._metrics.lines("embed") if "loss" in x]):
+                even = math.log(self.config.swav.prototypes)  # of predictions that tell nothing apart: it has collapsed
+                summary += f", loss {losses[-1]:.3f} ({even:.3f} by chance)"
+            return Outcome([file], summary)
 
         return self._runner.do(stage, work)
 

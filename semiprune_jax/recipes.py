@@ -171,7 +171,7 @@ def smoke(config: Config) -> None:
         config.select[name].cutoff = (0.1,)
     config.select.zcore.samples = 1000
     config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
-    config.swav.prototypes = min(config.swav.prototypes, 30)
+    config.swav.prototypes = 30
     config.swav.small_crop_size = min(config.swav.small_crop_size, config.data.image_size)
     config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
     config.embed.image_size = 32 if config.embed.network in ("vit_s16", "vit_b16", "resnet50") else 28

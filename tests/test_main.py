@@ -36,10 +36,9 @@ def environment():
     return own | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
-def start(arguments, **options):
-    return subprocess.run(
-        arguments, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False, **options
-    )
+def start(arguments, **variables):
+    env = environment() | variables
+    return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
 
 
 def test_help_is_quick_and_complete():
@@ -152,10 +151,7 @@ def test_a_terminal_without_the_letters_of_a_path(tmp_path):
     """They are written out."""
     flags = [f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}", f"--workdir={tmp_path / '图片'}"]
     for verb in ("--until=label", "report"):
-        done = subprocess.run(
-            command(tmp_path, *flags, verb), cwd=ROOT, env=environment() | {"PYTHONIOENCODING": "ascii"},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = start(command(tmp_path, *flags, verb), PYTHONIOENCODING="ascii")
         assert done.returncode == 0, done.stderr
     assert "\\u56fe\\u7247/report/index.html" in done.stdout
 
