@@ -2,8 +2,8 @@
 
     python -m semiprune_jax.main --config=configs/digits.py --workdir=runs/digits
 
-1,437 images of 8x8 pixels, 143 of them labelled; 360 to test. About two minutes on two cores; the README has the
-results. ``configs/digits.py:smoke`` runs every stage in small.
+1,437 images of 8x8 pixels, 143 of them labelled; 360 to test. Two to three and a half minutes on two cores; the README
+has the results. ``configs/digits.py:smoke`` runs every stage in small.
 """
 
 from semiprune_jax import recipes
