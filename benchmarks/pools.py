@@ -5,13 +5,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from semiprune_jax import images
-from semiprune_jax.config import Config
-from semiprune_jax.datasets import Dataset, Split
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.pools import Pools
-from semiprune_jax.training import Trainings
+from semiprune_jax.config.schema import Config
+from semiprune_jax.data.pools import Pools
+from semiprune_jax.data.sources import Dataset, Split
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.stages import images
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir.metrics import Metrics
 
 
 def windows(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from semiprune_jax.report import tables
-from semiprune_jax.workdir import Handover
+from semiprune_jax.workdir.directory import Handover
 
 _SCORES = {"Forgetting": "semi_forgetting", "EL2N": "semi_el2n", "AUM": "semi_aum"}
 _SHARED = ("random", "prototypicality", "zcore", "semi_dual", *_SCORES.values())
@@ -79,9 +79,9 @@ def _pixels(options: argparse.Namespace) -> Path:
     """Makes embeddings of the pool's pixels, beside the runs."""
     import numpy as np
 
-    from semiprune_jax import images
-    from semiprune_jax.config import Config
-    from semiprune_jax.datasets.geometry import Square
+    from semiprune_jax.config.schema import Config
+    from semiprune_jax.data.resize import Square
+    from semiprune_jax.stages import images
 
     path = options.workdir / "pixels.npy"
     if not path.exists():

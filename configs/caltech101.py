@@ -20,8 +20,8 @@ The horizon and c_D are those of the authors' scripts for true labels.
 Hardware: one GPU.
 """
 
-from semiprune_jax import recipes
-from semiprune_jax.config import base_config
+from semiprune_jax.config import recipes
+from semiprune_jax.config.schema import base_config
 
 
 def get_config(variant: str = ""):

@@ -16,8 +16,8 @@ The paper's row of random (32.9 at 30%) lies far below every other method and is
 Hardware: one GPU.
 """
 
-from semiprune_jax import recipes
-from semiprune_jax.config import base_config
+from semiprune_jax.config import recipes
+from semiprune_jax.config.schema import base_config
 
 
 def get_config(variant: str = ""):

@@ -6,8 +6,8 @@
 has the results. ``configs/digits.py:smoke`` runs every stage in small.
 """
 
-from semiprune_jax import recipes
-from semiprune_jax.config import base_config
+from semiprune_jax.config import recipes
+from semiprune_jax.config.schema import base_config
 
 
 def get_config(variant: str = ""):

@@ -14,8 +14,8 @@ Images are resized to 32x32. With 10,000 images on one GPU the defaults are a ma
 --config.proxy.epochs=30 --config.retrain.epochs=30. A run says at its start which average is too slow for its length.
 """
 
-from semiprune_jax import recipes
-from semiprune_jax.config import base_config
+from semiprune_jax.config import recipes
+from semiprune_jax.config.schema import base_config
 
 
 def get_config(variant: str = ""):

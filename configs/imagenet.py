@@ -26,8 +26,8 @@ Expected (the paper's tables 1 and 5): pseudo-labels 64.0% right; test accuracy 
 Hardware: a TPU slice or eight GPUs; FixMatch took the authors 32.88 h on eight RTX A6000 (table 15).
 """
 
-from semiprune_jax import recipes
-from semiprune_jax.config import base_config
+from semiprune_jax.config import recipes
+from semiprune_jax.config.schema import base_config
 
 
 def get_config(variant: str = ""):

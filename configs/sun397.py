@@ -23,8 +23,8 @@ Hardware: a GPU that holds the squares (15 GB of images), or --config.data.cache
 authors 13.82 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax import recipes
-from semiprune_jax.config import base_config
+from semiprune_jax.config import recipes
+from semiprune_jax.config.schema import base_config
 
 
 def get_config(variant: str = ""):

@@ -9,11 +9,11 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from semiprune_jax import preemption, processes
-from semiprune_jax import workdir as workdirs
-from semiprune_jax.config import STAGES
+from semiprune_jax.config.schema import STAGES
+from semiprune_jax.config.validation import explain, validate
+from semiprune_jax.distributed import preemption, processes
 from semiprune_jax.errors import ConfigError, DeviceError, in_words
-from semiprune_jax.validation import explain, validate
+from semiprune_jax.workdir import directory
 
 USAGE = """usage: python -m semiprune_jax.main [VERB] --config=FILE --workdir=DIR [--config.a.b=VALUE ...]
   run      (default) all stages; the same command again goes on where the last one ended
@@ -75,8 +75,9 @@ def _command(argv: list[str]) -> int:
         processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, patience, lost_after)
         preemption.heed()
     if verb in ("run", "report"):
-        workdirs.open_workdir(workdir, overwrite=_OVERWRITE.value)
-    from semiprune_jax import doctor, pipeline, plan  # JAX loads here, seconds after --help would have answered
+        directory.open_workdir(workdir, overwrite=_OVERWRITE.value)
+    from semiprune_jax import pipeline  # JAX loads here, seconds after --help would have answered
+    from semiprune_jax.preflight import doctor, plan
 
     if verb == "run":
         pipeline.run(config, workdir, until=_UNTIL.value, log=_say)

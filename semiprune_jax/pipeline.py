@@ -12,36 +12,29 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from semiprune_jax import (
-    artifacts,
-    clustering,
-    coreset,
-    datasets,
-    embeddings,
-    fingerprints,
-    guards,
-    images,
-    needs,
-    processes,
-    report,
-    scores,
-    search,
-    selection,
-)
-from semiprune_jax import config as configs
-from semiprune_jax.config import Config
-from semiprune_jax.datasets.budget import draw
-from semiprune_jax.datasets.geometry import Square
+from semiprune_jax import report
+from semiprune_jax.baselines import temi
+from semiprune_jax.config import schema
+from semiprune_jax.config.schema import Config
+from semiprune_jax.data import sources
+from semiprune_jax.data.budget import draw
+from semiprune_jax.data.pools import Pools
+from semiprune_jax.data.resize import Square
+from semiprune_jax.distributed import processes
 from semiprune_jax.errors import ArgumentError, ConfigError, DataError
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.pools import Pools
-from semiprune_jax.quality import pseudo_label_quality
+from semiprune_jax.features import embeddings
 from semiprune_jax.randomness import hash_keys
-from semiprune_jax.runner import Outcome, Runner
-from semiprune_jax.search import Chosen, Trials, Try
-from semiprune_jax.stage import Stage, verify
-from semiprune_jax.training import Trainings
-from semiprune_jax.workdir import Handover, record_config, record_start
+from semiprune_jax.select import coreset, scores, search, selectors
+from semiprune_jax.select.search import Chosen, Trials, Try
+from semiprune_jax.stages import images, needs, settings
+from semiprune_jax.train import diagnostics
+from semiprune_jax.train.quality import pseudo_label_quality
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir import formats
+from semiprune_jax.workdir.directory import Handover, record_config, record_start
+from semiprune_jax.workdir.metrics import Metrics
+from semiprune_jax.workdir.runner import Outcome, Runner
+from semiprune_jax.workdir.stage import Stage, verify
 
 
 def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[str], None] = print) -> None:
@@ -131,20 +124,20 @@ class Pipeline:
             labels = self._draw_labels()
             ids, keys = np.arange(len(labels)), list(pool.keys)
             files = [self.workdir / "examples.parquet", stage.directory / "classes.json"]
-            artifacts.write_table(files[0], {"id": ids, "key": keys, "label": labels})
-            artifacts.write_json(files[1], list(self._dataset.classes))
+            formats.write_table(files[0], {"id": ids, "key": keys, "label": labels})
+            formats.write_json(files[1], list(self._dataset.classes))
             if self.config.data.oracle:
                 files.append(self.workdir / "oracle.parquet")
-                artifacts.write_table(files[2], {"id": ids, "key": keys, "label": pool.labels})
+                formats.write_table(files[2], {"id": ids, "key": keys, "label": pool.labels})
             counts = f"{len(labels):,} images, {len(self._dataset.classes)} classes, {np.sum(labels >= 0):,} labelled"
             counts += f"; {len(test.keys) if test else 0:,} to test"
             if self._dataset.corruption is not None:
                 files.append(stage.directory / "corruption.parquet")
-                names = np.array(["", *datasets.KINDS])[self._dataset.corruption + 1]
-                artifacts.write_table(files[-1], {"id": ids, "key": keys, "corruption": names})
+                names = np.array(["", *sources.KINDS])[self._dataset.corruption + 1]
+                formats.write_table(files[-1], {"id": ids, "key": keys, "corruption": names})
             if self.config.data.skip_bad:
                 files.append(stage.directory / "skipped.json")
-                artifacts.write_json(files[-1], [entry._asdict() for entry in self._dataset.skipped])
+                formats.write_json(files[-1], [entry._asdict() for entry in self._dataset.skipped])
                 counts += f"; {len(self._dataset.skipped):,} skipped"
             return Outcome(files, counts)
 
@@ -161,7 +154,7 @@ class Pipeline:
         clusters = self.config.pseudolabel.source == "clusters"
         read = "embed" if clusters else "label"
         inputs = {read: made[read].digest}
-        stage = self._runner.stage("pseudolabel", fingerprints.of_pseudolabel(self.config), inputs)
+        stage = self._runner.stage("pseudolabel", settings.of_pseudolabel(self.config), inputs)
 
         def work() -> Outcome:
             labels = self._given.examples["label"]
@@ -179,14 +172,14 @@ class Pipeline:
                 **found,
             }
             files = [stage.directory / "pseudolabels.parquet"]
-            artifacts.write_table(files[0], table)
+            formats.write_table(files[0], table)
             if np.all(known):
                 return Outcome(files, "every label is known")
             if self._given.truth is None:
                 return Outcome(files, f"mean confidence {found['confidence'].mean():.3f}")
             quality = self._measure(found["prediction"], labels < 0)
             files.append(stage.directory / "quality.json")
-            artifacts.write_json(files[1], quality)
+            formats.write_json(files[1], quality)
             key, what = ("matched_accuracy", "matched accuracy") if clusters else ("accuracy", "accuracy")
             shown = ", ".join(f"{100 * values[key]:.1f}% on the {part}" for part, values in quality.items())
             return Outcome(files, f"{what} {shown}")
@@ -198,13 +191,13 @@ class Pipeline:
         of_all = self.config.proxy.examples == "all"
         read = "pseudolabel" if of_all else "label"
         inputs = {read: made[read].digest}
-        stage = self._runner.stage("score", fingerprints.of_score(self.config), inputs)
+        stage = self._runner.stage("score", settings.of_score(self.config), inputs)
 
         def work() -> Outcome:
             labels = self._pseudo_labels if of_all else self._given.examples["label"]
             record = self._trainings.proxy(stage.name, labels, None if of_all else np.flatnonzero(labels >= 0))
             path = stage.directory / "dynamics.npz"
-            artifacts.write_npz(path, record)
+            formats.write_npz(path, record)
             megabytes = sum(value.nbytes for value in record.values()) / 1e6
             return Outcome([path], f"{self.config.proxy.epochs} epochs, {megabytes:.1f} MB of dynamics")
 
@@ -220,8 +213,8 @@ class Pipeline:
         read = {"proxy": ["score"], "fixmatch": ["pseudolabel"], "swav": ["label"], "weights": ["label"], "file": []}
         inputs = {name: made[name].digest for name in read[source]}
         if source in ("file", "weights"):
-            inputs["file"] = artifacts.hash_file(embeddings.existing(options.path, source, options.network))
-        stage = self._runner.stage("embed", fingerprints.of_embed(self.config), inputs)
+            inputs["file"] = formats.hash_file(embeddings.existing(options.path, source, options.network))
+        stage = self._runner.stage("embed", settings.of_embed(self.config), inputs)
 
         def make() -> dict[str, np.ndarray]:
             if source == "file":
@@ -234,7 +227,7 @@ class Pipeline:
 
         def work() -> Outcome:
             found, file = make(), stage.directory / "embeddings.npz"
-            artifacts.write_npz(file, found)
+            formats.write_npz(file, found)
             summary = f"{found['features'].shape[1]:,} numbers an image, from {source}"
             if source == "swav" and (losses := [x["loss"] for x in self._metrics.lines("embed") if "loss" in x]):
                 even = math.log(self.config.swav.prototypes)  # of predictions that tell nothing apart: it has collapsed
@@ -280,10 +273,10 @@ class Pipeline:
             share = float(f"{known.mean():.2g}")
             subsets.append(Subset("labelled_only", "labelled_only", share, lambda: known, made["label"].digest))
         for stage in coresets:
-            spec = artifacts.read_json(stage.directory / "spec.json")
+            spec = formats.read_json(stage.directory / "spec.json")
 
             def kept(path: Path = stage.directory / "coreset.parquet") -> np.ndarray:
-                return artifacts.read_table(path, "kept")["kept"]
+                return formats.read_table(path, "kept")["kept"]
 
             subsets.append(Subset(spec["name"], stage.name.removeprefix("select/"), spec["keep"], kept, stage.digest))
         for subset in subsets:
@@ -333,7 +326,7 @@ class Pipeline:
         config, labels = self.config, self._given.examples["label"]
         n = len(labels)
         shortest = min(
-            math.ceil(selection.coreset_size(n, keep) / fingerprints.retrain_batch(config, keep))
+            math.ceil(selectors.coreset_size(n, keep) / settings.retrain_batch(config, keep))
             for keep in config.select.keep
         )
         averages = (  # stage, section and field, steps, of what
@@ -348,7 +341,7 @@ class Pipeline:
         for stage, section, field, steps, of in averages:
             if not run[stage]:
                 continue
-            warning = guards.slow_average(f"{section}.{field}", config[section][field], steps, of)
+            warning = diagnostics.slow_average(f"{section}.{field}", config[section][field], steps, of)
             if warning and not any(self.workdir.glob(f"{stage}/**/DONE.json")):
                 self._runner.log(f"warning: {warning}")
 
@@ -356,7 +349,7 @@ class Pipeline:
         pool, test = self._dataset.train, self._dataset.test
         contents = {"pool": pool.content, "test": test.content if test else ""}
         contents["classes"] = "\n".join(self._dataset.classes)
-        return self._runner.stage("label", fingerprints.of_label(self.config), contents)
+        return self._runner.stage("label", settings.of_label(self.config), contents)
 
     def _draw_labels(self) -> np.ndarray:
         """i32[N], -1 outside the budget."""
@@ -367,7 +360,7 @@ class Pipeline:
             )
         for keep in self.config.select.keep:
             try:
-                selection.coreset_size(len(pool.keys), keep)
+                selectors.coreset_size(len(pool.keys), keep)
             except ArgumentError as error:
                 raise ConfigError(f"config.select.keep: {error}") from None
         try:
@@ -386,7 +379,7 @@ class Pipeline:
 
     def _cluster(self, name: str) -> dict[str, np.ndarray]:
         trainings, options = self._trainings, self.config.temi
-        return clustering.cluster(
+        return temi.cluster(
             self._given.embeddings["features"], len(self._given.classes), options, self.config.seed, name=name,
             layout=trainings.layout, metrics=self._metrics, pace=trainings.pace(), workdir=self.workdir,
             truth=self._given.truth if options.select == "oracle" else None,
@@ -409,7 +402,7 @@ class Pipeline:
 
     def _write_scores(self, path: Path) -> None:
         """Every score by name, over all recorded epochs."""
-        options, dynamics = configs.settings(self.config.score), self._given.dynamics
+        options, dynamics = schema.settings(self.config.score), self._given.dynamics
         columns = {
             name: scores.compute(name, dynamics, options) for name in scores.SCORES if scores.recorded(name, dynamics)
         }
@@ -417,15 +410,15 @@ class Pipeline:
             known = self._given.examples["label"] >= 0
             columns = {name: np.where(known, values, np.float32(np.nan)) for name, values in columns.items()}
         keys = self._given.examples["key"]
-        artifacts.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
+        formats.write_table(path, {"id": np.arange(len(keys)), "key": keys, **columns})
 
     def _coreset(
         self, name: str, keep: float, made: Made, chosen: Chosen | None, memo: dict[str, Any], line: list[str]
     ) -> Stage:
-        options, keeps = fingerprints.selection(self.config, name), self.config.select.keep
+        options, keeps = settings.selection(self.config, name), self.config.select.keep
         alike = list(keeps)  # kept fractions that go by the same order of choice
-        if "cutoff" in selection.parameters(options["selector"]):
-            cutoffs = {each: configs.cutoff_at(self.config.select[name], keeps, each) for each in keeps}
+        if "cutoff" in selectors.parameters(options["selector"]):
+            cutoffs = {each: schema.cutoff_at(self.config.select[name], keeps, each) for each in keeps}
             options["cutoff"] = cutoffs[keep]
             alike = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
         options |= chosen.at(keep) if chosen else {}
@@ -461,23 +454,23 @@ class Pipeline:
 
     def _search_one(self, name: str, keeps: tuple[float, ...], made: Made, line: list[str]) -> dict[str, Any]:
         """What is chosen for one selection, at one kept fraction or for all together."""
-        options, spec = self.config.search, fingerprints.selection(self.config, name)
+        options, spec = self.config.search, settings.selection(self.config, name)
         grid = options.horizons or search.horizons(self.config.score.window, self.config.proxy.epochs)
-        settings = fingerprints.of_search(self.config, name, keeps, grid)
-        reads = coreset.reads(settings["selection"]) | {"pseudolabel"}
+        depends = settings.of_search(self.config, name, keeps, grid)
+        reads = coreset.reads(depends["selection"]) | {"pseudolabel"}
         inputs = {key: made[key].digest for key in sorted(reads)}
         directory = f"search/{name}" + ("" if spec["selector"] == "beta" else f"_keep{coreset.keep_text(keeps[0])}")
-        stage = self._runner.stage(directory, settings, inputs)
+        stage = self._runner.stage(directory, depends, inputs)
         path = stage.directory / "chosen.json"
 
         def work() -> Outcome:
             found = search.tune(spec, keeps, self._trials, grid, options.c_d)
             cost = self._trials.cost(name, keeps)
-            artifacts.write_json(path, {"name": name} | found._asdict() | cost)
+            formats.write_json(path, {"name": name} | found._asdict() | cost)
             return Outcome([path], f"{found} of {cost['trials']} trials")
 
         self._runner.do(stage, work, line)
-        return artifacts.read_json(path, "name", *Chosen._fields)
+        return formats.read_json(path, "name", *Chosen._fields)
 
     def _attempt(self) -> Try:
         """A trial of the search: a selection from nine tenths of the pool, trained, tested on the last tenth."""
@@ -490,23 +483,23 @@ class Pipeline:
         known, classes = given.examples["label"][rows] >= 0, labels[rows]
 
         def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
-            options = fingerprints.selection(self.config, name) | dict(changes) | {"keep": keep}
+            options = settings.selection(self.config, name) | dict(changes) | {"keep": keep}
             spec = coreset.relevant(options)
             features = {"features": given.embeddings["features"][rows]} if "embed" in coreset.reads(spec) else None
             _, kept = coreset.choose(spec, dynamics, list(keys[rows]), classes, features, known=known)
             point = "_".join(f"{key}{value:g}" for key, value in changes.items())
             trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
-            return train(trial, rows[kept], batch_size=fingerprints.retrain_batch(self.config, keep), seed=trial_seed)
+            return train(trial, rows[kept], batch_size=settings.retrain_batch(self.config, keep), seed=trial_seed)
 
         return attempt
 
     def _retrain_one(self, subset: Subset, seed: int, line: list[str]) -> None:
         options, truth = self.config.retrain, self._given.truth
-        batch_size = fingerprints.retrain_batch(self.config, subset.keep)
+        batch_size = settings.retrain_batch(self.config, subset.keep)
         source = "pseudo-labels" if truth is None else "true labels"
         stage = self._runner.stage(
             f"retrain/{subset.directory}_seed{seed}",
-            fingerprints.of_retrain(self.config, subset.keep, source, seed),
+            settings.of_retrain(self.config, subset.keep, source, seed),
             {"subset": subset.digest},
         )
 
@@ -525,7 +518,7 @@ class Pipeline:
                 "labels": source,
                 **tested,
             }
-            artifacts.write_json(stage.directory / "result.json", result)
+            formats.write_json(stage.directory / "result.json", result)
             accuracy = f"{100 * tested['test_accuracy']:.1f}%" if tested else "no test set"
             shown = accuracy if line else f"{len(ids):,} images, {steps:,} steps: {accuracy}"
             return Outcome([stage.directory / "result.json"], shown)
@@ -535,11 +528,11 @@ class Pipeline:
     # What is made when first needed: a run whose stages are done starts no device, and decodes only what it shows.
 
     @cached_property
-    def _dataset(self) -> datasets.Dataset:
+    def _dataset(self) -> sources.Dataset:
         found, skipped = self.workdir / "label" / "skipped.json", None
         if self.config.data.skip_bad and found.exists():
             try:
-                skipped = [datasets.Skipped(**entry) for entry in artifacts.read_json(found)]
+                skipped = [sources.Skipped(**entry) for entry in formats.read_json(found)]
             except TypeError:
                 raise DataError(f"{found} is not what was written; restore it, or use --overwrite") from None
         return images.load(self.config, skipped=skipped, notes=self.workdir / "label")
@@ -564,11 +557,11 @@ class Pipeline:
     def _check_pixels(self, pools: Pools) -> None:
         """Refuses images that are not those that earlier stages saw; a folder's digest knows their sizes only."""
         path, digests = self.workdir / "label" / "pixels.json", pools.digests()
-        before = artifacts.read_json(path) if path.exists() else {}
+        before = formats.read_json(path) if path.exists() else {}
         if any(before.get(name, digest) != digest for name, digest in digests.items()):
             raise DataError(
                 f"the images in {self._dataset.train.where} are not those that {self.workdir} "
                 "was begun with; put them back, use another --workdir, or start afresh with --overwrite"
             )
         if before.keys() != digests.keys():
-            artifacts.write_json(path, before | digests)
+            formats.write_json(path, before | digests)

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from semiprune_jax import doctor, loop, main, pipeline, plan, training  # noqa: F401  (before the forks)
+from semiprune_jax import main, pipeline  # noqa: F401  (before the forks)
+from semiprune_jax.train import loop
 from tests import small
 
 README = Path(__file__).parent / "README.md"

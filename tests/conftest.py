@@ -35,9 +35,9 @@ flags.FLAGS.mark_as_parsed()
 @pytest.fixture(scope="session")
 def digits():
     """The digits as a Dataset."""
-    from semiprune_jax import datasets
+    from semiprune_jax.data import sources
 
-    return datasets.load("digits")
+    return sources.load("digits")
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 
 from semiprune_jax import pipeline
-from semiprune_jax import workdir as workdirs
-from semiprune_jax.config import base_config
-from semiprune_jax.datasets import Dataset, Split
-from semiprune_jax.datasets.geometry import Square
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.pools import Pools, Sizes
-from semiprune_jax.training import Trainings
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.data.pools import Pools, Sizes
+from semiprune_jax.data.resize import Square
+from semiprune_jax.data.sources import Dataset, Split
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir import directory
+from semiprune_jax.workdir.metrics import Metrics
 
 # Compilation is most of the suite's time, and its processes compile the same programs.
 COMPILED = {
@@ -129,6 +129,6 @@ def wait_for_lines(path, count):
 def run(config, workdir, until="report"):
     """A run in this process; returns its lines."""
     lines = []
-    workdirs.open_workdir(workdir, overwrite=False)
+    directory.open_workdir(workdir, overwrite=False)
     pipeline.run(config, workdir, until=until, log=lines.append)
     return lines

@@ -1,52 +1,52 @@
 import numpy as np
 import pytest
 
-from semiprune_jax import artifacts
 from semiprune_jax.errors import DataError
+from semiprune_jax.workdir import formats
 
 
 def test_nothing_half_written(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
-    artifacts.write_json(path, 1)
+    formats.write_json(path, 1)
 
     def fail(fd):
         raise OSError("disk full")
 
-    monkeypatch.setattr(artifacts.os, "fsync", fail)
+    monkeypatch.setattr(formats.os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        artifacts.write_json(path, 2)
-    assert artifacts.read_json(path) == 1
+        formats.write_json(path, 2)
+    assert formats.read_json(path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_arrays_that_do_not_fit_leave_those_before(tmp_path, monkeypatch):
     """They are written straight into the file, which may fail in the middle."""
     path = tmp_path / "x.npz"
-    artifacts.write_npz(path, {"a": np.arange(3)})
+    formats.write_npz(path, {"a": np.arange(3)})
 
     def fail(file, **arrays):
         file.write(b"half of it")
         raise OSError("disk full")
 
-    monkeypatch.setattr(artifacts.np, "savez", fail)
+    monkeypatch.setattr(formats.np, "savez", fail)
     with pytest.raises(OSError, match="disk full"):
-        artifacts.write_npz(path, {"a": np.arange(4)})
-    assert artifacts.read_npz(path)["a"].tolist() == [0, 1, 2]
+        formats.write_npz(path, {"a": np.arange(4)})
+    assert formats.read_npz(path)["a"].tolist() == [0, 1, 2]
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]
 
 
 def test_tables_and_arrays_come_back(tmp_path):
     columns = {"id": np.arange(3), "key": ["a", "b/ü.png", "c"], "kept": np.array([True, False, True])}
-    artifacts.write_table(tmp_path / "t.parquet", columns)
-    back = artifacts.read_table(tmp_path / "t.parquet")
+    formats.write_table(tmp_path / "t.parquet", columns)
+    back = formats.read_table(tmp_path / "t.parquet")
     assert back["key"].tolist() == columns["key"]
     assert back["kept"].dtype == bool
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
     with pytest.raises(DataError, match="allow_pickle"):
-        artifacts.read_npz(tmp_path / "objects.npz")
+        formats.read_npz(tmp_path / "objects.npz")
 
 
-@pytest.mark.parametrize("read", [artifacts.read_table, artifacts.read_npz, artifacts.read_json])
+@pytest.mark.parametrize("read", [formats.read_table, formats.read_npz, formats.read_json])
 def test_what_cannot_be_read_is_named(tmp_path, read):
     (tmp_path / "x").write_bytes(b"PAR1\xff")
     with pytest.raises(DataError, match=r"x cannot be read \(.+\); restore it"):
@@ -54,6 +54,6 @@ def test_what_cannot_be_read_is_named(tmp_path, read):
 
 
 def test_missing_files_are_named(tmp_path):
-    for read in (artifacts.read_json, artifacts.read_npz, artifacts.read_table):
+    for read in (formats.read_json, formats.read_npz, formats.read_table):
         with pytest.raises(DataError, match="gone is missing; run the stage that writes it"):
             read(tmp_path / "gone")

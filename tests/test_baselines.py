@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from semiprune_jax import artifacts, augment, needs, recipes, validation
-from semiprune_jax import workdir as workdirs
+from semiprune_jax.augment import views
+from semiprune_jax.config import recipes, validation
 from semiprune_jax.models import pretrained
+from semiprune_jax.stages import needs
+from semiprune_jax.workdir import directory, formats
 from tests import goldens, small
 
 STAGES = ("pseudolabel", "score", "embed", "search")
@@ -85,10 +87,10 @@ def test_one_of_each_family_from_images_to_report(tmp_path, name):
     needed = needs.of(config)
     assert stages - {"search"} == {stage for stage in STAGES if getattr(needed, stage, False)}
     selection = config.select.names[0]
-    table = artifacts.read_table(tmp_path / f"work/select/{selection}_keep0.50/coreset.parquet")
+    table = formats.read_table(tmp_path / f"work/select/{selection}_keep0.50/coreset.parquet")
     assert table["kept"].sum() == 32
     assert ("pseudo_label" in table) == needed.pseudolabel
-    result = artifacts.read_json(tmp_path / f"work/retrain/{selection}_keep0.50_seed0/result.json")
+    result = formats.read_json(tmp_path / f"work/retrain/{selection}_keep0.50_seed0/result.json")
     assert result["labels"] == "true labels"
     assert (tmp_path / "work/report/index.html").exists()
     again = small.run(config, tmp_path / "work")
@@ -108,20 +110,20 @@ def test_embeddings_by_weights_that_are_brought(tmp_path, monkeypatch):
     config.embed.update({"source": "weights", "network": "vit_s16", "image_size": 48})
     config.embed.path = str(tmp_path / "w.safetensors")
     small.run(config, tmp_path / "work", until="select")
-    features = artifacts.read_npz(tmp_path / "work/embed/embeddings.npz")["features"]
+    features = formats.read_npz(tmp_path / "work/embed/embeddings.npz")["features"]
     apply, variables = pretrained.load("vit_s16", tmp_path / "w.safetensors")
-    view = jax.vmap(augment.enlarged_view(48), in_axes=(None, 0))
+    view = jax.vmap(views.enlarged_view(48), in_axes=(None, 0))
     expected = apply(variables, view(jax.random.key(0), small.pool(64)[0]))
     np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
     config = made(tmp_path, "supervised")
-    from semiprune_jax.training import Trainings
+    from semiprune_jax.train.training import Trainings
 
     monkeypatch.setattr(Trainings, "fixmatch", lambda *_: pytest.fail("FixMatch"))
     small.run(config, tmp_path / "work", until="pseudolabel")
-    table = artifacts.read_table(tmp_path / "work/pseudolabel/pseudolabels.parquet")
+    table = formats.read_table(tmp_path / "work/pseudolabel/pseudolabels.parquet")
     np.testing.assert_array_equal(table["pseudo_label"], small.pool(64)[1])
     assert set(table["label_source"]) == {"budget"}
 
@@ -133,7 +135,7 @@ def test_clusters_read_no_label(tmp_path):
     held = dict(np.load(config.data.path))
     np.savez(config.data.path, **held | {"y_train": np.roll(held["y_train"], 1)})
     small.run(config, tmp_path / "two", until="pseudolabel")
-    one, two = (artifacts.read_table(tmp_path / w / "pseudolabel/pseudolabels.parquet") for w in ("one", "two"))
+    one, two = (formats.read_table(tmp_path / w / "pseudolabel/pseudolabels.parquet") for w in ("one", "two"))
     np.testing.assert_array_equal(one["pseudo_label"], two["pseudo_label"])
     assert set(one["label_source"]) == {"clusters"}
     assert any("matched accuracy" in line for line in lines)
@@ -152,13 +154,13 @@ def test_scores_of_labelled_images_alone(tmp_path):
     config = made(tmp_path, "extrapolation")
     work = tmp_path / "work"
     small.run(config, work, until="select")
-    known = artifacts.read_table(work / "examples.parquet")["label"] >= 0
-    dynamics = artifacts.read_npz(work / "score/dynamics.npz")
+    known = formats.read_table(work / "examples.parquet")["label"] >= 0
+    dynamics = formats.read_npz(work / "score/dynamics.npz")
     assert np.all(dynamics["p_label"][known] > 0)
     assert not np.any(dynamics["p_label"][~known])
-    scores = artifacts.read_table(work / "score/scores.parquet")["dyn_unc"]
+    scores = formats.read_table(work / "score/scores.parquet")["dyn_unc"]
     np.testing.assert_array_equal(np.isnan(scores), ~known)
-    table = artifacts.read_table(work / "select/extrapolated_keep0.50/coreset.parquet")
+    table = formats.read_table(work / "select/extrapolated_keep0.50/coreset.parquet")
     np.testing.assert_array_equal(table["score"][known], scores[known])
     assert np.all(np.isfinite(table["score"]))
 
@@ -168,5 +170,5 @@ def test_an_overwritten_run_leaves_no_embeddings(tmp_path):
     work = tmp_path / "work"
     small.run(config, work)
     shutil.copytree(work / "embed", work / "search")
-    workdirs.open_workdir(work, overwrite=True)
+    directory.open_workdir(work, overwrite=True)
     assert {path.name for path in work.iterdir()} == {"manifest.json"}

@@ -8,8 +8,8 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from semiprune_jax.datasets.cache import Cache
-from semiprune_jax.datasets.geometry import Square
+from semiprune_jax.data.cache import Cache
+from semiprune_jax.data.resize import Square
 from semiprune_jax.errors import DeviceError
 from tests.test_stream_pool import split
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import checkpoint
-from semiprune_jax.checkpoint import Checkpoints
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
-from semiprune_jax.mesh import Layout
+from semiprune_jax.workdir import checkpoint
+from semiprune_jax.workdir.checkpoint import Checkpoints
 
 
 def tree(value):

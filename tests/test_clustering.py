@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import clustering
-from semiprune_jax.config import base_config
+from semiprune_jax.baselines import temi
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
-from semiprune_jax.features import temi
-from semiprune_jax.loop import Pace
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.quality import pseudo_label_quality
+from semiprune_jax.train.loop import Pace
+from semiprune_jax.train.quality import pseudo_label_quality
+from semiprune_jax.workdir.metrics import Metrics
 from tests.oracles import embeddings as oracle
 
 
@@ -55,14 +54,14 @@ def test_heads_are_cosines(rng):
 
 CALM, WILD = temi.optimizer(0.01, 0), temi.optimizer(0.3, 0)
 STEPS = {
-    tx: jax.jit(partial(temi.step, tx=tx, steps_per_epoch=2, epochs=4, teacher_decay=0.9, beta=0.6))
+    tx: jax.jit(partial(temi.temi_step, tx=tx, steps_per_epoch=2, epochs=4, teacher_decay=0.9, beta=0.6))
     for tx in (CALM, WILD)
 }
 
 
 @lru_cache
 def begun(tx=CALM, keep=1):
-    return jax.jit(partial(temi.create, tx=tx, heads=3, width=6, clusters=4, keep=keep))(jax.random.key(0))
+    return jax.jit(partial(temi.init_state, tx=tx, heads=3, width=6, clusters=4, keep=keep))(jax.random.key(0))
 
 
 def step_on(state, features, neighbours, ids=range(8), tx=CALM):
@@ -140,7 +139,7 @@ def cluster(tmp_path, features, clusters, mode="jit", devices=1, truth=None, **c
     options = base_config().temi
     options.update({"heads": 4, "neighbours": 8, "epochs": 30, "batch_size": 50, "warm_up_epochs": 2,
                     "learning_rate": 3e-3, "teacher_decay": 0.9} | changes)  # fmt: skip
-    return clustering.cluster(
+    return temi.cluster(
         features, clusters, options, 0, name="pseudolabel", layout=Layout.of(mode, devices),
         metrics=Metrics(tmp_path), pace=Pace(1, 50, 0), workdir=tmp_path, truth=truth,
     )  # fmt: skip
@@ -163,7 +162,7 @@ def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
     """Every step is a jump here, so that the last epoch is not that of the least loss, nor the best one."""
     features, which = clouds(rng, n=40)
     states, heads, found = [], [], []
-    run, assigned = clustering.loop.run, clustering._assigned
+    run, assigned = temi.loop.run, temi._assigned
 
     def ran(*args, **named):
         states.append(jax.device_get(run(*args, **named)[0]))
@@ -174,8 +173,8 @@ def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
         found.append(assigned(head, x))
         return found[-1]
 
-    monkeypatch.setattr(clustering.loop, "run", ran)
-    monkeypatch.setattr(clustering, "_assigned", looked)
+    monkeypatch.setattr(temi.loop, "run", ran)
+    monkeypatch.setattr(temi, "_assigned", looked)
     changes = {"epochs": 12, "batch_size": 8, "learning_rate": 0.001, "neighbours": 3, "heads": 2, "teacher_decay": 0.5}
     got = cluster(tmp_path, features, 3, truth=which, select=select, **changes)
     [state] = states

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from semiprune_jax import config as configs
-from semiprune_jax import learners, selection, validation
+from semiprune_jax import learners
+from semiprune_jax.config import schema, validation
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.models import pretrained
+from semiprune_jax.select import selectors
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -106,10 +107,10 @@ def test_what_selectors_take_can_be_given():
         "features",
         "probabilities",
         "easiness",
-        *(argument for argument, _ in selection.SHARED.values()),
+        *(argument for argument, _ in selectors.SHARED.values()),
     }  # by the pipeline
-    taken = {parameter for name in selection.SELECTORS for parameter in selection.parameters(name)}
-    assert set(configs.selection(selector="top")) >= taken - given
+    taken = {parameter for name in selectors.SELECTORS for parameter in selectors.parameters(name)}
+    assert set(schema.selection(selector="top")) >= taken - given
 
 
 def test_names_that_are_written_again_are_those_there_are():
@@ -128,11 +129,11 @@ def test_tdds_needs_two_visits_to_a_window():
 
 
 def test_base_config_is_valid():
-    validation.validate(configs.base_config())
+    validation.validate(schema.base_config())
 
 
 def change(path, value):
-    config = configs.base_config()
+    config = schema.base_config()
     put(config, path, value)
     return config
 
@@ -287,7 +288,7 @@ def test_unused_selections_do_not_get_in_the_way():
 
 
 def test_misspelled_fields_are_errors():
-    config = configs.base_config()
+    config = schema.base_config()
     with pytest.raises(AttributeError, match='Did you mean "steps"'):
         config.fixmatch.step = 7
     with pytest.raises(AttributeError, match='Key "epoch" does not exist'):
@@ -296,7 +297,7 @@ def test_misspelled_fields_are_errors():
         config.selct = 1
     with pytest.raises(AttributeError):
         config.select.semi_aum.cutof = (0.1,)
-    config.select.mine = configs.selection(selector="top")  # a selection of one's own
+    config.select.mine = schema.selection(selector="top")  # a selection of one's own
     config.select.names = ("mine",)
     validation.validate(config)
     config.select.kep = (0.1,)
@@ -305,19 +306,19 @@ def test_misspelled_fields_are_errors():
 
 
 def test_paper_batch_size():
-    sizes = [configs.paper_batch_size(128, keep, "paper") for keep in (1.0, 0.3, 0.2, 0.1, 0.05)]
+    sizes = [schema.paper_batch_size(128, keep, "paper") for keep in (1.0, 0.3, 0.2, 0.1, 0.05)]
     assert sizes == [128, 128, 64, 32, 32]
-    assert configs.paper_batch_size(128, 0.1, "fixed") == 128
-    assert configs.paper_batch_size(2, 0.1, "paper") == 1
+    assert schema.paper_batch_size(128, 0.1, "fixed") == 128
+    assert schema.paper_batch_size(2, 0.1, "paper") == 1
 
 
 def test_cutoffs_by_kept_fraction():
-    spec = configs.selection(selector="double_end", cutoff=(0.1, 0.2))
-    assert configs.cutoff_at(spec, (0.5, 0.3), 0.3) == 0.2
-    assert configs.cutoff_at(configs.selection(selector="double_end", cutoff=(0.1,)), (0.5, 0.3), 0.3) == 0.1
+    spec = schema.selection(selector="double_end", cutoff=(0.1, 0.2))
+    assert schema.cutoff_at(spec, (0.5, 0.3), 0.3) == 0.2
+    assert schema.cutoff_at(schema.selection(selector="double_end", cutoff=(0.1,)), (0.5, 0.3), 0.3) == 0.1
 
 
 def test_settings_are_plain():
-    plain = configs.settings(configs.base_config().data, "path")
+    plain = schema.settings(schema.base_config().data, "path")
     assert plain["mean"] == [0.485, 0.456, 0.406]
     assert "path" not in plain

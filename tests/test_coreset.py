@@ -3,16 +3,17 @@ import importlib
 import numpy as np
 import pytest
 
-from semiprune_jax import artifacts, coreset, scores
-from semiprune_jax import config as configs
+from semiprune_jax.config import schema
+from semiprune_jax.select import coreset, scores
+from semiprune_jax.workdir import formats
 
 KEYS = [f"k{i}" for i in range(60)]
 CLASSES = np.arange(60) % 3
 
 
 def spec(name="mine", **changes):
-    options = configs.settings(configs.selection(selector=changes.pop("selector"))) | configs.settings(
-        configs.base_config().score
+    options = schema.settings(schema.selection(selector=changes.pop("selector"))) | schema.settings(
+        schema.base_config().score
     )
     return coreset.relevant(options | {"name": name, "keep": 0.3, "cutoff": 0.2, "seed": 0, "window": 5} | changes)
 
@@ -154,7 +155,7 @@ def test_files(tmp_path, dynamics):
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in files}
     assert (tmp_path / "kept.txt").read_text().split() == [KEYS[i] for i in np.flatnonzero(kept)]
     assert set((tmp_path / "to_label.txt").read_text().split()) == {KEYS[i] for i in np.flatnonzero(kept) if i % 2}
-    assert artifacts.read_json(tmp_path / "spec.json") == random | {"kept": 18, "of": 60, "pruned": 0.7}
+    assert formats.read_json(tmp_path / "spec.json") == random | {"kept": 18, "of": 60, "pruned": 0.7}
 
 
 def test_kept_fractions_in_names():

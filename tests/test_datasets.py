@@ -12,10 +12,10 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from semiprune_jax import datasets
-from semiprune_jax.datasets.budget import draw, per_class_sizes
-from semiprune_jax.datasets.geometry import Square
-from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
+from semiprune_jax.data import sources
+from semiprune_jax.data.budget import draw, per_class_sizes
+from semiprune_jax.data.memory import MemoryPool, fetch
+from semiprune_jax.data.resize import Square
 from semiprune_jax.errors import ConfigError, DataError
 from tests import small
 
@@ -45,7 +45,7 @@ GOLDEN = ["digits/0006", "digits/0020", "digits/0023", "digits/0030", "digits/00
 
 def test_npz(tmp_path):
     path = small.write_npz(tmp_path / "pool.npz")
-    dataset = datasets.load("arrays", path=path)
+    dataset = sources.load("arrays", path=path)
     assert dataset.classes == ("ant", "bee", "cat")
     np.testing.assert_array_equal(small.squares(dataset.train), small.pool(64)[0])
     np.testing.assert_array_equal(dataset.train.read(np.array([5, 3]), Square(8)), small.pool(64)[0][[5, 3]])
@@ -57,7 +57,7 @@ def test_npz(tmp_path):
 
 def test_npz_may_be_grey_and_without_test(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.zeros((4, 8, 8), np.uint8), y_train=np.array([0, 1, -1, 2]))
-    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"))
+    dataset = sources.load("arrays", path=str(tmp_path / "a.npz"))
     assert dataset.test is None
     assert dataset.classes == ("0", "1", "2")
     assert small.squares(dataset.train).shape == (4, 8, 8, 3)
@@ -112,28 +112,28 @@ def test_npz_may_be_grey_and_without_test(tmp_path):
 def test_bad_npz(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=message):
-        datasets.load("arrays", path=str(tmp_path / "bad.npz"))
+        sources.load("arrays", path=str(tmp_path / "bad.npz"))
 
 
 def test_labels_may_be_bytes(tmp_path):
     """As CIFAR's often are."""
     images, labels = small.pool(6)
     np.savez(tmp_path / "a.npz", x_train=images, y_train=labels.astype(np.uint8))
-    assert datasets.load("arrays", path=str(tmp_path / "a.npz")).train.labels.tolist() == labels.tolist()
+    assert sources.load("arrays", path=str(tmp_path / "a.npz")).train.labels.tolist() == labels.tolist()
 
 
 def test_npz_that_is_none(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(DataError, match="cannot be read"):
-        datasets.load("arrays", path=str(tmp_path / "text.npz"))
+        sources.load("arrays", path=str(tmp_path / "text.npz"))
     with pytest.raises(DataError, match="is not a file"):
-        datasets.load("arrays", path=str(tmp_path / "none.npz"))
+        sources.load("arrays", path=str(tmp_path / "none.npz"))
 
 
 def test_class_folders(tmp_path):
     root = small.write_folder(tmp_path / "train")
     small.write_folder(tmp_path / "test", n=9)
-    dataset = datasets.load("folder", path=root, test_path=str(tmp_path / "test"))
+    dataset = sources.load("folder", path=root, test_path=str(tmp_path / "test"))
     assert dataset.classes == ("ant", "bee", "cat")
     assert dataset.train.keys == sorted(dataset.train.keys)
     assert dataset.train.keys[0] == "ant/000.png"
@@ -153,7 +153,7 @@ def write_csv(path, text):
 def test_folder_with_csv(tmp_path):
     root = small.write_folder(tmp_path / "pool")
     table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nbee/001.png,\ncat/002.png,eel\n")
-    dataset = datasets.load("folder", path=root, labels=table)
+    dataset = sources.load("folder", path=root, labels=table)
     assert dataset.classes == ("dog", "eel")
     labels = dict(zip(dataset.train.keys, dataset.train.labels.tolist(), strict=True))
     assert labels["ant/000.png"] == 0
@@ -174,7 +174,7 @@ def test_folder_with_csv(tmp_path):
 def test_bad_csv(tmp_path, text, message):
     root = small.write_folder(tmp_path / "pool", n=3)
     with pytest.raises(DataError, match=message):
-        datasets.load("folder", path=root, labels=write_csv(tmp_path / "l.csv", text))
+        sources.load("folder", path=root, labels=write_csv(tmp_path / "l.csv", text))
 
 
 def write_parquet(path, columns):
@@ -185,13 +185,13 @@ def write_parquet(path, columns):
 def test_a_parquet_table_reads_as_a_csv(tmp_path):
     root = small.write_folder(tmp_path / "pool")
     rows = {"path": ["ant/000.png", "bee/001.png", "cat/002.png"], "label": ["dog", None, "eel"], "more": [1, 2, 3]}
-    dataset = datasets.load("folder", path=root, labels=write_parquet(tmp_path / "l.parquet", rows))
+    dataset = sources.load("folder", path=root, labels=write_parquet(tmp_path / "l.parquet", rows))
     table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nbee/001.png,\ncat/002.png,eel\n")
-    same = datasets.load("folder", path=root, labels=table)
+    same = sources.load("folder", path=root, labels=table)
     assert dataset.train.content == same.train.content
     assert dataset.classes == same.classes == ("dog", "eel")
     numbers = {"path": rows["path"], "label": [7.0, None, 3.0]}  # what pandas makes of whole numbers with gaps
-    numbered = datasets.load("folder", path=root, labels=write_parquet(tmp_path / "n.parquet", numbers))
+    numbered = sources.load("folder", path=root, labels=write_parquet(tmp_path / "n.parquet", numbers))
     assert numbered.classes == ("3", "7")
     assert np.bincount(numbered.train.labels + 1).tolist() == [28, 1, 1]
 
@@ -203,26 +203,26 @@ def test_a_table_may_be_the_pool(tmp_path):
     lines = [f"{name},{name.split('/')[1]}\n" for name in names]
     pool = write_csv(tmp_path / "pool.csv", "path,label\n" + "".join(lines[:9]))
     test = write_csv(tmp_path / "test.csv", "path,label\n" + "".join(lines[9:]))
-    dataset = datasets.load("folder", labels=pool, test_labels=test)
+    dataset = sources.load("folder", labels=pool, test_labels=test)
     assert dataset.classes == ("ant", "bee", "cat")
     assert dataset.train.keys == names[:9]
     assert dataset.test is not None
     assert dataset.test.keys == names[9:]
     assert small.squares(dataset.train, 10).shape == (9, 10, 10, 3)
     with pytest.raises(DataError, match=r"both name 'images/ant/000\.png'; keep pool and test set apart"):
-        datasets.load("folder", labels=pool, test_labels=write_csv(tmp_path / "b.csv", "path,label\n" + lines[0]))
+        sources.load("folder", labels=pool, test_labels=write_csv(tmp_path / "b.csv", "path,label\n" + lines[0]))
     with pytest.raises(DataError, match=r"gives 'images/cat/011.png' no label; a test set needs them all"):
-        datasets.load("folder", labels=pool, test_labels=write_csv(tmp_path / "c.csv", f"path,label\n{names[-1]},\n"))
+        sources.load("folder", labels=pool, test_labels=write_csv(tmp_path / "c.csv", f"path,label\n{names[-1]},\n"))
     for name in ("/etc/a.png", "../a.png", "images/../../a.png"):
         with pytest.raises(DataError, match=r"line 2: .* leaves the table's folder"):
-            datasets.load("folder", labels=write_csv(tmp_path / "d.csv", f"path,label\n{name},a\n"))
+            sources.load("folder", labels=write_csv(tmp_path / "d.csv", f"path,label\n{name},a\n"))
     with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
-        datasets.load("folder", labels=write_csv(tmp_path / "e.csv", f"path,label\n{lines[0]}images/gone.png,a\n"))
+        sources.load("folder", labels=write_csv(tmp_path / "e.csv", f"path,label\n{lines[0]}images/gone.png,a\n"))
     with pytest.raises(DataError, match=r"f\.csv names no images"):
-        datasets.load("folder", labels=write_csv(tmp_path / "f.csv", "path,label\n"))
+        sources.load("folder", labels=write_csv(tmp_path / "f.csv", "path,label\n"))
     (tmp_path / "g.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"g\.parquet cannot be read as parquet"):
-        datasets.load("folder", labels=str(tmp_path / "g.parquet"))
+        sources.load("folder", labels=str(tmp_path / "g.parquet"))
 
 
 def test_tiny_imagenets_layout(tmp_path):
@@ -237,17 +237,17 @@ def test_tiny_imagenets_layout(tmp_path):
     annotations = tmp_path / "val" / "val_annotations.txt"
     annotations.write_text("".join(f"val_{i}.JPEG\tn0{c}\t0\t32\t44\t62\n" for i, c in enumerate(labels)))
     options = {"path": str(tmp_path / "train"), "test_path": str(tmp_path / "val")}
-    dataset = datasets.load("folder", **options)
+    dataset = sources.load("folder", **options)
     assert dataset.classes == ("n00", "n01", "n02")
     assert dataset.test is not None
     found = dict(zip(dataset.test.keys, dataset.test.labels.tolist(), strict=True))
     assert found == {f"images/val_{i}.JPEG": c for i, c in enumerate(labels.tolist())}
     annotations.write_text("val_0.JPEG\tn00\n")
     with pytest.raises(DataError, match=r"holds 'images/val_1\.JPEG' outside any class folder"):
-        datasets.load("folder", **options)
+        sources.load("folder", **options)
     annotations.write_text("val_0.JPEG n00\n")
     with pytest.raises(DataError, match=r"val_annotations\.txt is not a table of file and class, separated by tabs"):
-        datasets.load("folder", **options)
+        sources.load("folder", **options)
 
 
 def test_a_bucket_reads_as_a_folder(tmp_path, monkeypatch):
@@ -266,13 +266,13 @@ def test_a_bucket_reads_as_a_folder(tmp_path, monkeypatch):
                 yield at.replace(local, "gs://bucket"), folders, files
 
     monkeypatch.setattr(type(epath.Path("gs://bucket")), "_backend", Here())
-    dataset = datasets.load("folder", path="gs://bucket/pool")
-    here = datasets.load("folder", path=str(tmp_path / "bucket" / "pool"))
+    dataset = sources.load("folder", path="gs://bucket/pool")
+    here = sources.load("folder", path=str(tmp_path / "bucket" / "pool"))
     assert dataset.train.keys == here.train.keys
     np.testing.assert_array_equal(small.squares(dataset.train, 10), small.squares(here.train, 10))
     table = tmp_path / "bucket" / "pool.csv"
     write_csv(table, "path,label\n" + "".join(f"pool/{key},{key[:3]}\n" for key in here.train.keys))
-    assert len(datasets.load("folder", labels="gs://bucket/pool.csv").train.keys) == 9
+    assert len(sources.load("folder", labels="gs://bucket/pool.csv").train.keys) == 9
 
 
 def test_a_bucket_that_refuses_is_told_in_one_line(monkeypatch):
@@ -281,39 +281,39 @@ def test_a_bucket_that_refuses_is_told_in_one_line(monkeypatch):
 
     monkeypatch.setattr(type(epath.Path("gs://bucket")), "exists", refuse)
     with pytest.raises(DataError, match="gs://bucket/pool cannot be read: 403: you may not read this"):
-        datasets.load("folder", path="gs://bucket/pool")
+        sources.load("folder", path="gs://bucket/pool")
 
 
 def test_a_pool_may_be_limited(tmp_path):
     """At most so many of each class, the same ones whatever lies beside them; unlabelled ones count as a class."""
     root = small.write_folder(tmp_path / "pool", n=30)
     table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,dog\nant/003.png,dog\ncat/002.png,eel\n")
-    dataset = datasets.load("folder", path=root, labels=table, limit_per_class=5)
+    dataset = sources.load("folder", path=root, labels=table, limit_per_class=5)
     assert np.bincount(dataset.train.labels + 1).tolist() == [5, 2, 1]
     test = small.write_folder(tmp_path / "test", n=9)
-    classes = datasets.load("folder", path=root, test_path=test, limit_per_class=2)
+    classes = sources.load("folder", path=root, test_path=test, limit_per_class=2)
     assert np.bincount(classes.train.labels).tolist() == [2, 2, 2]
     assert classes.test is not None
     assert np.bincount(classes.test.labels).tolist() == [2, 2, 2]
     images = small.squares(classes.train, 10)
-    whole = datasets.load("folder", path=root)
+    whole = sources.load("folder", path=root)
     rows = [whole.train.keys.index(key) for key in classes.train.keys]
     np.testing.assert_array_equal(images, small.squares(whole.train, 10)[rows])
 
 
 def test_bad_folders(tmp_path):
     with pytest.raises(DataError, match="is not a folder"):
-        datasets.load("folder", path=str(tmp_path / "none"))
+        sources.load("folder", path=str(tmp_path / "none"))
     with pytest.raises(DataError, match="holds no images"):
-        datasets.load("folder", path=str(tmp_path))
+        sources.load("folder", path=str(tmp_path))
     Image.new("RGB", (4, 4)).save(tmp_path / "loose.png")
     with pytest.raises(DataError, match="is not made of class folders"):
-        datasets.load("folder", path=str(tmp_path))
+        sources.load("folder", path=str(tmp_path))
     root = small.write_folder(tmp_path / "pool", n=3)
     small.write_folder(tmp_path / "test", n=3)
     (tmp_path / "test" / "bee").rename(tmp_path / "test" / "elk")
     with pytest.raises(DataError, match="holds the folder 'elk', which is no class"):
-        datasets.load("folder", path=root, test_path=str(tmp_path / "test"))
+        sources.load("folder", path=root, test_path=str(tmp_path / "test"))
 
 
 @pytest.mark.parametrize("by_table", [False, True])
@@ -323,7 +323,7 @@ def test_links_out_of_the_folder_are_followed_on_request_only(tmp_path, by_table
     pool = tmp_path / "pool"
     small.write_folder(pool, n=6)
     (pool / "ant" / "again.png").symlink_to(pool / "ant" / "000.png")
-    whole = datasets.load("folder", path=str(pool))
+    whole = sources.load("folder", path=str(pool))
     assert "ant/again.png" in whole.train.keys
     if by_table:
         (pool / "bee" / "linked").symlink_to(tmp_path / "elsewhere" / "bee")
@@ -334,8 +334,8 @@ def test_links_out_of_the_folder_are_followed_on_request_only(tmp_path, by_table
         places = {"path": str(pool)}
     name = "bee/linked" if by_table else "bee/out.png"
     with pytest.raises(DataError, match=f"'{name}' is a link that leaves the folder, to .*elsewhere"):
-        datasets.load("folder", **places)
-    followed = datasets.load("folder", **places, follow_links=True).train
+        sources.load("folder", **places)
+    followed = sources.load("folder", **places, follow_links=True).train
     assert small.squares(followed, 10).shape == (2 if by_table else 8, 10, 10, 3)
 
 
@@ -344,17 +344,17 @@ def test_a_test_folder_inside_the_pool_would_leak(tmp_path):
     small.write_folder(tmp_path / "pool" / "test", n=6)
     for path, test_path in ((root, f"{root}/test"), (f"{root}/test", root), (root, root)):
         with pytest.raises(DataError, match="lie in each other"):
-            datasets.load("folder", path=path, test_path=test_path)
+            sources.load("folder", path=path, test_path=test_path)
 
 
 def test_names_that_are_no_text(tmp_path):
     root = small.write_folder(tmp_path / "pool", n=6)
     (tmp_path / "pool" / "ant" / "000.png").rename(tmp_path / "pool" / "ant" / "a\nb.png")
     with pytest.raises(DataError, match="cannot be written on a line"):
-        datasets.load("folder", path=root)
+        sources.load("folder", path=root)
     (tmp_path / "pool" / "ant" / "a\nb.png").rename(os.fsdecode(os.fsencode(root) + b"/ant/\xff.png"))
     with pytest.raises(DataError, match="cannot be written on a line"):
-        datasets.load("folder", path=root)
+        sources.load("folder", path=root)
 
 
 def test_the_fast_decoder_is_an_extra(tmp_path, monkeypatch):
@@ -363,14 +363,14 @@ def test_the_fast_decoder_is_an_extra(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "x.jpg")
     with pytest.raises(ConfigError, match="needs the extra fast-decode"):
-        datasets.load("folder", path=str(tmp_path), decoder="fast")
+        sources.load("folder", path=str(tmp_path), decoder="fast")
 
 
 def test_undecodable_images_are_listed_together(tmp_path):
     root = small.write_folder(tmp_path / "pool", n=9)
     for name in ("ant/000.png", "bee/001.png"):
         (tmp_path / "pool" / name).write_bytes(b"not an image")
-    dataset = datasets.load("folder", path=root)
+    dataset = sources.load("folder", path=root)
     with pytest.raises(DataError, match=r"2 of 9 images .*ant/000\.png.*bee/001\.png"):
         small.squares(dataset.train)
 
@@ -379,12 +379,12 @@ def test_broken_images_may_be_skipped(tmp_path):
     """They leave no row; what is skipped once is skipped again without looking, and the digest does not move."""
     root = small.write_folder(tmp_path / "pool", n=9)
     small.write_folder(tmp_path / "test", n=6)
-    whole = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)
+    whole = sources.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)
     assert whole.skipped == ()
     size = (tmp_path / "pool/ant/000.png").stat().st_size
     for path in ("pool/ant/000.png", "test/cat/005.png"):
         (tmp_path / path).write_bytes(b"x" * size)
-    rest = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)
+    rest = sources.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)
     assert rest.skipped == (("train", "ant/000.png", "not an image"), ("test", "cat/005.png", "not an image"))
     assert rest.train.content == whole.train.content
     assert rest.train.keys == whole.train.keys[1:]
@@ -395,18 +395,18 @@ def test_broken_images_may_be_skipped(tmp_path):
     assert len(rest.test.keys) == 5
     (tmp_path / "pool/ant/000.png").unlink()
     small.write_folder(tmp_path / "pool", n=9)  # whole again
-    again = datasets.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True, skipped=rest.skipped)
+    again = sources.load("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True, skipped=rest.skipped)
     assert again.train.keys == rest.train.keys
 
 
 def test_classes_may_be_named(tmp_path):
     """In the given order, and one without an image keeps its place."""
     root = small.write_folder(tmp_path / "pool", n=6)
-    dataset = datasets.load("folder", path=root, classes=("dog", "cat", "bee", "ant"))
+    dataset = sources.load("folder", path=root, classes=("dog", "cat", "bee", "ant"))
     assert dataset.classes == ("dog", "cat", "bee", "ant")
     assert dict(zip(dataset.train.keys, dataset.train.labels.tolist(), strict=True))["ant/000.png"] == 3
     table = write_csv(tmp_path / "l.csv", "path,label\nant/000.png,bee\n")
-    dataset = datasets.load("folder", path=root, labels=table, classes=("cat", "bee"))
+    dataset = sources.load("folder", path=root, labels=table, classes=("cat", "bee"))
     assert dataset.train.labels.max() == 1
 
 
@@ -414,7 +414,7 @@ def test_test_fraction_takes_labelled_examples_only(tmp_path):
     (x, y) = small.pool(60)
     y[30:] = -1
     np.savez(tmp_path / "a.npz", x_train=x, y_train=y, classes=np.array(["a", "b", "c"]))
-    dataset = datasets.load("arrays", path=str(tmp_path / "a.npz"), test_fraction=0.2)
+    dataset = sources.load("arrays", path=str(tmp_path / "a.npz"), test_fraction=0.2)
     assert dataset.test is not None
     assert len(dataset.test.keys) == 6
     assert np.bincount(dataset.test.labels).tolist() == [2, 2, 2]
@@ -423,10 +423,10 @@ def test_test_fraction_takes_labelled_examples_only(tmp_path):
     rows = [int(key.split("/")[1]) for key in dataset.test.keys]
     np.testing.assert_array_equal(small.squares(dataset.test), x[rows])
     np.savez(tmp_path / "b.npz", x_train=x[:6], y_train=np.array([0, 0, 0, 1, 1, 2]))
-    few = datasets.load("arrays", path=str(tmp_path / "b.npz"), test_fraction=0.5)
+    few = sources.load("arrays", path=str(tmp_path / "b.npz"), test_fraction=0.5)
     assert set(few.train.labels) == {0, 1, 2}  # never a class's only label
     with pytest.raises(DataError, match=r"test_fraction = 0\.01"):
-        datasets.load("arrays", path=str(tmp_path / "a.npz"), test_fraction=0.01)
+        sources.load("arrays", path=str(tmp_path / "a.npz"), test_fraction=0.01)
 
 
 LABELS = np.array([0] * 50 + [1] * 33 + [2] * 4)
@@ -496,7 +496,7 @@ def test_sixty_thousand_real_images(tmp_path, capsys):
         archive.extractall(tmp_path, filter="data")
     began = time.monotonic()
     train = str(next(tmp_path.rglob("train")))
-    dataset = datasets.load("folder", path=train, test_path=str(next(tmp_path.rglob("test"))))
+    dataset = sources.load("folder", path=train, test_path=str(next(tmp_path.rglob("test"))))
     scanned = time.monotonic()
     images = small.squares(dataset.train, 32)
     with capsys.disabled():

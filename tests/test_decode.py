@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax.datasets.decode import decode
-from semiprune_jax.datasets.geometry import Square
+from semiprune_jax.data.decode import decode
+from semiprune_jax.data.resize import Square
 
 # A quarter each: red, green, blue, white.
 CORNERS = np.zeros((8, 8, 3), np.uint8)

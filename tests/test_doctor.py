@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiprune_jax import doctor, plan
-from semiprune_jax.mesh import Layout
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.preflight import doctor, plan
 from tests import small
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiprune_jax import __version__, workdir
-from semiprune_jax.config import base_config
+from semiprune_jax import __version__
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.workdir import directory as workdir
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md")])

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from semiprune_jax import dynamics, scores
+from semiprune_jax.select import scores
+from semiprune_jax.train import dynamics
 from tests.oracles import pytorch
 from tests.oracles import scores as oracle
 

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from semiprune_jax import embeddings
 from semiprune_jax.errors import DataError
+from semiprune_jax.features import embeddings
 
 KEYS = [f"cat/{i}.jpg" for i in range(6)]
 ORDER = np.array([3, 1, 0, 5, 4, 2])

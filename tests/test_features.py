@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.cluster.vq import kmeans2
 
 from semiprune_jax.features import blocks, centres, graph, kmeans, neighbours, zcore
-from semiprune_jax.features.smallest import smallest
+from semiprune_jax.features.neighbours import smallest
 
 LINE = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]])
 

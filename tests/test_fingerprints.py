@@ -3,18 +3,18 @@
 import pytest
 from ml_collections import ConfigDict
 
-from semiprune_jax import fingerprints
-from semiprune_jax.config import base_config
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.stages import settings
 
 NOTHING = frozenset()
 NETWORKS = frozenset({"pseudolabel", "score", "search", "retrain"})  # stages that train one of the config's
 STAGES = {
-    "label": fingerprints.of_label,
-    "pseudolabel": fingerprints.of_pseudolabel,
-    "score": fingerprints.of_score,
-    "embed": fingerprints.of_embed,
-    "search": lambda config: fingerprints.of_search(config, "semi_dual", config.select.keep, (30,)),
-    "retrain": lambda config: fingerprints.of_retrain(config, 0.3, "true labels", 1),
+    "label": settings.of_label,
+    "pseudolabel": settings.of_pseudolabel,
+    "score": settings.of_score,
+    "embed": settings.of_embed,
+    "search": lambda config: settings.of_search(config, "semi_dual", config.select.keep, (30,)),
+    "retrain": lambda config: settings.of_retrain(config, 0.3, "true labels", 1),
 }
 
 
@@ -26,8 +26,8 @@ def each(section, *names):
 EXPECTED = {
     "seed": {"label", "pseudolabel", "score", "search"},
     "data": {"label"},
-    **dict.fromkeys(each("data", *fingerprints._PLACES), NOTHING),
-    **dict.fromkeys(each("data", *fingerprints._VIEWS), NETWORKS),
+    **dict.fromkeys(each("data", *settings._PLACES), NOTHING),
+    **dict.fromkeys(each("data", *settings._VIEWS), NETWORKS),
     "data.supervised_crops": NETWORKS - {"pseudolabel"},
     "label": {"label"},
     "pseudolabel": {"pseudolabel"},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax.datasets.geometry import Central, RandomCrop, Square, random_box
+from semiprune_jax.data.resize import Central, RandomCrop, Square, random_box
 from tests.goldens import natural_images
 
 BILINEAR = Image.Resampling.BILINEAR

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from semiprune_jax import guards
+from semiprune_jax.train import diagnostics
 
 CLASSES = ("ant", "bee", "cat", "dog")
 EVEN = np.full(4, 0.25)
 
 
 def collapse(mask_rate=0.5, class_share=EVEN, label_share=EVEN, threshold=0.95):
-    return guards.collapse(mask_rate, np.array(class_share), np.array(label_share), CLASSES, threshold=threshold)
+    return diagnostics.collapse(mask_rate, np.array(class_share), np.array(label_share), CLASSES, threshold=threshold)
 
 
 def test_nothing_is_wrong():
@@ -41,11 +41,11 @@ def test_no_view_is_confident():
     ("kept", "steps", "held", "better"), [(0.999, 1000, "37%", "or lower it to 0.98"), (0.9, 10, "35%", "train longer")]
 )
 def test_an_average_that_never_forgets(kept, steps, held, better):
-    warning = guards.slow_average("fixmatch.ema_decay", kept, steps, "weights")
+    warning = diagnostics.slow_average("fixmatch.ema_decay", kept, steps, "weights")
     assert warning.startswith(f"fixmatch.ema_decay = {kept} still holds {held} of the first weights")
     assert warning.endswith(better)
 
 
 @pytest.mark.parametrize(("kept", "steps"), [(0.999, 4_700), (0.98, 1000), (0.0, 1), (0.5, 12)])
 def test_averages_that_forget_in_time(kept, steps):
-    assert guards.slow_average("x", kept, steps, "weights") is None
+    assert diagnostics.slow_average("x", kept, steps, "weights") is None

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from semiprune_jax.inference import Inference
-from semiprune_jax.mesh import Layout
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.models import Network
-from semiprune_jax.state import TrainState
+from semiprune_jax.train.inference import Inference
+from semiprune_jax.train.state import TrainState
 from tests import small
 
 

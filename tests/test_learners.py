@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semiprune_jax import learners
-from semiprune_jax.config import fixmatch_images
+from semiprune_jax.config.schema import fixmatch_images
 from semiprune_jax.learners import Memory, Options, Seen
 from tests import small
 from tests.oracles import learners as oracle

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import loop
-from semiprune_jax.checkpoint import Checkpoints
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import TrainingError
-from semiprune_jax.loop import Pace, Training
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.state import TrainState
+from semiprune_jax.train import loop
+from semiprune_jax.train.loop import Pace, Training
+from semiprune_jax.train.state import TrainState
+from semiprune_jax.workdir.checkpoint import Checkpoints
+from semiprune_jax.workdir.metrics import Metrics
 
 
 class Killed(Exception):

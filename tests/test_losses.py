@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import losses
+from semiprune_jax.train import losses
 from tests.oracles import pytorch
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from semiprune_jax import main, preemption
+from semiprune_jax import main
+from semiprune_jax.distributed import preemption
 from semiprune_jax.errors import DataError
 from tests import small
 

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import dynamics
+from semiprune_jax.distributed.layout import RECORD_MULTIPLE, Layout
 from semiprune_jax.errors import DeviceError
-from semiprune_jax.mesh import RECORD_MULTIPLE, Layout
+from semiprune_jax.train import dynamics
 
 
 def test_padding_is_to_the_devices():

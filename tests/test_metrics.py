@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semiprune_jax.errors import ConfigError
-from semiprune_jax.metrics import Metrics
+from semiprune_jax.workdir.metrics import Metrics
 
 
 def test_lines_csv_and_tensorboard(tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats as stats_of
 
-from semiprune_jax import models, validation
+from semiprune_jax import models
+from semiprune_jax.config import validation
 from semiprune_jax.models.batch_norm import BatchNorm
 from tests.oracles import pytorch
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, InOrder, epoch_order
+from semiprune_jax.data.samplers import EndlessFeed, EpochFeed, InOrder, epoch_order
 
 
 def test_order_is_a_function_of_its_name():

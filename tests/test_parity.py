@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import augment, dynamics, learners, models, state, steps
-from semiprune_jax.datasets.memory_pool import MemoryPool, fetch
-from semiprune_jax.losses import cross_entropy
+from semiprune_jax import learners, models
+from semiprune_jax.augment import views
+from semiprune_jax.data.memory import MemoryPool, fetch
 from semiprune_jax.randomness import stream_key
+from semiprune_jax.train import dynamics, state, steps
+from semiprune_jax.train.steps import cross_entropy
 from tests import goldens
 
-RECIPE = augment.Recipe(goldens.MEAN, goldens.STD, goldens.PADDING, flip=True)
+RECIPE = views.Recipe(goldens.MEAN, goldens.STD, goldens.PADDING, flip=True)
 
 
 def load(name):
@@ -142,8 +144,8 @@ def test_five_fixmatch_steps():
             steps.fixmatch_step,
             model=made,
             tx=tx,
-            weak=jax.vmap(augment.weak_view(RECIPE)),
-            strong=augment.strong_views(RECIPE, sequential=True),
+            weak=jax.vmap(views.weak_view(RECIPE)),
+            strong=views.strong_views(RECIPE, sequential=True),
             learner=learners.create("fixmatch", learners.Options(3, options["pool"], 5, options["threshold"])),
             unsupervised_weight=options["weight"],
             ema_decay=goldens.EMA_DECAY,
@@ -167,7 +169,7 @@ def test_five_proxy_steps():
     made, params, stats = network("resnet8", options["classes"], options["pixels"])
     tx = sgd(state.cosine_to(1e-4), matrices_only=False, total=7)
     pool = MemoryPool.of(golden["image"], goldens.labels(options["pool"], options["classes"]))
-    weak = jax.vmap(augment.weak_view(RECIPE))
+    weak = jax.vmap(views.weak_view(RECIPE))
     step = jax.jit(partial(steps.supervised_step, model=made, tx=tx, augment=weak, steps_per_epoch=options["steps"]))
     now, record, key = start(params, stats, tx, False), dynamics.init(options["pool"], 1), stream_key(0, "goldens")
     for number in range(options["steps"]):

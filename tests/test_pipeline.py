@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax import artifacts, datasets, loop, pipeline
-from semiprune_jax import config as configs
-from semiprune_jax import workdir as workdirs
+from semiprune_jax import pipeline
+from semiprune_jax.config import schema
+from semiprune_jax.data import sources
 from semiprune_jax.errors import ConfigError, DataError, TrainingError
+from semiprune_jax.train import loop
+from semiprune_jax.workdir import directory, formats
 from tests import small
 
 
@@ -54,8 +56,8 @@ def test_what_pseudo_labels_are_worth_is_written_beside_the_training_that_made_t
 
 def test_examples_carry_the_budget_and_the_oracle_the_rest(finished):
     work, _, _ = finished
-    examples = artifacts.read_table(work / "examples.parquet")
-    truth = artifacts.read_table(work / "oracle.parquet")["label"]
+    examples = formats.read_table(work / "examples.parquet")
+    truth = formats.read_table(work / "oracle.parquet")["label"]
     known = examples["label"] >= 0
     assert known.sum() == 16
     np.testing.assert_array_equal(examples["label"][known], truth[known])
@@ -64,8 +66,8 @@ def test_examples_carry_the_budget_and_the_oracle_the_rest(finished):
 
 def test_pseudo_labels_keep_what_is_known(finished):
     work, _, _ = finished
-    examples = artifacts.read_table(work / "examples.parquet")
-    pseudo = artifacts.read_table(work / "pseudolabel" / "pseudolabels.parquet")
+    examples = formats.read_table(work / "examples.parquet")
+    pseudo = formats.read_table(work / "pseudolabel" / "pseudolabels.parquet")
     known = examples["label"] >= 0
     np.testing.assert_array_equal(pseudo["pseudo_label"][known], examples["label"][known])
     np.testing.assert_array_equal(pseudo["pseudo_label"][~known], pseudo["prediction"][~known])
@@ -79,8 +81,8 @@ def test_known_labels_win_over_predictions(finished, tmp_path, monkeypatch):
     wrong = {"prediction": np.zeros(64, np.int32), "confidence": np.full(64, 0.5, np.float32)}
     monkeypatch.setattr(pipeline.Trainings, "fixmatch", lambda self, name, labels: wrong)
     small.run(config, tmp_path / "w", until="pseudolabel")
-    label = artifacts.read_table(tmp_path / "w" / "examples.parquet")["label"]
-    pseudo = artifacts.read_table(tmp_path / "w" / "pseudolabel" / "pseudolabels.parquet")["pseudo_label"]
+    label = formats.read_table(tmp_path / "w" / "examples.parquet")["label"]
+    pseudo = formats.read_table(tmp_path / "w" / "pseudolabel" / "pseudolabels.parquet")["pseudo_label"]
     np.testing.assert_array_equal(pseudo, np.where(label >= 0, label, 0))
     assert len(set(pseudo)) == 3
 
@@ -90,7 +92,7 @@ def test_coresets_are_whole_and_consistent(finished):
     for name in config.select.names:
         for keep in config.select.keep:
             at = work / "select" / f"{name}_keep{keep:.2f}"
-            table = artifacts.read_table(at / "coreset.parquet")
+            table = formats.read_table(at / "coreset.parquet")
             assert list(table)[:6] == ["id", "key", "label", "pseudo_label", "confidence", "label_source"]
             assert {"aum", "dual", "el2n", "forgetting", "kept"} <= set(table)
             assert ("score" in table) == (name != "random")
@@ -100,8 +102,8 @@ def test_coresets_are_whole_and_consistent(finished):
             assert sorted(kept + dropped) == sorted(table["key"])
             unknown = table["key"][table["kept"] & (table["label"] < 0)].tolist()
             assert (at / "to_label.txt").read_text().split() == unknown
-            assert len(kept) == int(64 * keep) == artifacts.read_json(at / "spec.json")["kept"]
-    aum = artifacts.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
+            assert len(kept) == int(64 * keep) == formats.read_json(at / "spec.json")["kept"]
+    aum = formats.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
     # The hardest 10% are out: the lowest AUM kept is the seventh of the pool.
     assert aum["score"][aum["kept"]].min() == pytest.approx(np.sort(aum["aum"])[6])
 
@@ -233,13 +235,13 @@ def test_selections_by_embeddings(finished, tmp_path):
             np.save(tmp_path / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))
         lines = small.run(more, work, until="select")
         assert any(line.startswith("embed") and f"{width} numbers an image, from {source}" in line for line in lines)
-        made = artifacts.read_npz(work / "embed" / "embeddings.npz")
+        made = formats.read_npz(work / "embed" / "embeddings.npz")
         assert made["features"].shape == (64, width)
         for name in more.select.names:
-            assert artifacts.read_table(work / f"select/{name}_keep0.25/coreset.parquet")["kept"].sum() == 16
+            assert formats.read_table(work / f"select/{name}_keep0.25/coreset.parquet")["kept"].sum() == 16
         again = small.run(more, work, until="select")
         assert all("done before" in line for line in again if not line.startswith(("note", "warning")))
-    p = artifacts.read_npz(tmp_path / "proxy/embed/embeddings.npz")["probabilities"]
+    p = formats.read_npz(tmp_path / "proxy/embed/embeddings.npz")["probabilities"]
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     np.save(tmp_path / "mine.npy", np.ones((64, 3)))
     with pytest.raises(ConfigError, match=r"embed was made .*: what it reads from 'file' changed"):
@@ -252,9 +254,9 @@ def test_each_kept_fraction_has_its_own_cutoff(finished, tmp_path):
     config.embed.source, config.select.names, config.select.keep = "proxy", ("d2",), (0.25, 0.75)
     config.select.d2.cutoff = (0.5, 0.1)
     small.run(config, work, until="select")
-    aum = artifacts.read_table(work / "score/scores.parquet")["aum"]
+    aum = formats.read_table(work / "score/scores.parquet")["aum"]
     for keep, size, cut in ((0.25, 16, 32), (0.75, 48, 6)):
-        kept = artifacts.read_table(work / f"select/d2_keep{keep:.2f}/coreset.parquet")["kept"]
+        kept = formats.read_table(work / f"select/d2_keep{keep:.2f}/coreset.parquet")["kept"]
         assert kept.sum() == size
         assert aum[kept].min() >= np.sort(aum)[cut]
 
@@ -268,7 +270,7 @@ def test_a_coreset_depends_on_all_that_its_selection_reads(finished, tmp_path):
         ("semi_aum", {"score"}),
         ("random", {"label"}),
     ):
-        done = artifacts.read_json(work / f"select/{name}_keep0.50/DONE.json")
+        done = formats.read_json(work / f"select/{name}_keep0.50/DONE.json")
         assert set(done["identity"]["inputs"]) == inputs, name
 
 
@@ -278,7 +280,7 @@ def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path
     more = config.copy_and_resolve_references()
     more.select.names, more.select.keep = ("semi_aum", "again", "hardest"), (0.5, 1.0)
     more.select.semi_aum.cutoff = (0.1, 0.0)
-    more.select.again = configs.selection(selector="double_end", score="aum", cutoff=(0.1, 0.0))
+    more.select.again = schema.selection(selector="double_end", score="aum", cutoff=(0.1, 0.0))
     more.retrain.seeds = (0,)
     lines = small.run(more, work, until="select")
     notes = [line for line in lines if line.startswith("note")]
@@ -360,9 +362,9 @@ def test_changes_are_refused_with_the_difference(finished):
 def test_an_altered_artifact_is_noticed(finished, tmp_path):
     _, config, _ = finished
     small.run(config, tmp_path / "w", until="label")
-    table = artifacts.read_table(tmp_path / "w" / "examples.parquet")
+    table = formats.read_table(tmp_path / "w" / "examples.parquet")
     table["label"] = np.roll(table["label"], 1)
-    artifacts.write_table(tmp_path / "w" / "examples.parquet", table)
+    formats.write_table(tmp_path / "w" / "examples.parquet", table)
     with pytest.raises(DataError, match="is not what stage 'label' wrote"):
         small.run(config, tmp_path / "w")
 
@@ -381,12 +383,12 @@ def test_a_folder_of_pngs_with_blank_labels(tmp_path):
     lines = small.run(config, tmp_path / "work")
     work = tmp_path / "work"
     assert not (work / "oracle.parquet").exists()
-    assert artifacts.read_json(work / "manifest.json")["oracle"] is False
-    table = artifacts.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
+    assert formats.read_json(work / "manifest.json")["oracle"] is False
+    table = formats.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
     assert len(table["key"]) == 64  # twelve of the 38 labelled are set apart
     assert np.sum(table["label"] >= 0) == 26
     assert set(table["label_source"]) == {"budget", "fixmatch"}
-    result = artifacts.read_json(work / "retrain" / "semi_aum_keep0.50_seed0" / "result.json")
+    result = formats.read_json(work / "retrain" / "semi_aum_keep0.50_seed0" / "result.json")
     assert result["labels"] == "pseudo-labels"
     assert 0 <= result["test_accuracy"] <= 1
     page = (work / "report" / "index.html").read_text()
@@ -414,7 +416,7 @@ def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
             monkeypatch.setattr(pipeline, "draw", lambda *args: np.arange(16))
         work = tmp_path / str(filler)
         small.run(config, work, until="select")
-        outcomes.append(artifacts.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
+        outcomes.append(formats.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
     np.testing.assert_array_equal(*outcomes)
 
 
@@ -427,11 +429,11 @@ def test_a_corrupted_long_tail(tmp_path):
     sizes = [30, 21, 15]
     assert f"{sum(sizes)} images" in lines[0]
     assert "24 to test" in lines[0]
-    table = artifacts.read_table(tmp_path / "w" / "label" / "corruption.parquet")
-    truth = artifacts.read_table(tmp_path / "w" / "oracle.parquet")
+    table = formats.read_table(tmp_path / "w" / "label" / "corruption.parquet")
+    truth = formats.read_table(tmp_path / "w" / "oracle.parquet")
     assert np.bincount(truth["label"]).tolist() == sizes
     assert table["key"].tolist() == truth["key"].tolist()
-    assert sorted(table["corruption"]) == [""] * 51 + [kind for kind in sorted(datasets.KINDS) for _ in range(3)]
+    assert sorted(table["corruption"]) == [""] * 51 + [kind for kind in sorted(sources.KINDS) for _ in range(3)]
     images = small.squares(pipeline.Pipeline(config, tmp_path / "w")._dataset.train)
     original = small.pool(90)[0]
     rows = [int(key.split("/")[1]) for key in table["key"]]
@@ -486,7 +488,7 @@ def test_the_report_alone(finished, tmp_path):
     (work / "report" / "results.csv").unlink()
     pipeline.remake_report(config, work, log=lambda line: None)
     assert (work / "report" / "results.csv").exists()
-    workdirs.open_workdir(tmp_path / "new", overwrite=False)
+    directory.open_workdir(tmp_path / "new", overwrite=False)
     with pytest.raises(ConfigError, match="holds nothing to report yet"):
         pipeline.remake_report(config, tmp_path / "new", log=lambda line: None)
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from configs import cifar100, imagenet
-from semiprune_jax import artifacts, models, pipeline, plan, workdir
+from semiprune_jax import models, pipeline
+from semiprune_jax.preflight import plan
+from semiprune_jax.workdir import directory as workdir
+from semiprune_jax.workdir import formats
 from tests import small
 
 
@@ -160,7 +163,7 @@ def test_steps_are_those_that_are_run(tiny_config, tmp_path):
     pipeline.run(tiny_config, tmp_path / "w", log=lambda line: None)
     text = plan.plan(tiny_config)
     for keep in ("0.50", "0.25"):
-        result = artifacts.read_json(tmp_path / "w" / "retrain" / f"semi_aum_keep{keep}_seed0" / "result.json")
+        result = formats.read_json(tmp_path / "w" / "retrain" / f"semi_aum_keep{keep}_seed0" / "result.json")
         assert re.search(rf"retrain keep {float(keep):g} x 1 +{result['steps']} ", text)
     record = np.load(tmp_path / "w" / "score" / "dynamics.npz")
     assert sum(value.nbytes for value in record.values()) == plan.dynamics_bytes(tiny_config, 64)

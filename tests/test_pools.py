@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from semiprune_jax import augment
-from semiprune_jax.datasets.cache import Cache
-from semiprune_jax.datasets.order import EpochFeed
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.pools import Resident, Sizes, Streamed
-from semiprune_jax.training import Trainings
+from semiprune_jax.augment import views
+from semiprune_jax.data.cache import Cache
+from semiprune_jax.data.pools import Resident, Sizes, Streamed
+from semiprune_jax.data.samplers import EpochFeed
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
 SQUARES = Sizes(8, 8, resized=False, exact=True)
@@ -100,5 +100,5 @@ def testsupervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
         given = images[:, :side, :side]
         view = jax.jit(trainings.supervised_view)(keys, given)
         assert view.shape == (2, 8, 8, 3)
-        as_it_is = augment.normalise(given[:, :8, :8], tiny_config.data.mean, tiny_config.data.std)
+        as_it_is = views.normalise(given[:, :8, :8], tiny_config.data.mean, tiny_config.data.std)
         assert np.allclose(view, as_it_is) == (side == 8)

@@ -12,11 +12,12 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from semiprune_jax import datasets, pipeline
-from semiprune_jax import workdir as workdirs
-from semiprune_jax.datasets.decode import decode
-from semiprune_jax.datasets.geometry import Square
+from semiprune_jax import pipeline
+from semiprune_jax.data import sources
+from semiprune_jax.data.decode import decode
+from semiprune_jax.data.resize import Square
 from semiprune_jax.errors import ConfigError, DataError, DeviceError
+from semiprune_jax.workdir import directory
 from tests import small
 
 CLASSES = ["ant", "bee", "cat"]
@@ -68,7 +69,7 @@ def write(
 
 def load(path, **options):
     defaults = {"name": "tiny", "split": "train", "test_split": "test"}
-    return datasets.load("tfds", path=path, **(defaults | options))
+    return sources.load("tfds", path=path, **(defaults | options))
 
 
 def test_a_prepared_dataset(tmp_path):
@@ -101,7 +102,7 @@ def test_a_run_on_it(tmp_path):
     config.data.source, config.data.name, config.data.split = "tfds", "tiny", "train"
     config.data.path = write(tmp_path / "data", {"train": (20, 20), "test": (9,)})
     lines = []
-    workdirs.open_workdir(tmp_path / "w", overwrite=False)
+    directory.open_workdir(tmp_path / "w", overwrite=False)
     pipeline.run(config, tmp_path / "w", until="label", log=lines.append)
     assert "40 images, 3 classes, 10 labelled; 9 to test" in lines[0]
     other = config.copy_and_resolve_references()
@@ -191,7 +192,7 @@ def test_tensorflow_is_not_loaded(tmp_path):
     path = write(tmp_path, {"train": (4,)})
     code = (
         "import sys; from semiprune_jax import datasets; "
-        f"d = datasets.load('tfds', path={path!r}, name='tiny'); "
+        f"d = sources.load('tfds', path={path!r}, name='tiny'); "
         "d.train.image(0); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

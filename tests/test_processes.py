@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from semiprune_jax import rendezvous
+from semiprune_jax.distributed import initialize
 from semiprune_jax.errors import DeviceError
 from tests import small
 from tests.faults.program import Program
@@ -151,9 +151,9 @@ def test_a_coordinator_that_others_cannot_reach(tmp_path):
 
 def test_what_may_be_wrong_is_said_long_before_the_time_out(monkeypatch, capsys):
     """By flags alone nobody knows whether the others are elsewhere: what is known is that nobody is here."""
-    monkeypatch.setattr(rendezvous, "_NOTED_AFTER", 0.2)
+    monkeypatch.setattr(initialize, "_NOTED_AFTER", 0.2)
     with pytest.raises(DeviceError, match=r"has not come within 0\.7 s .* so process 0 has to run here"):
-        rendezvous._reach("127.0.0.1", small.free_port(), 0.7, local=True)
+        initialize._reach("127.0.0.1", small.free_port(), 0.7, local=True)
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert re.fullmatch(r"semiprune: nothing answers at 127\.0\.0\.1:\d+ yet; .* process 0 has to run here", told[0])

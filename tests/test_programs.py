@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import learners, loop
-from semiprune_jax.datasets.stream_pool import StreamPool
-from semiprune_jax.mesh import keep_programs
+from semiprune_jax import learners
+from semiprune_jax.data.stream import StreamPool
+from semiprune_jax.distributed.layout import keep_programs
+from semiprune_jax.train import loop
 from tests import small
 
 POOL, DEVICES = 90, 4

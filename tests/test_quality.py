@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semiprune_jax.quality import pseudo_label_quality
+from semiprune_jax.train.quality import pseudo_label_quality
 
 
 def test_by_hand():

@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from semiprune_jax import scores
+from semiprune_jax.select import scores
 from tests.oracles import scores as oracle
 
 N, T, C = 3, 12, 3

@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from semiprune_jax import artifacts, pipeline, search
-from semiprune_jax import workdir as workdirs
+from semiprune_jax import pipeline
 from semiprune_jax.errors import ConfigError, DataError
+from semiprune_jax.select import search
+from semiprune_jax.workdir import directory, formats
 from tests import small
 
 
@@ -116,31 +117,31 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
     whole = shutil.copytree(root / "work", tmp_path / "whole")
     lines = small.run(config, whole)
     assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 4 trials", line) for line in lines), lines
-    found = workdirs.Handover(whole, oracle=True).search
+    found = directory.Handover(whole, oracle=True).search
     assert found["trials"] == 14  # four and six cutoffs; two horizons, and one c_D at the other kept fraction too
     assert found["steps"] > 0
     chosen = found["chosen"]["semi_aum"]["cutoff"]
     for keep, text in ((0.7, "0.70"), (0.5, "0.50")):
-        spec = artifacts.read_json(whole / "select" / f"semi_aum_keep{text}" / "spec.json")
+        spec = formats.read_json(whole / "select" / f"semi_aum_keep{text}" / "spec.json")
         assert spec["cutoff"] == chosen[str(keep)]
         assert f"cutoff {chosen[str(keep)]:g} at {keep:g} of" in next(
             line for line in lines if "search/semi_aum" in line
         )
-    spec = artifacts.read_json(whole / "select" / "semi_dual_keep0.50" / "spec.json")
+    spec = formats.read_json(whole / "select" / "semi_dual_keep0.50" / "spec.json")
     assert (spec["horizon"], spec["c_d"]) == (found["chosen"]["semi_dual"]["horizon"], 4.0)
     assert "14 trials" in (whole / "report" / "index.html").read_text()
     parts = {"semi_aum_keep0.70", "semi_aum_keep0.50", "semi_dual"}
     assert {path.name for path in (whole / "search").iterdir()} == {"trials.csv", *parts}
     assert {path.name for path in (whole / "search" / "semi_dual").iterdir()} == {"DONE.json", "chosen.json"}
 
-    killed, write = shutil.copytree(root / "work", tmp_path / "killed"), artifacts.write_csv
+    killed, write = shutil.copytree(root / "work", tmp_path / "killed"), formats.write_csv
 
     def dies(path, columns, rows):
         write(path, columns, rows)
         if path.name == "trials.csv" and len(rows) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(artifacts, "write_csv", dies)
+    monkeypatch.setattr(formats, "write_csv", dies)
     with pytest.raises(KeyboardInterrupt):
         small.run(config, killed)
     monkeypatch.undo()
@@ -166,12 +167,12 @@ def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
 
         def search(self, made):
             monkeypatch.setattr(type(self._trainings.pools), "test", property(lambda pools: pytest.fail("a test set")))
-            monkeypatch.setattr(workdirs.Handover, "truth", property(lambda given: pytest.fail("the truth")))
+            monkeypatch.setattr(directory.Handover, "truth", property(lambda given: pytest.fail("the truth")))
             return super().search(made)
 
     monkeypatch.setattr(pipeline, "Pipeline", Blind)
     small.run(config, blind, until="search")
-    one, other = (workdirs.Handover(work, oracle=True).search for work in (plain, blind))
+    one, other = (directory.Handover(work, oracle=True).search for work in (plain, blind))
     assert one["chosen"] == other["chosen"]
 
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiprune_jax import selection
+from semiprune_jax.select import selectors
 from tests.oracles import selection as oracle
 
 STRATA = 5
 # Those that go by scores and classes alone; embeddings have tests of their own below.
-BY_SCORE = [name for name in selection.SELECTORS if "features" not in selection.parameters(name)]
+BY_SCORE = [name for name in selectors.SELECTORS if "features" not in selectors.parameters(name)]
 MAGNITUDES = st.sampled_from([0.0, 5e-324, 1e-310, 1e-300, 1.0, 1e300]) | st.floats(0, 1)
 
 
@@ -21,7 +21,7 @@ def run(name, score, keep, cutoff=0.0, **extra):
         "mean_probability": np.linspace(0.05, 0.95, len(score)), "c_d": 4.0, "seed": 0, "strata": STRATA,
         "classes": np.arange(len(score)) % 3, **extra,
     }  # fmt: skip
-    return selection.select(name, arguments)
+    return selectors.select(name, arguments)
 
 
 @st.composite
@@ -35,16 +35,16 @@ def pools(draw):
 
 
 def test_coreset_size():
-    assert selection.coreset_size(50_000, 0.1) == 5_000
-    assert selection.coreset_size(50_000, 1 - 0.9) == 5_000  # binary fractions lose one
-    assert selection.coreset_size(10, 0.39) == 3
-    assert selection.coreset_size(7, 1.0) == 7
+    assert selectors.coreset_size(50_000, 0.1) == 5_000
+    assert selectors.coreset_size(50_000, 1 - 0.9) == 5_000  # binary fractions lose one
+    assert selectors.coreset_size(10, 0.39) == 3
+    assert selectors.coreset_size(7, 1.0) == 7
 
 
 def test_double_end_by_hand():
     aum = np.arange(10.0)
-    np.testing.assert_array_equal(selection.double_end(aum, 0.3, 0.2), [2, 3, 4])
-    np.testing.assert_array_equal(selection.double_end(aum, 0.3, 0.7), [7, 8, 9])  # cutoff + keep = 1
+    np.testing.assert_array_equal(selectors.double_end(aum, 0.3, 0.2), [2, 3, 4])
+    np.testing.assert_array_equal(selectors.double_end(aum, 0.3, 0.7), [7, 8, 9])  # cutoff + keep = 1
 
 
 @given(pools())
@@ -52,8 +52,8 @@ def test_double_end_by_hand():
 def test_top_and_double_end_against_loops(pool):
     score, keep, cutoff = pool
     for tiebreak in (None, np.arange(len(score))):
-        assert selection.top(score, keep, tiebreak).tolist() == oracle.top(score, keep)
-        kept = selection.double_end(score, keep, cutoff, tiebreak)
+        assert selectors.top(score, keep, tiebreak).tolist() == oracle.top(score, keep)
+        kept = selectors.double_end(score, keep, cutoff, tiebreak)
         assert kept.tolist() == oracle.double_end(score, keep, cutoff)
 
 
@@ -64,9 +64,9 @@ def test_balanced_selections_against_loops(pool, data):
     n = len(score)
     classes = data.draw(st.lists(st.integers(-1, 3), min_size=n, max_size=n))
     noise = (np.array(data.draw(st.permutations(range(n)))) + 0.5) / n
-    got = selection.balanced_top(score, np.array(classes), keep)
+    got = selectors.balanced_top(score, np.array(classes), keep)
     assert got.tolist() == oracle.balanced((-score).tolist(), classes, keep)
-    assert selection.balanced_random(np.array(classes), keep, noise=noise).tolist() == oracle.balanced(
+    assert selectors.balanced_random(np.array(classes), keep, noise=noise).tolist() == oracle.balanced(
         noise.tolist(), classes, keep
     )
 
@@ -74,7 +74,7 @@ def test_balanced_selections_against_loops(pool, data):
 def test_class_sizes_by_hand():
     """Seven of 10, 6 and 4: 3.5, 2.1 and 1.4, so that the first gets the one that is left."""
     assert oracle.class_sizes([10, 6, 4], 7) == [4, 2, 1]
-    kept = selection.balanced_random(np.repeat([0, 1, 2], [10, 6, 4]), 7 / 20)
+    kept = selectors.balanced_random(np.repeat([0, 1, 2], [10, 6, 4]), 7 / 20)
     assert np.bincount(np.repeat([0, 1, 2], [10, 6, 4])[kept]).tolist() == [4, 2, 1]
 
 
@@ -123,11 +123,11 @@ def test_ties_and_draws_follow_the_example_not_its_position(name, pool, data):
 
 
 def test_beta_parameters_by_hand():
-    a, b = selection.beta_parameters(0.4, 0.3, 4.0)
+    a, b = selectors.beta_parameters(0.4, 0.3, 4.0)
     assert (a, b) == (pytest.approx(9.1609), pytest.approx(6.8391))
-    a, b = selection.beta_parameters(0.4, 0.1, 4.0)
+    a, b = selectors.beta_parameters(0.4, 0.1, 4.0)
     assert (a, b) == (pytest.approx(12.9049), pytest.approx(3.0951))
-    a, b = selection.beta_parameters(0.4, 0.3, 4.0, form="paper")
+    a, b = selectors.beta_parameters(0.4, 0.3, 4.0, form="paper")
     assert (a, b) == (pytest.approx(8.1609), pytest.approx(6.8391))
 
 
@@ -139,7 +139,7 @@ def test_beta_draws_as_often_as_sequential_draws_would(form, extra):
     trials = 4000
     ours, theirs = np.zeros(15), np.zeros(15)
     for seed in range(trials):
-        ours[selection.beta(score, q, 0.4, 4.0, seed=seed, form=form)] += 1
+        ours[selectors.beta(score, q, 0.4, 4.0, seed=seed, form=form)] += 1
         theirs[oracle.sequential_draw(weights, 6, rng)] += 1
     # Two binomial frequencies of 4,000 trials differ by more than 0.045 once in ten thousand.
     np.testing.assert_allclose(ours / trials, theirs / trials, atol=0.045)
@@ -151,20 +151,20 @@ def test_beta_is_a_race_of_the_weights(rng):
         order = np.argsort(noise)  # by which ties in the score are broken
         weights = oracle.beta_weights(score[order], q[order], 0.4, 4.0, 15.0, 1.0)
         arrived = order[np.argsort(-np.log(noise[order]) / weights)]
-        assert selection.beta(score, q, 0.4, 4.0, noise=noise).tolist() == sorted(arrived[:12])
+        assert selectors.beta(score, q, 0.4, 4.0, noise=noise).tolist() == sorted(arrived[:12])
 
 
 def test_beta_survives_weights_below_the_smallest_double():
     score = np.full(500, 1e-30)
-    kept = selection.beta(score, np.full(500, 1e-9), 0.9, 4.0)
+    kept = selectors.beta(score, np.full(500, 1e-9), 0.9, 4.0)
     assert len(kept) == 450
-    assert selection.beta(np.r_[score, 0.0], np.full(501, 0.5), 0.99, 4.0).max() < 500  # a score of 0 comes last
+    assert selectors.beta(np.r_[score, 0.0], np.full(501, 0.5), 0.99, 4.0).max() < 500  # a score of 0 comes last
 
 
 def test_without_weights_the_noise_decides_alone(rng):
     q, noise = rng.random(50), rng.random(50)
     np.testing.assert_array_equal(
-        selection.beta(np.zeros(50), q, 0.5, 4.0, noise=noise), selection.random(50, 0.5, noise=noise)
+        selectors.beta(np.zeros(50), q, 0.5, 4.0, noise=noise), selectors.random(50, 0.5, noise=noise)
     )
 
 
@@ -173,7 +173,7 @@ def test_without_weights_the_noise_decides_alone(rng):
 def test_stratified_spreads_the_budget(score, data):
     score = np.array([0, STRATA, *score])  # strata of width 1, the last one closed
     size = data.draw(st.integers(1, len(score)))
-    kept = selection.stratified(score, size / len(score), 0.0, strata=STRATA)
+    kept = selectors.stratified(score, size / len(score), 0.0, strata=STRATA)
     stratum = np.minimum(score, STRATA - 1)
     sizes = oracle.stratum_sizes(np.bincount(stratum, minlength=STRATA).tolist(), size)
     assert np.bincount(stratum[kept], minlength=STRATA).tolist() == [sizes[s] for s in range(STRATA)]
@@ -183,19 +183,19 @@ def test_stratum_sizes_by_hand():
     """Strata of 0, 1, 5 and 10 examples and a budget of 8."""
     assert list(oracle.stratum_sizes([0, 1, 5, 10], 8).values()) == [0, 1, 3, 4]
     score = np.r_[0.0, np.full(5, 1.0), np.full(9, 3.9), 4.0]  # four strata of width 1: 1, 5, 0 and 10
-    kept = selection.stratified(score, 8 / 16, 0.0, strata=4)
+    kept = selectors.stratified(score, 8 / 16, 0.0, strata=4)
     assert [int(np.sum(np.floor(score[kept]).clip(max=3) == s)) for s in range(4)] == [1, 3, 0, 4]
 
 
 def test_stratified_drops_the_hardest_first():
-    assert selection.stratified(np.arange(100.0), 0.3, 0.5, strata=10).min() >= 50
+    assert selectors.stratified(np.arange(100.0), 0.3, 0.5, strata=10).min() >= 50
 
 
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda rng: selection.random(10, 0.3, int(rng.integers(2**31))),
-        lambda rng: selection.stratified(np.arange(10.0), 0.3, 0.0, noise=rng.random(10), strata=1),
+        lambda rng: selectors.random(10, 0.3, int(rng.integers(2**31))),
+        lambda rng: selectors.stratified(np.arange(10.0), 0.3, 0.0, noise=rng.random(10), strata=1),
     ],
     ids=["random", "stratum"],
 )
@@ -207,32 +207,32 @@ def test_draws_are_uniform(draw, rng):
 
 
 def test_the_seed_decides_the_draw():
-    np.testing.assert_array_equal(selection.random(100, 0.5, 3), selection.random(100, 0.5, 3))
-    assert selection.random(100, 0.5, 3).tolist() != selection.random(100, 0.5, 4).tolist()
+    np.testing.assert_array_equal(selectors.random(100, 0.5, 3), selectors.random(100, 0.5, 3))
+    assert selectors.random(100, 0.5, 3).tolist() != selectors.random(100, 0.5, 4).tolist()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: selection.top(np.ones(5), 0.0), "keep = 0.0 is not in"),
-        (lambda: selection.top(np.ones(5), 1.5), "keep = 1.5 is not in"),
-        (lambda: selection.top(np.ones(5), 0.1), "keeps none"),
-        (lambda: selection.top(np.array([1.0, np.nan]), 0.5), "1 of 2 scores are not finite"),
-        (lambda: selection.top(np.ones((2, 2)), 0.5), r"shape \(2, 2\)"),
-        (lambda: selection.top(np.ones(5), 0.5, np.ones(4)), "tiebreak has shape"),
-        (lambda: selection.double_end(np.ones(10), 0.5, 0.6), "lower the cutoff to at most 0.5"),
-        (lambda: selection.double_end(np.ones(10), 0.5, -0.1), "cutoff = -0.1"),
-        (lambda: selection.beta(np.ones(5), np.ones(4), 0.5, 4.0), "both must be"),
-        (lambda: selection.beta(-np.ones(5), np.ones(5), 0.5, 4.0), "must not be negative"),
-        (lambda: selection.beta(np.ones(5), np.ones(5), 0.5, 0.0), "must both be positive"),
-        (lambda: selection.beta(np.ones(5), np.ones(5), 0.5, 4.0, form="x"), "neither 'code'"),
-        (lambda: selection.stratified(np.ones(5), 0.5, 0.0, strata=0), "strata = 0"),
-        (lambda: selection.random(5, 0.5, noise=np.ones(4)), "noise has shape"),
-        (lambda: selection.balanced_top(np.ones(5), np.ones(4), 0.5), r"score has shape \(5,\) but classes \(4,\)"),
-        (lambda: selection.moderate(np.ones(5), np.ones(5), 0.5), r"embeddings have shape \(5,\)"),
-        (lambda: selection.d2(np.ones(5), np.ones((5, 2)), 0.5, neighbours=5), "k = 5 neighbours of 5 examples"),
-        (lambda: selection.prototypicality(np.ones((5, 2)), 0.5, clusters=6), "k = 6 clusters of 5"),
-        (lambda: selection.balanced_random(np.ones((2, 2)), 0.5), r"classes have shape \(2, 2\)"),
+        (lambda: selectors.top(np.ones(5), 0.0), "keep = 0.0 is not in"),
+        (lambda: selectors.top(np.ones(5), 1.5), "keep = 1.5 is not in"),
+        (lambda: selectors.top(np.ones(5), 0.1), "keeps none"),
+        (lambda: selectors.top(np.array([1.0, np.nan]), 0.5), "1 of 2 scores are not finite"),
+        (lambda: selectors.top(np.ones((2, 2)), 0.5), r"shape \(2, 2\)"),
+        (lambda: selectors.top(np.ones(5), 0.5, np.ones(4)), "tiebreak has shape"),
+        (lambda: selectors.double_end(np.ones(10), 0.5, 0.6), "lower the cutoff to at most 0.5"),
+        (lambda: selectors.double_end(np.ones(10), 0.5, -0.1), "cutoff = -0.1"),
+        (lambda: selectors.beta(np.ones(5), np.ones(4), 0.5, 4.0), "both must be"),
+        (lambda: selectors.beta(-np.ones(5), np.ones(5), 0.5, 4.0), "must not be negative"),
+        (lambda: selectors.beta(np.ones(5), np.ones(5), 0.5, 0.0), "must both be positive"),
+        (lambda: selectors.beta(np.ones(5), np.ones(5), 0.5, 4.0, form="x"), "neither 'code'"),
+        (lambda: selectors.stratified(np.ones(5), 0.5, 0.0, strata=0), "strata = 0"),
+        (lambda: selectors.random(5, 0.5, noise=np.ones(4)), "noise has shape"),
+        (lambda: selectors.balanced_top(np.ones(5), np.ones(4), 0.5), r"score has shape \(5,\) but classes \(4,\)"),
+        (lambda: selectors.moderate(np.ones(5), np.ones(5), 0.5), r"embeddings have shape \(5,\)"),
+        (lambda: selectors.d2(np.ones(5), np.ones((5, 2)), 0.5, neighbours=5), "k = 5 neighbours of 5 examples"),
+        (lambda: selectors.prototypicality(np.ones((5, 2)), 0.5, clusters=6), "k = 6 clusters of 5"),
+        (lambda: selectors.balanced_random(np.ones((2, 2)), 0.5), r"classes have shape \(2, 2\)"),
     ],
 )
 def test_bad_arguments(call, message):
@@ -244,8 +244,8 @@ def test_parameters_are_the_contract():
     """``select`` matches by name, so a renamed parameter would silently get its default."""
     known = {"n", "score", "classes", "mean_probability", "keep", "cutoff", "c_d", "seed", "concentration", "form"}
     known |= {"strata", "features", "probabilities", "clusters", "balanced", "neighbours", "gamma", "samples"}
-    known |= {"easiness", *(argument for argument, _ in selection.SHARED.values())}
-    for function in selection.SELECTORS.values():
+    known |= {"easiness", *(argument for argument, _ in selectors.SHARED.values())}
+    for function in selectors.SELECTORS.values():
         assert set(inspect.signature(function).parameters) <= known | {"noise", "tiebreak"}
 
 
@@ -262,59 +262,59 @@ def moderate_by_loop(features, classes, keep):
 @pytest.mark.parametrize("keep", [0.1, 0.25, 0.5, 0.9])
 def test_moderate(rng, keep):
     features, classes = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
-    assert selection.moderate(features, classes, keep).tolist() == moderate_by_loop(features, classes, keep)
-    assert selection.moderate(features, classes, 1.0).tolist() == list(range(40))
+    assert selectors.moderate(features, classes, keep).tolist() == moderate_by_loop(features, classes, keep)
+    assert selectors.moderate(features, classes, 1.0).tolist() == list(range(40))
 
 
 def test_prototypicality_keeps_the_far_ones(rng):
     """Two clouds, one of them wide: the plain way keeps of it alone, the balanced one of each its share."""
     which = np.arange(80) % 2
     features = rng.normal(size=(80, 2)) * np.where(which, 5.0, 0.1)[:, None] + 100 * which[:, None]
-    plain = selection.prototypicality(features, 0.25, clusters=2)
+    plain = selectors.prototypicality(features, 0.25, clusters=2)
     assert set(which[plain].tolist()) == {1}
     wide = np.flatnonzero(which)
     away = np.linalg.norm(features[wide] - features[wide].mean(0), axis=1)
     assert plain.tolist() == sorted(wide[np.argsort(-away)[:20]])
-    balanced = selection.prototypicality(features, 0.25, clusters=2, balanced=True)
+    balanced = selectors.prototypicality(features, 0.25, clusters=2, balanced=True)
     assert np.bincount(which[balanced]).tolist() == [10, 10]
 
 
 def test_k_centre_covers(rng):
     features = np.r_[rng.normal(size=(30, 2)), rng.normal(size=(2, 2)) + 50]
     for seed in range(3):
-        assert set(selection.k_centre(features, 3 / 32, seed).tolist()) & {30, 31}
+        assert set(selectors.k_centre(features, 3 / 32, seed).tolist()) & {30, 31}
     noise = np.linspace(0.1, 0.9, 32)
-    assert 0 in selection.k_centre(features, 3 / 32, noise=noise)  # begins with the smallest
+    assert 0 in selectors.k_centre(features, 3 / 32, noise=noise)  # begins with the smallest
 
 
 def test_d2_leaves_out_the_hardest_before_its_graph(rng):
     score, features, easiness = rng.random(40), rng.normal(size=(40, 3)).astype(np.float32), rng.permutation(40)
-    kept = selection.d2(score, features, 0.3, neighbours=3, cutoff=0.25, easiness=easiness)
+    kept = selectors.d2(score, features, 0.3, neighbours=3, cutoff=0.25, easiness=easiness)
     rest = np.flatnonzero(easiness >= 10)
     # The rest is a pool of its own: its neighbours are looked for in it.
-    alone = selection.d2(score[rest], features[rest], 12 / 30, neighbours=3)
+    alone = selectors.d2(score[rest], features[rest], 12 / 30, neighbours=3)
     np.testing.assert_array_equal(kept, rest[alone])
-    assert not np.array_equal(kept, selection.d2(score, features, 0.3, neighbours=3))
+    assert not np.array_equal(kept, selectors.d2(score, features, 0.3, neighbours=3))
     with pytest.raises(ValueError, match="leaves out the lowest easiness, which is not given"):
-        selection.d2(score, features, 0.3, neighbours=3, cutoff=0.25)
+        selectors.d2(score, features, 0.3, neighbours=3, cutoff=0.25)
     with pytest.raises(ValueError, match=r"lower the cutoff to at most 0\.7"):
-        selection.d2(score, features, 0.3, neighbours=3, cutoff=0.8, easiness=easiness)
+        selectors.d2(score, features, 0.3, neighbours=3, cutoff=0.8, easiness=easiness)
 
 
 def test_d2_takes_scores_of_any_sign(rng):
     features, score = rng.normal(size=(30, 2)), rng.normal(size=30)
-    kept = selection.d2(score, features, 0.3, neighbours=3)
+    kept = selectors.d2(score, features, 0.3, neighbours=3)
     assert len(kept) == 9
-    np.testing.assert_array_equal(kept, selection.d2(score - score.min(), features, 0.3, neighbours=3))
+    np.testing.assert_array_equal(kept, selectors.d2(score - score.min(), features, 0.3, neighbours=3))
     far = 1e4 * rng.normal(size=(30, 2))  # nobody hears anybody
-    np.testing.assert_array_equal(selection.d2(score, far, 0.3, neighbours=3, gamma=1.0), selection.top(score, 0.3))
+    np.testing.assert_array_equal(selectors.d2(score, far, 0.3, neighbours=3, gamma=1.0), selectors.top(score, 0.3))
 
 
 def test_badge_keeps_its_size(rng):
     p, features = rng.dirichlet(np.ones(3), 20), rng.normal(size=(20, 4))
-    kept = selection.badge(p, features, 0.3, seed=1)
+    kept = selectors.badge(p, features, 0.3, seed=1)
     assert len(set(kept.tolist())) == 6
-    np.testing.assert_array_equal(kept, selection.badge(p, features, 0.3, seed=1))
+    np.testing.assert_array_equal(kept, selectors.badge(p, features, 0.3, seed=1))
 
 
 def periodic(n):
@@ -342,17 +342,17 @@ def test_the_smallest_of_many_are_those_of_a_sort(values, rng):
     tiebreak = rng.permutation(len(values))
     order = np.lexsort((tiebreak, values))
     for size in (0, 1, 17, len(values) // 3, len(values) // 2, len(values) - 1, len(values)):
-        chosen = selection._smallest(values, size, tiebreak)
+        chosen = selectors._smallest(values, size, tiebreak)
         np.testing.assert_array_equal(np.flatnonzero(chosen), np.sort(order[:size]), err_msg=str(size))
 
 
 def test_without_a_tiebreak_the_first_of_equals_are_taken():
-    assert np.flatnonzero(selection._smallest(np.array([1.0, 0, 1, 1, 0]), 3)).tolist() == [0, 1, 4]
+    assert np.flatnonzero(selectors._smallest(np.array([1.0, 0, 1, 1, 0]), 3)).tolist() == [0, 1, 4]
 
 
 def test_single_precision_is_kept(rng):
     """A hundred million scores are not copied into doubles; the same examples are chosen."""
     score = rng.random(5_000, np.float32)
-    assert selection._checked(score) is score
+    assert selectors._checked(score) is score
     for name in BY_SCORE:
         np.testing.assert_array_equal(run(name, score, 0.3, 0.1), run(name, score.astype(np.float64), 0.3, 0.1))

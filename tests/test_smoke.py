@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax import artifacts, pipeline, workdir
+from semiprune_jax import pipeline
 from semiprune_jax.errors import DataError
+from semiprune_jax.workdir import directory as workdir
+from semiprune_jax.workdir import formats
 from tests import small
 from tests.test_prepared import write
 
@@ -52,7 +54,7 @@ def test_imagenet_as_tfds_prepares_it(tmp_path):
     assert [line.split()[0] for line in lines if line[:1].isalpha() and not line.startswith("warning")] == [
         *("label", "pseudolabel", "score", "select/semi_aum", "retrain/semi_aum_keep0.50", "report")
     ]
-    coreset = artifacts.read_table(tmp_path / "w/select/semi_aum_keep0.50/coreset.parquet")
+    coreset = formats.read_table(tmp_path / "w/select/semi_aum_keep0.50/coreset.parquet")
     assert coreset["kept"].sum() == 6
     assert all(key.endswith(".jpg") for key in coreset["key"])
     assert [path.name.split("-")[0] for path in sorted((tmp_path / "cache").glob("*.u8"))] == ["central32", "square36"]
@@ -71,7 +73,7 @@ def test_imagenet_as_folders(tmp_path):
         name = "-".join(options.values()) or "exact"
         assert "index.html" in run(config, tmp_path / name)[-2]
     # Where a pool lies changes nothing: not a bit of the pseudo-labels, dynamics or tests.
-    one, other = (artifacts.read_npz(tmp_path / name / "score/dynamics.npz") for name in ("exact", "memory"))
+    one, other = (formats.read_npz(tmp_path / name / "score/dynamics.npz") for name in ("exact", "memory"))
     for field, value in one.items():
         np.testing.assert_array_equal(value, other[field])
 
@@ -93,7 +95,7 @@ def test_an_encoder_trained_on_large_images(tmp_path):
     config = get("food101", "elfs_swav,smoke", source="folder", **paths)
     assert config.swav.small_crops == 6
     run(config, tmp_path / "w")
-    assert artifacts.read_npz(tmp_path / "w/embed/embeddings.npz")["features"].shape == (12, 64)
+    assert formats.read_npz(tmp_path / "w/embed/embeddings.npz")["features"].shape == (12, 64)
     assert (tmp_path / "w" / "report" / "index.html").exists()
 
 
@@ -106,7 +108,7 @@ def test_a_jpeg_that_breaks_in_mid_run_ends_it_with_one_line(tmp_path):
         "--config.data.limit_per_class=0", "--until=pseudolabel",
     ]  # fmt: skip
     subprocess.run([*command[:-1], "--until=label"], check=True, capture_output=True)
-    keys = artifacts.read_table(tmp_path / "w" / "examples.parquet")["key"]
+    keys = formats.read_table(tmp_path / "w" / "examples.parquet")["key"]
     from semiprune_jax.randomness import hash_keys
 
     unsampled = np.argsort(hash_keys(0, "sample", list(keys)), kind="stable")[256:]

@@ -4,9 +4,9 @@ import time
 import numpy as np
 import pytest
 
-from semiprune_jax import artifacts
 from semiprune_jax.errors import ConfigError, DataError
-from semiprune_jax.stage import Stage
+from semiprune_jax.workdir import formats
+from semiprune_jax.workdir.stage import Stage
 
 
 def stage(root, settings=None, inputs=None, version=1):
@@ -17,7 +17,7 @@ def finished(root, **changes):
     made = stage(root, **changes)
     made.start()
     path = made.directory / "out.npz"
-    artifacts.write_npz(path, {"v": np.arange(3)})
+    formats.write_npz(path, {"v": np.arange(3)})
     made.finish(path)
     return made
 
@@ -77,7 +77,7 @@ def test_digest_follows_contents_not_time(tmp_path):
     one = finished(tmp_path / "a")
     time.sleep(0.01)
     assert finished(tmp_path / "b").digest == one.digest
-    artifacts.write_npz(one.directory / "out.npz", {"v": np.arange(4)})
+    formats.write_npz(one.directory / "out.npz", {"v": np.arange(4)})
     one.start()
     one.finish(one.directory / "out.npz")
     assert one.digest != finished(tmp_path / "c").digest
@@ -85,6 +85,6 @@ def test_digest_follows_contents_not_time(tmp_path):
 
 def test_what_a_kill_between_the_two_leaves_is_tidied(tmp_path):
     one = finished(tmp_path)
-    artifacts.write_json(one.directory / "STARTED.json", {"fingerprint": one.fingerprint, "identity": {}})
+    formats.write_json(one.directory / "STARTED.json", {"fingerprint": one.fingerprint, "identity": {}})
     assert one.is_done()
     assert not (one.directory / "STARTED.json").exists()

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import models, state
+from semiprune_jax import models
+from semiprune_jax.train import state
 from tests.oracles import pytorch
 
 

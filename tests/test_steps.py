@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiprune_jax import augment, dynamics, learners, models, state, steps
-from semiprune_jax.datasets.memory_pool import MemoryPool, fetch, paired
-from semiprune_jax.datasets.order import EpochFeed
-from semiprune_jax.mesh import Layout
+from semiprune_jax import learners, models
+from semiprune_jax.augment import views
+from semiprune_jax.data.memory import MemoryPool, fetch, paired
+from semiprune_jax.data.samplers import EpochFeed
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import stream_key
+from semiprune_jax.train import dynamics, state, steps
 from tests import small
 from tests.oracles import pytorch
 
@@ -196,7 +198,7 @@ def test_evaluation_sums_and_predictions():
     )
 
 
-RECIPE = augment.Recipe((0.3,) * 3, (0.3,) * 3, 0.125, flip=True)
+RECIPE = views.Recipe((0.3,) * 3, (0.3,) * 3, 0.125, flip=True)
 
 
 def run_fixmatch(directory, mode, count, per_dispatch=1, total=3):
@@ -243,7 +245,7 @@ def run_supervised(mode, count, total=4):
     images, labels = small.pool(24)
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
     tx = optimizer(lr=0.05, decay_matrices_only=False)
-    view = layout.per_shard(jax.vmap(augment.weak_view(RECIPE)))
+    view = layout.per_shard(jax.vmap(views.weak_view(RECIPE)))
     step = partial(steps.supervised_step, model=network, tx=tx, augment=view, steps_per_epoch=2)
     current = layout.compile_init(lambda key: state.create(network, tx, key, (8, 8, 3), ema=False))(stream_key(0, "i"))
     record = layout.create_record(lambda: dynamics.init(layout.record_rows(24), 2))

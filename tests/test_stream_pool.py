@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax import datasets
-from semiprune_jax.datasets import Split, memory_pool, stream_pool
-from semiprune_jax.datasets.geometry import RandomCrop, Square
-from semiprune_jax.datasets.order import EndlessFeed, EpochFeed, Paired
-from semiprune_jax.datasets.stream_pool import StreamFeed
+from semiprune_jax.data import memory, sources, stream
+from semiprune_jax.data.pools import Pools, Sizes
+from semiprune_jax.data.resize import RandomCrop, Square
+from semiprune_jax.data.samplers import EndlessFeed, EpochFeed, Paired
+from semiprune_jax.data.sources import Split
+from semiprune_jax.data.stream import StreamFeed
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError, DeviceError
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.pools import Pools, Sizes
-from semiprune_jax.training import Trainings
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
 
@@ -74,8 +74,8 @@ def test_a_batch_is_that_of_a_memory_pool():
     images, labels = small.pool(5)
     ids = np.array([3, 5, 0, 4], np.int32)
     item = {"id": jnp.asarray(ids), "image": jnp.asarray(images[np.minimum(ids, 4)])}
-    streamed = stream_pool.fetch(stream_pool.StreamPool(jnp.asarray(labels)), item)
-    resident = memory_pool.fetch(memory_pool.MemoryPool.of(images, labels), jnp.asarray(ids))
+    streamed = stream.fetch(stream.StreamPool(jnp.asarray(labels)), item)
+    resident = memory.fetch(memory.MemoryPool.of(images, labels), jnp.asarray(ids))
     assert streamed.keys() == resident.keys()
     for name, value in resident.items():
         np.testing.assert_array_equal(value, streamed[name], err_msg=name)
@@ -250,7 +250,7 @@ def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, cap
         for j in range(1000):
             Image.fromarray(np.roll(image, i * 1000 + j)).save(folder / f"{j:03d}.jpg")
     began = time.monotonic()
-    dataset = datasets.load("folder", path=str(tmp_path / "pool"))
+    dataset = sources.load("folder", path=str(tmp_path / "pool"))
     listed = time.monotonic() - began
     layout = Layout.of("jit", 1)
     pools = Pools(

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from semiprune_jax import crops, swav, validation
-from semiprune_jax.augment import Recipe, draw_part
+from semiprune_jax.augment import swav as crops
+from semiprune_jax.augment.views import Recipe, draw_part
+from semiprune_jax.baselines import swav
+from semiprune_jax.config import validation
 from semiprune_jax.errors import ConfigError
 from tests import small
 from tests.oracles import embeddings as oracle

@@ -9,11 +9,14 @@ import pytest
 from scipy.stats import spearmanr
 
 from configs.digits import get_config
-from semiprune_jax import checkpoint, models, processes, scores, selection
-from semiprune_jax.losses import cross_entropy
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.training import Trainings
+from semiprune_jax import models
+from semiprune_jax.distributed import processes
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.select import scores, selectors
+from semiprune_jax.train.steps import cross_entropy
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir import checkpoint
+from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
 
@@ -44,7 +47,7 @@ def test_two_proxy_epochs_on_any_devices(tmp_path, mode, devices, on_one):
         assert record[name].shape == (90, 2)
         np.testing.assert_allclose(record[name], on_one[name], atol=1e-4)
     one, many = (scores.aum(r["p_label"] - r["p_other"]).astype(float) for r in (on_one, record))
-    kept_one, kept_many = selection.double_end(one, 0.3, 0.2), selection.double_end(many, 0.3, 0.2)
+    kept_one, kept_many = selectors.double_end(one, 0.3, 0.2), selectors.double_end(many, 0.3, 0.2)
     # Only examples that lie at a cut may change sides.
     cuts = np.sort(one)[[18, 18 + 27 - 1]]
     for example in np.setxor1d(kept_one, kept_many):
@@ -165,7 +168,7 @@ def test_whole_runs_on_other_devices_select_nearly_alike(tmp_path, digits, capsy
         aum = scores.aum(other["p_label"] - other["p_other"])
         drift = np.abs(other["p_label"][:, :2] - one["p_label"][:, :2]).max()
         rank = float(spearmanr(aum, aum_one).statistic)
-        kept = [set(selection.double_end(a, 0.3, 0.1)) for a in (aum, aum_one)]
+        kept = [set(selectors.double_end(a, 0.3, 0.1)) for a in (aum, aum_one)]
         shared = len(kept[0] & kept[1]) / len(kept[0])
         with capsys.disabled():
             print(f"\n1 and {devices} devices: p(label) apart by {drift:.2g} after two epochs;", end=" ")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax.datasets import variants
+from semiprune_jax.data import variants
 from semiprune_jax.errors import DataError
 from tests.goldens import natural_images
 

@@ -1,7 +1,8 @@
 import pytest
 
-from semiprune_jax import artifacts, workdir
 from semiprune_jax.errors import ConfigError
+from semiprune_jax.workdir import directory as workdir
+from semiprune_jax.workdir import formats
 
 
 def test_foreign_directories_are_left_alone(tmp_path):
@@ -26,13 +27,13 @@ def test_starts_and_configs_are_recorded(tmp_path):
     workdir.open_workdir(tmp_path, overwrite=False)
     for seed in (1, 2):
         workdir.record_start(tmp_path, f'{{"seed": {seed}}}', oracle=True)
-    manifest = artifacts.read_json(tmp_path / "manifest.json")
+    manifest = formats.read_json(tmp_path / "manifest.json")
     assert manifest["oracle"] is True
     assert len(manifest["starts"]) == 2
     assert "jax" in manifest["starts"][0]["versions"]
-    assert artifacts.read_json(tmp_path / "config.json") == {"seed": 1}
+    assert formats.read_json(tmp_path / "config.json") == {"seed": 1}
     workdir.record_config(tmp_path, '{"seed": 2}')
-    assert artifacts.read_json(tmp_path / "config.json") == {"seed": 2}
+    assert formats.read_json(tmp_path / "config.json") == {"seed": 2}
 
 
 def test_a_directory_is_ours_from_the_first_file_on(tmp_path):
@@ -55,9 +56,9 @@ def test_finished_work_is_read_in_the_order_of_the_config(tmp_path):
     ]
     for name, keep, seed in parts:
         place = tmp_path / "retrain" / f"{name}_keep{keep}_seed{seed}"
-        artifacts.write_json(place / "result.json", {"name": name, "keep": keep, "seed": seed})
+        formats.write_json(place / "result.json", {"name": name, "keep": keep, "seed": seed})
         if name != "no":
-            artifacts.write_json(place / "DONE.json", {})
+            formats.write_json(place / "DONE.json", {})
     results = workdir.Handover(tmp_path, oracle=False).results(("z", "a"))
     assert [(r["name"], r["keep"], r["seed"]) for r in results.values()] == [
         *(("full", 1.0, 0), ("z", 0.25, 0), ("z", 0.1, 0), ("z", 0.1, 1), ("a", 0.5, 0), ("b", 0.1, 0)),

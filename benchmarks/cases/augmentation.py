@@ -12,9 +12,9 @@ from PIL import Image
 from benchmarks import pools
 from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import augmentation, loader
-from semiprune_jax import augment
-from semiprune_jax.datasets import memory_pool
-from semiprune_jax.datasets.memory_pool import MemoryPool
+from semiprune_jax.augment import randaugment, views
+from semiprune_jax.data import memory
+from semiprune_jax.data.memory import MemoryPool
 from semiprune_jax.randomness import example_keys, stream_key
 
 _MEAN, _STD, _PADDING = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125
@@ -56,21 +56,21 @@ def build(suite: str, name: str) -> Case:
     )
 
 
-def _recipe(task: Task) -> augment.Recipe:
+def _recipe(task: Task) -> views.Recipe:
     resized = task.square > task.pixels
     padding = 0.0 if resized else _PADDING
-    return augment.Recipe(_MEAN, _STD, padding, flip=True, size=task.pixels if resized else 0, resized=resized)
+    return views.Recipe(_MEAN, _STD, padding, flip=True, size=task.pixels if resized else 0, resized=resized)
 
 
 def _ours(task: Task) -> Contender:
     recipe = _recipe(task)
     if task.kind == "weak":
-        return views(jax.vmap(augment.weak_view(recipe)), task.pool, task.square, task.batch, units=50)
-    strong = augment.strong_views(recipe, sequential=jax.default_backend() == "cpu")
+        return views(jax.vmap(views.weak_view(recipe)), task.pool, task.square, task.batch, units=50)
+    strong = views.strong_views(recipe, sequential=jax.default_backend() == "cpu")
     return views(strong, task.pool, task.square, task.batch)
 
 
-def views(view: augment.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
+def views(view: views.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
     """Views of a batch out of ``n`` squares that lie on the device, made anew ``units`` times a round."""
     pool = MemoryPool.of(pools.windows(n, square), np.zeros(n, np.int32))
     ids = jnp.asarray(np.random.default_rng(0).integers(0, n, batch), jnp.int32)
@@ -79,7 +79,7 @@ def views(view: augment.View, n: int, square: int, batch: int, units: int = 5) -
     @jax.jit
     def made(pool: MemoryPool, ids: jax.Array, step: jax.Array) -> jax.Array:
         keys = example_keys(stream_key(0, "views"), step, jnp.arange(batch))
-        return view(keys, memory_pool.fetch(pool, ids)["image"])
+        return view(keys, memory.fetch(pool, ids)["image"])
 
     def run() -> None:
         for _ in range(units):  # each batch gives way to the next, as in a training step
@@ -105,15 +105,15 @@ def _prove(task: Task) -> dict[str, float]:
     recipe, count = _recipe(task), min(task.batch, 64)
     images = pools.windows(count, task.square)
     keys = example_keys(stream_key(0, "proof"), jnp.int32(0), jnp.arange(count))
-    names, box = list(augment.OPERATIONS), task.square > task.pixels
+    names, box = list(randaugment.OPERATIONS), task.square > task.pixels
     if task.kind == "strong":
-        drawn = jax.vmap(lambda key: augment.draw_strong(key, images.shape[1:], recipe))(keys)
-        strong = augment.strong_views(recipe, sequential=jax.default_backend() == "cpu")
+        drawn = jax.vmap(lambda key: views.draw_strong(key, images.shape[1:], recipe))(keys)
+        strong = views.strong_views(recipe, sequential=jax.default_backend() == "cpu")
         got, crop = jax.jit(strong)(keys, images), drawn.crop
     else:
         drawn = None
-        crop = jax.vmap(lambda key: augment.draw_crop(key, images.shape[1:], recipe))(keys)
-        got = jax.jit(jax.vmap(augment.weak_view(recipe)))(keys, images)
+        crop = jax.vmap(lambda key: views.draw_crop(key, images.shape[1:], recipe))(keys)
+        got = jax.jit(jax.vmap(views.weak_view(recipe)))(keys, images)
     levels = np.round((np.asarray(got) * _STD + _MEAN) * 255)
     different = 0.0
     for i, array in enumerate(images):

@@ -66,8 +66,8 @@ def main(way: str, n: str, batch: str) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from semiprune_jax import dynamics
-    from semiprune_jax.mesh import Layout
+    from semiprune_jax.distributed.layout import Layout
+    from semiprune_jax.train import dynamics
 
     layout, rows, size = Layout("jit"), int(n), int(batch)
     record = layout.create_record(partial(dynamics.init, layout.record_rows(rows), 1))

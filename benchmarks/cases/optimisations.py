@@ -19,10 +19,11 @@ import numpy as np
 from benchmarks import alone, pools
 from benchmarks.cases import augmentation, training_steps
 from benchmarks.protocol import OURS, Case, Contender
-from semiprune_jax import augment, dynamics
-from semiprune_jax.config import base_config
+from semiprune_jax.augment import views
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.train import dynamics
 
-_RECIPE = augment.Recipe((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125, flip=True)
+_RECIPE = views.Recipe((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125, flip=True)
 
 
 class Task(NamedTuple):
@@ -89,17 +90,17 @@ Contenders = tuple[str, str, dict[str, Callable[[], Contender]]]
 
 def _gather(task: Task) -> Contenders:
     def plainly(key: jax.Array, image: jax.Array) -> jax.Array:
-        drawn, pad = augment.draw_crop(key, image.shape, _RECIPE), int(image.shape[0] * _RECIPE.padding)
+        drawn, pad = views.draw_crop(key, image.shape, _RECIPE), int(image.shape[0] * _RECIPE.padding)
         padded = jnp.pad(image, [(pad, pad), (pad, pad), (0, 0)], mode="reflect")
         corner = drawn.offset + pad
         window = jax.lax.dynamic_slice(padded, (corner[0], corner[1], 0), image.shape)
-        return augment.normalise(jnp.where(drawn.flip, window[:, ::-1], window), _RECIPE.mean, _RECIPE.std)
+        return views.normalise(jnp.where(drawn.flip, window[:, ::-1], window), _RECIPE.mean, _RECIPE.std)
 
     return (
         "weak views: crop, reflection and flip in one gather, or one after the other",
         "batch",
         {
-            OURS: partial(_view, task, jax.vmap(augment.weak_view(_RECIPE))),
+            OURS: partial(_view, task, jax.vmap(views.weak_view(_RECIPE))),
             "pad, slice, select": partial(_view, task, jax.vmap(plainly)),
         },
     )
@@ -107,20 +108,20 @@ def _gather(task: Task) -> Contenders:
 
 def _randaugment(task: Task) -> Contenders:
     ways = {
-        "one image after the other": augment.strong_views(_RECIPE, sequential=True),
-        "grouped by operation": augment.strong_views(_RECIPE, sequential=False),
+        "one image after the other": views.strong_views(_RECIPE, sequential=True),
+        "grouped by operation": views.strong_views(_RECIPE, sequential=False),
     }
     ours = "one image after the other" if jax.default_backend() == "cpu" else "grouped by operation"
     contenders = {OURS: partial(_view, task, ways.pop(ours))}
     contenders |= {name: partial(_view, task, view) for name, view in ways.items()}
-    one = augment.strong_views(_RECIPE, sequential=True)
+    one = views.strong_views(_RECIPE, sequential=True)
     # A choice that is mapped over becomes a selection between all that could have been chosen.
     mapped = jax.vmap(lambda key, image: one(key[None], image[None])[0])
     contenders["all operations on all images"] = partial(_view, task, mapped)
     return f"strong views: {ours}", "batch", contenders
 
 
-def _view(task: Task, view: augment.View) -> Contender:
+def _view(task: Task, view: views.View) -> Contender:
     return augmentation.views(view, task.n, 32, task.batch)
 
 

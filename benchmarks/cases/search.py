@@ -99,7 +99,7 @@ def _start(module: str, arguments: list[str], **environment: str) -> None:
 def main(path: str, network: str, epochs: str, runs: str) -> None:
     """All retrainings, through the package's own."""
     from benchmarks import pools
-    from semiprune_jax.config import base_config
+    from semiprune_jax.config.schema import base_config
 
     with np.load(path) as pool:
         images, labels = pool["x_train"], pool["y_train"].astype(np.int32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import selection as reference
-from semiprune_jax import selection
+from semiprune_jax.select import selectors
 
 _KEEP, _CUTOFF, _C_D = 0.3, 0.1, 4.0
 
@@ -67,8 +67,8 @@ def _scores(n: int) -> tuple[np.ndarray, np.ndarray]:
 def _ours(task: Task) -> Contender:
     score, q = _scores(task.n)
     if task.selector == "cutoff":
-        return Contender(lambda: selection.double_end(score, _KEEP, _CUTOFF))
-    return Contender(lambda: selection.beta(score, q, _KEEP, _C_D, seed=0))
+        return Contender(lambda: selectors.double_end(score, _KEEP, _CUTOFF))
+    return Contender(lambda: selectors.beta(score, q, _KEEP, _C_D, seed=0))
 
 
 def _reference(task: Task) -> Contender:
@@ -83,7 +83,7 @@ def _prove(task: Task) -> dict[str, float]:
     """The same ids by cutoff; by Beta as many, and with the same chances."""
     score, q = _scores(task.n)
     if task.selector == "cutoff":
-        ours = selection.double_end(score, _KEEP, _CUTOFF)
+        ours = selectors.double_end(score, _KEEP, _CUTOFF)
         theirs = reference.cutoff(score, _KEEP, _CUTOFF)
         # Which of several equal scores falls at a cut is undefined where the sort is not stable.
         apart = np.sort(score[ours]) != np.sort(score[theirs])
@@ -94,7 +94,7 @@ def _prove(task: Task) -> dict[str, float]:
     theirs, rng = np.zeros(task.n), np.random.default_rng(1)
     draws = 10
     for seed in range(draws):
-        ours[selection.beta(score, q, _KEEP, _C_D, seed=seed)] += 1 / draws
+        ours[selectors.beta(score, q, _KEEP, _C_D, seed=seed)] += 1 / draws
         theirs[reference.beta(score, q, _KEEP, _C_D, rng)[0]] += 1 / draws
     # Shares of what is drawn, by bands of mean probability: a tenth of the pool each.
     band = np.argsort(np.argsort(q)) * 10 // task.n

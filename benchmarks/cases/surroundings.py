@@ -16,8 +16,8 @@ import torch
 from benchmarks import pools
 from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import networks, training
-from semiprune_jax.checkpoint import Checkpoints
-from semiprune_jax.config import base_config
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.workdir.checkpoint import Checkpoints
 
 _ROOT = Path(__file__).parent.parent.parent
 

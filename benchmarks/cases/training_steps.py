@@ -24,10 +24,10 @@ from benchmarks import pools
 from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import loader, naming, networks, training
 from benchmarks.reference.trajectories import Logger
-from semiprune_jax.config import Config, base_config
-from semiprune_jax.loop import Training
+from semiprune_jax.config.schema import Config, base_config
 from semiprune_jax.randomness import example_keys
-from semiprune_jax.training import Trainings
+from semiprune_jax.train.loop import Training
+from semiprune_jax.train.training import Trainings
 
 _LEARNING_RATE, _EPOCHS = 0.03, 30
 _RELEASED_STEPS = 8  # R0's in a round, at most: with a GPU one of them takes as long as a dozen of the others'

@@ -18,9 +18,11 @@ import torch
 
 from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import trajectories
-from semiprune_jax import artifacts, dynamics, scores
-from semiprune_jax.losses import cross_entropy
-from semiprune_jax.mesh import Layout
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.select import scores
+from semiprune_jax.train import dynamics
+from semiprune_jax.train.steps import cross_entropy
+from semiprune_jax.workdir import formats
 
 _OPTIONS = {"first": 0, "last": 20, "window": 10, "horizon": 30}
 _NAMES = ("aum", "forgetting", "correctness", "el2n", "dual")
@@ -137,11 +139,11 @@ class _Record:
 
     def save(self, path: Path) -> None:
         saved = self._layout.save_record(self._record)
-        artifacts.write_npz(path, {k: v[: self._task.n] for k, v in vars(saved).items() if v is not None})
+        formats.write_npz(path, {k: v[: self._task.n] for k, v in vars(saved).items() if v is not None})
 
     @staticmethod
     def scores(path: Path, label: np.ndarray, epochs: int) -> dict[str, np.ndarray]:
-        record = artifacts.read_npz(path)
+        record = formats.read_npz(path)
         made = {name: scores.compute(name, record, _OPTIONS) for name in _NAMES}
         return made | {"mean_probability": scores.mean_probability(record["p_label"], _OPTIONS["horizon"])}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features import blocks
-from semiprune_jax.features.smallest import smallest
+from semiprune_jax.features.neighbours import smallest
 
 
 def zcore(

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from semiprune_jax.coreset import keep_text
 from semiprune_jax.report.contents import Contents
-from semiprune_jax.scores import SCORES
+from semiprune_jax.select.coreset import keep_text
+from semiprune_jax.select.scores import SCORES
 
 DARK, LIGHT, LINE = "#1f3b57", "#c9d2db", "#b5442c"
 _MARKERS, _DASHES = "osD^vPX*", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))

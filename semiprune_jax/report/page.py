@@ -4,9 +4,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from semiprune_jax.artifacts import write_atomically
 from semiprune_jax.report.contents import Contents
 from semiprune_jax.report.tables import CAPTION, as_grid
+from semiprune_jax.workdir.formats import write_atomically
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from semiprune_jax.artifacts import write_atomically, write_csv
-from semiprune_jax.coreset import keep_text
+from semiprune_jax.select.coreset import keep_text
+from semiprune_jax.workdir.formats import write_atomically, write_csv
 
 COLUMNS = (
     *("name", "keep", "pruned", "examples", "labels", "n"),

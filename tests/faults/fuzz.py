@@ -18,10 +18,12 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from semiprune_jax import datasets, main, plan
-from semiprune_jax.config import base_config
-from semiprune_jax.datasets.geometry import Square
+from semiprune_jax import main
+from semiprune_jax.config.schema import base_config
+from semiprune_jax.data import sources
+from semiprune_jax.data.resize import Square
 from semiprune_jax.errors import UserError, in_words
+from semiprune_jax.preflight import plan
 from semiprune_jax.report import page
 from semiprune_jax.report.contents import Contents
 from tests import small
@@ -93,7 +95,7 @@ def table(root: Path, data: bytes, is_parquet: bool, with_folder: bool) -> str:
     pool = root / "pool"
 
     def read() -> None:
-        found = datasets.load("folder", path=str(pool) if with_folder else "", labels=str(path))
+        found = sources.load("folder", path=str(pool) if with_folder else "", labels=str(path))
         for key in found.train.keys:
             assert (pool / key).resolve().is_relative_to(pool.resolve()), key
 
@@ -107,7 +109,7 @@ def arrays(root: Path, data: bytes) -> str:
     """An .npz."""
     path = root / "pool.npz"
     path.write_bytes(data)
-    return attempt(lambda: datasets.load("arrays", path=str(path)).train.read(np.arange(2), Square(8)))
+    return attempt(lambda: sources.load("arrays", path=str(path)).train.read(np.arange(2), Square(8)))
 
 
 def image(root: Path, data: bytes, suffix: str) -> str:
@@ -118,7 +120,7 @@ def image(root: Path, data: bytes, suffix: str) -> str:
     def read() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of broken metadata
-            found = datasets.load("folder", path=str(root / "images")).train
+            found = sources.load("folder", path=str(root / "images")).train
             pixels = found.read(np.arange(len(found.keys)), Square(8))
         assert pixels.shape == (len(found.keys), 8, 8, 3)
         assert pixels.dtype == np.uint8

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiprune_jax import artifacts, stage
+from semiprune_jax.workdir import formats, stage
 from tests import small
 
 ROOT = Path(__file__).parent.parent.parent
@@ -138,7 +138,7 @@ def check_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
 def check_whole(work: Path) -> None:
     """Trouble if a file of a run that was struck is not whole; those under temporary names do not count."""
     stage.verify(work)
-    readers = {".json": artifacts.read_json, ".parquet": artifacts.read_table, ".npz": artifacts.read_npz}
+    readers = {".json": formats.read_json, ".parquet": formats.read_table, ".npz": formats.read_npz}
     for path in work.rglob("*"):
         if path.suffix in readers and path.name[0] != "." and "/checkpoints/" not in str(path):
             readers[path.suffix](path)
@@ -165,11 +165,11 @@ def until(condition: Callable[[], object], patience: float = 120) -> None:
 
 def apart(one: Path, other: Path) -> tuple[float, float]:
     """How far two runs are from each other: in their dynamics, and in scores from the cut where coresets differ."""
-    records = [artifacts.read_npz(work / "score/dynamics.npz") for work in (one, other)]
+    records = [formats.read_npz(work / "score/dynamics.npz") for work in (one, other)]
     dynamics = max(float(np.abs(a.astype(float) - records[1][name]).max()) for name, a in records[0].items())
     cut = 0.0
     for path in one.glob("select/*/coreset.parquet"):
-        tables = [artifacts.read_table(path), artifacts.read_table(other / path.relative_to(one))]
+        tables = [formats.read_table(path), formats.read_table(other / path.relative_to(one))]
         changed = tables[0]["kept"] != tables[1]["kept"]
         if "score" in tables[0] and changed.any():
             score, kept = tables[0]["score"], tables[0]["kept"]

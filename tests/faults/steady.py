@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from semiprune_jax.mesh import Layout
-from semiprune_jax.metrics import Metrics
-from semiprune_jax.training import Trainings
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.train.training import Trainings
+from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
 

@@ -14,16 +14,17 @@ import threading
 import time
 from typing import Any
 
-from semiprune_jax import artifacts, checkpoint, loop
-from semiprune_jax.datasets import stream_pool
+from semiprune_jax.data import stream
+from semiprune_jax.train import loop
+from semiprune_jax.workdir import checkpoint, formats
 
 PLACES: dict[str, tuple[Any, str]] = {
     "step": (loop._Meter, "collect"),
     "checkpoint": (checkpoint.Checkpoints, "save"),
-    "write": (artifacts, "write_atomically"),
+    "write": (formats, "write_atomically"),
     "rename": (os, "replace"),
     "flush": (os, "fsync"),
-    "prefetch": (stream_pool.StreamFeed, "__call__"),
+    "prefetch": (stream.StreamFeed, "__call__"),
 }
 
 

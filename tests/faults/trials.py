@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiprune_jax import checkpoint
+from semiprune_jax.workdir import checkpoint
 from tests import small
 from tests.faults import program
 from tests.faults.program import Ended, Program, Trouble

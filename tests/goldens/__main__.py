@@ -11,13 +11,13 @@ from PIL import Image
 
 from benchmarks.reference import augmentation, networks, training
 from benchmarks.reference.naming import flax_path, from_flax, to_flax
-from semiprune_jax import augment
+from semiprune_jax.augment import randaugment, views
 from semiprune_jax.randomness import example_keys, stream_key
 from tests import goldens
 from tests.goldens.vit import VisionTransformer
 
 torch.set_default_dtype(torch.float64)
-VIEWS = augment.Recipe(goldens.MEAN, goldens.STD, goldens.PADDING, flip=True)
+VIEWS = views.Recipe(goldens.MEAN, goldens.STD, goldens.PADDING, flip=True)
 
 
 def create(name: str, classes: int) -> torch.nn.Module:
@@ -79,7 +79,7 @@ def pretrained(name: str) -> dict[str, np.ndarray]:
     return made
 
 
-def crops(images: np.ndarray, drawn: augment.Crop) -> list[Image.Image]:
+def crops(images: np.ndarray, drawn: views.Crop) -> list[Image.Image]:
     offsets, flips = np.asarray(drawn.offset), np.asarray(drawn.flip)
     return [
         augmentation.crop_flip(Image.fromarray(image), tuple(offset), bool(flip), goldens.PADDING)
@@ -92,7 +92,7 @@ def tensor(images: list[Image.Image]) -> torch.Tensor:
 
 
 def draw(keys, shape, strong: bool):
-    function = augment.draw_strong if strong else augment.draw_crop
+    function = views.draw_strong if strong else views.draw_crop
     return jax.vmap(lambda key: function(key, shape, VIEWS))(keys)
 
 
@@ -105,7 +105,7 @@ def fixmatch_keys(seed: int, step: int):
 
 def seed_without_auto_contrast() -> int:
     """The first whose strong views spare the one operation in which we and Pillow may differ by a grey level."""
-    shape, which = (goldens.FIXMATCH["pixels"],) * 2 + (3,), list(augment.OPERATIONS).index("AutoContrast")
+    shape, which = (goldens.FIXMATCH["pixels"],) * 2 + (3,), list(randaugment.OPERATIONS).index("AutoContrast")
 
     @jax.jit
     def drawn(seed):
@@ -122,7 +122,7 @@ def seed_without_auto_contrast() -> int:
 
 def fixmatch() -> dict[str, np.ndarray]:
     """Five steps on the shared batches; every draw is the one that the package makes."""
-    options, names = goldens.FIXMATCH, list(augment.OPERATIONS)
+    options, names = goldens.FIXMATCH, list(randaugment.OPERATIONS)
     pool = goldens.natural_images(options["pool"], options["pixels"])
     label = goldens.labels(options["pool"], options["classes"])
     model, seed, shape = create("wrn_10_1", options["classes"]), seed_without_auto_contrast(), pool.shape[1:]

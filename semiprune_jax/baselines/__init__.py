@@ -1,0 +1,1 @@
+"""Methods that the paper compares with and that need more than a selector: SwAV and TEMI."""

@@ -1,0 +1,179 @@
+"""What the paper's experiments share (its tables 7 and 8), and the variants of a config: ``configs/NAME.py:VARIANT``.
+
+Importing this module imports neither JAX nor the rest of the package.
+"""
+
+from typing import Any
+
+from semiprune_jax.config.schema import Config
+
+VARIANTS = ("usb", "smoke")
+
+# What the paper compares with, each on any config's pool: the selections it makes, and fields that differ.
+BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "random": (("random",), {}),
+    "supervised": (("semi_dual",), {"label.rule": "given"}),  # DUAL and Beta sampling on every true label
+    # On SwAV's ResNet-50.
+    "prototypicality": (
+        ("prototypicality", "balanced_prototypicality"),
+        {"embed.source": "weights", "embed.network": "resnet50"},
+    ),
+    "zcore": (("zcore",), {"embed.source": "weights"}),  # ZCore's own: CLIP's and a ResNet-18's side by side, a file
+    "extrapolation": (("extrapolated",), {"proxy.examples": "labelled"}),
+    "elfs": (
+        ("semi_aum",),
+        {"embed.source": "weights", "pseudolabel.source": "clusters", "search.names": ("semi_aum",)},
+    ),
+    "elfs_swav": (
+        ("semi_aum",),
+        {"embed.source": "swav", "pseudolabel.source": "clusters", "search.names": ("semi_aum",)},
+    ),
+    "semi_aum": (("semi_aum",), {}),
+    "semi_dual": (("semi_dual",), {}),
+    # Table 6: which score, by double-end cutoff; with pseudolabel.source = "clusters", from which pseudo-labels.
+    "ablation": (("semi_aum", "semi_forgetting", "semi_el2n"), {}),
+}
+
+
+def supervised(config: Config, **fields: Any) -> None:
+    """Sets fields of the proxy's and of the retrainings' recipe alike."""
+    for section in (config.proxy, config.retrain):
+        section.update(fields)
+
+
+def large_images(config: Config) -> None:
+    """ResNet-50 for FixMatch, plain SGD after it: the recipes of all pools but CIFAR's.
+
+    FixMatch's weight decay is USB's for ImageNet; the authors' for these pools is not known. EL2N sums SemiPrune's
+    eleven epochs. SwAV's recipe is its own for ImageNet, at the 64 images on each of four devices that ELFS had; the
+    rate in proportion, which ELFS does not tell. Its 3,000 prototypes are for its batches, 4,096 images.
+    """
+    config.model.fixmatch = "resnet50"
+    config.fixmatch.mu = 1
+    config.fixmatch.weight_decay = 3e-4
+    config.fixmatch.bn_momentum = 0.9
+    supervised(config, nesterov=False, weight_decay=1e-4)
+    config.score.last = 11
+    config.swav.network = "resnet50"
+    config.swav.epochs = 200
+    config.swav.batch_size = 256
+    config.swav.learning_rate, config.swav.final_learning_rate = 0.3, 3e-4
+    config.swav.prototypes = 3000
+    config.swav.temperature = 0.1
+    config.swav.frozen_steps = 313
+    config.swav.crop_area = (0.14, 1.0)
+    config.swav.small_crops = 6
+
+
+def imagenet_crops(config: Config) -> None:
+    """Networks see 224 pixels: windows of squares of 256, random parts, or centres."""
+    config.data.crops = "resized"
+    config.data.image_size = 224
+    config.data.square_size = 256
+
+
+def cifar100(config: Config) -> None:
+    """CIFAR-100 of TFDS, and the networks and dynamics that its three experiments share."""
+    config.data.source = "tfds"
+    config.data.name = "cifar100"
+    config.data.expected = (50_000, 10_000, 100)
+    config.data.oracle = True
+    config.data.mean = (0.507, 0.487, 0.441)
+    config.data.std = (0.267, 0.256, 0.276)
+    config.model.fixmatch = "wrn_28_8"
+    config.fixmatch.weight_decay = 1e-3
+    config.score.last = 20  # SemiPrune's EL2N window
+    config.select.semi_dual.c_d = 4.0
+
+
+def tiny_imagenet(config: Config) -> None:
+    """Tiny-ImageNet's folder at 64 pixels: clean or corrupted, the recipe is one."""
+    config.data.source = "folder"
+    config.data.expected = (100_000, 10_000, 200)
+    config.data.oracle = True
+    config.data.image_size = 64
+    config.model.proxy = config.model.retrain = "resnet34"
+    large_images(config)
+    supervised(config, epochs=90, batch_size=256)
+    config.fixmatch.batch_size = 128
+    config.fixmatch.steps = 39_050  # 50 passes of 781 steps
+    config.swav.network = "resnet50_cifar"
+    config.swav.small_crop_size = 28  # as 96 of 224
+    config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
+    config.select.semi_dual.horizon = 50
+    config.select.semi_dual.c_d = 3.0
+
+
+def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
+    """The config in some of VARIANTS, and one of BASELINES; several have commas between them.
+
+    Args:
+      variant: "": as it is, the paper's epochs of FixMatch read as passes over the pool. "usb": read as USB's 1,024
+        steps. "smoke": everything, in small, within a minute on a laptop; see ``smoke``. A baseline's name: that.
+      usb_steps: FixMatch's steps in "usb"; 0: there is no such variant.
+
+    Raises:
+      ValueError: there is no such variant.
+    """
+    known = [name for name in VARIANTS if name != "usb" or usb_steps]
+    parts = [part for part in variant.split(",") if part]
+    for part in parts:
+        if part not in (*known, *BASELINES):
+            raise ValueError(
+                f"no variant {part!r} of this config; expected {' or '.join(known)} or a baseline "
+                f"({', '.join(BASELINES)}), after a colon, or none"
+            )
+    for part in parts:
+        if part in BASELINES:
+            baseline(config, part)
+    if "usb" in parts:
+        config.fixmatch.steps = usb_steps
+    if "smoke" in parts:
+        smoke(config)
+    return config
+
+
+def baseline(config: Config, name: str) -> None:
+    """Sets what one of BASELINES does otherwise; pool, networks and recipes stay those of the config."""
+    config.select.names, fields = BASELINES[name]
+    for field, value in fields.items():
+        section, key = field.split(".")
+        config[section][key] = value
+    for selection in ("semi_forgetting", "semi_el2n"):  # the paper has no cutoffs for these
+        config.select[selection].cutoff = config.select.semi_aum.cutoff
+
+
+def smoke(config: Config) -> None:
+    """Shrinks images, networks, pool and trainings; sources, crops, streams and stages stay those of the config."""
+    resized = config.data.crops == "resized"
+    config.data.expected = ()
+    config.data.limit_per_class = 4 if resized else 20
+    config.data.image_size = min(config.data.image_size, 32)
+    config.data.square_size = 36 if resized else config.data.square_size
+
+    config.model.fixmatch = "wrn_10_1"
+    config.model.proxy = config.model.retrain = "resnet8"
+    config.label.budget = 0.25
+    config.fixmatch.steps = 10
+    config.fixmatch.batch_size = 8
+    config.fixmatch.mu = min(config.fixmatch.mu, 2)
+    config.fixmatch.threshold = 0.0  # no network is sure after so few steps
+    config.fixmatch.ema_decay = config.fixmatch.bn_momentum = 0.5
+    config.fixmatch.eval_every_steps = 10
+    config.proxy.epochs = 10
+    config.proxy.batch_size = config.retrain.batch_size = 32
+    config.retrain.epochs = 2
+    config.retrain.seeds = (0,)
+    config.proxy.bn_momentum = config.retrain.bn_momentum = 0.5
+    config.score.last = 10
+    config.select.keep = (0.5,)
+    for name in ("semi_aum", "semi_forgetting", "semi_el2n", "ccs"):
+        config.select[name].cutoff = (0.1,)
+    config.select.zcore.samples = 1000
+    config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
+    config.swav.prototypes = 30
+    config.swav.small_crop_size = min(config.swav.small_crop_size, config.data.image_size)
+    config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
+    config.embed.image_size = 32 if config.embed.network in ("vit_s16", "vit_b16", "resnet50") else 28
+    config.select.semi_dual.horizon = config.select.dual_hardest.horizon = 10
+    config.runtime.workers = 2

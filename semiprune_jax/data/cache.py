@@ -1,0 +1,95 @@
+"""Images as a fit makes them, kept on a local disk: after the first pass decoding is free.
+
+Two files: the images, u8[N, S, S, 3], and a checksum of each, u32[N], 0 where there is none yet. A row is written when
+it is first needed, the image before its checksum, and checked whenever it is read: what a full disk, a kill or a
+flipped bit has left half-done or broken is decoded anew. Processes may share a cache: they write the same bytes.
+"""
+
+import hashlib
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from semiprune_jax.data.resize import Central, Place, Square
+from semiprune_jax.data.split import Split
+from semiprune_jax.errors import DeviceError
+
+_VERSION = 1  # of what the bytes mean: raised when a fit or the files change
+
+
+class Cache:
+    """The images of one split under one fit.
+
+    Args:
+      directory: on a local disk; made if it does not exist.
+      split, fit: what is kept. A split of other contents, or another decoder, has files of its own.
+      decoder: see ``decode``.
+
+    Raises:
+      DeviceError: the directory cannot be written, or the disk has no room for what is missing.
+    """
+
+    size: int
+
+    def __init__(self, directory: Path, split: Split, fit: Square | Central, decoder: str):
+        self._split, self._fit, self.size = split, fit, fit.size
+        identity = f"{_VERSION} {split.content} {fit} {decoder}"
+        name = f"{type(fit).__name__.lower()}{fit.size}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        self._images, self._sums = directory / f"{name}.u8", directory / f"{name}.crc32"
+        self._row = fit.size * fit.size * 3
+        self._files: tuple[int, np.ndarray, np.ndarray] | None = None
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._make_room(len(split.keys))
+        except OSError as error:
+            raise DeviceError(
+                f"data.cache = '{directory}' cannot be used: {error.strerror}; name a directory on a local disk"
+            ) from None
+
+    def one(self, row: int, fit: object = None, place: Place = (0, 0)) -> np.ndarray:
+        """u8[S, S, 3]: the image, decoded if it is not here yet; see ``Split.one``."""
+        file, images, sums = self._open()
+        image = images[row]
+        if sums[row] and sums[row] == _checksum(image):
+            return image
+        image = np.ascontiguousarray(self._split.one(row, self._fit))
+        # Written, not assigned through the map: on a full disk that would be a signal, this is an error.
+        os.pwrite(file, image.data, row * self._row)
+        with self._sums.open("r+b") as sums_file:
+            os.pwrite(sums_file.fileno(), _checksum(image).tobytes(), row * 4)
+        return image
+
+    def count(self) -> int:
+        """Images that are here."""
+        return int(np.count_nonzero(self._open()[2]))
+
+    def _open(self) -> tuple[int, np.ndarray, np.ndarray]:
+        if self._files is None:
+            n = len(self._split.keys)
+            file = os.open(self._images, os.O_RDWR)
+            images = np.memmap(self._images, np.uint8, "r", shape=(n, self.size, self.size, 3))
+            self._files = file, images, np.memmap(self._sums, np.uint32, "r", shape=(n,))
+        return self._files
+
+    def _make_room(self, n: int) -> None:
+        for path, size in ((self._images, n * self._row), (self._sums, n * 4)):
+            with path.open("ab") as file:
+                if file.tell() != size:
+                    file.truncate(size)  # sparse: the disk fills as rows come
+        missing = (n - self.count()) * self._row
+        free = shutil.disk_usage(self._images.parent).free
+        if missing > free:
+            raise DeviceError(
+                f"data.cache = '{self._images.parent}' needs {missing / 1e9:.1f} GB more, but {free / 1e9:.1f} GB are "
+                "free; name a larger disk, or none"
+            )
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_files": None}  # each process opens its own
+
+
+def _checksum(image: np.ndarray) -> np.uint32:
+    return np.uint32(zlib.crc32(np.ascontiguousarray(image).data) or 1)

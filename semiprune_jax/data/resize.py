@@ -1,0 +1,79 @@
+"""What the host does to a decoded image of any size so that it fits a batch. All in Pillow's bilinear resampling.
+
+A fit is called with an image u8[H, W, 3] and its place (step, row of the global batch), and gives u8[S, S, 3]. What it
+draws is a function of the place, so that workers and processes may share the rows of a batch as they like.
+"""
+
+import math
+import zlib
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from semiprune_jax.augment.views import PART_AREA, PART_ASPECT, PART_TRIES
+
+Place: TypeAlias = tuple[int, int]
+
+
+class Square(NamedTuple):
+    """Both sides resized, whatever the aspect."""
+
+    size: int
+
+    def __call__(self, image: np.ndarray, place: Place = (0, 0)) -> np.ndarray:
+        """u8[size, size, 3]."""
+        return resize(image, self.size, self.size)
+
+
+class Central(NamedTuple):
+    """The shorter side resized, then the centre cut out: how ImageNet's networks are tested (torchvision)."""
+
+    shorter: int
+    size: int
+
+    def __call__(self, image: np.ndarray, place: Place = (0, 0)) -> np.ndarray:
+        """u8[size, size, 3]."""
+        height, width = image.shape[:2]
+        scale = self.shorter / min(height, width)
+        # The longer side is truncated, as torchvision does; exact where the ratio is.
+        height, width = (max(self.shorter, int(side * scale + 1e-9)) for side in (height, width))
+        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        return resize(image, height, width)[top : top + self.size, left : left + self.size]
+
+
+class RandomCrop(NamedTuple):
+    """A random part of the image, of random aspect, resized: torchvision's RandomResizedCrop, without the flip."""
+
+    seed: int
+    stream: str
+    size: int
+
+    def __call__(self, image: np.ndarray, place: Place) -> np.ndarray:
+        """u8[size, size, 3]."""
+        entropy = (self.seed, zlib.crc32(self.stream.encode()), *place)
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
+        top, left, height, width = random_box(rng, *image.shape[:2])
+        return resize(image[top : top + height, left : left + width], self.size, self.size)
+
+
+Fit: TypeAlias = Square | Central | RandomCrop
+
+
+def random_box(rng: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a crop: area uniform, aspect log-uniform; centred if ten draws do not fit."""
+    aspects = np.log(PART_ASPECT)
+    for _ in range(PART_TRIES):
+        area, aspect = height * width * rng.uniform(*PART_AREA), math.exp(rng.uniform(*aspects))
+        h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < h <= height and 0 < w <= width:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    w, h = min(width, round(height * PART_ASPECT[1])), min(height, round(width / PART_ASPECT[0]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """u8[height, width, 3] by bilinear resampling with antialiasing; the image itself if it has that size."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -1,0 +1,1 @@
+"""Devices and processes: how arrays lie on them, and how several processes act as one run."""

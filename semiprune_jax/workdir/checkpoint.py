@@ -1,0 +1,165 @@
+"""Checkpoints over Orbax (v1 API). The only module that imports orbax.
+
+Orbax restores an altered data file without a word (measured: one flipped byte, wrong parameters), so that the hashes of
+a checkpoint's files lie in it, and are compared before anything is read.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from semiprune_jax.distributed import processes
+from semiprune_jax.errors import DataError
+from semiprune_jax.workdir.formats import hash_file, read_json, write_json
+
+_HASHES = "hashes.json"  # of the other files of a checkpoint; written last
+
+
+def _v1() -> Any:  # its annotations ask for etils' paths and refuse its own policies
+    from orbax.checkpoint import v1  # heavy, and not needed by --help
+
+    return v1
+
+
+class Checkpoints:
+    """The checkpoints of one training in one directory, numbered by step, the newest two kept.
+
+    Opening drops those at the newer end that are not whole; ``damaged`` says, a line each, which ones and why.
+    """
+
+    def __init__(self, directory: Path):
+        ocp = _v1()
+        self.directory = Path(directory).absolute()
+        self.damaged = _drop_damaged(self.directory) if processes.leads() else []
+        processes.wait(f"{self.directory} is whole")
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            # When to save is the loop's decision.
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=ocp.training.preservation_policies.LatestN(2),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        with _disk_errors(self.directory):  # of a save that failed it says so again
+            self._checkpointer.close()
+
+    def save(self, step: int, tree: Any) -> None:
+        """Saves a tree of arrays as the checkpoint of ``step``; on the disk when this returns."""
+        with _disk_errors(self.directory):
+            self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
+        _note_hashes(self.directory / str(step))
+
+    def latest(self) -> int | None:
+        """The newest step saved."""
+        newest = self._checkpointer.latest
+        return None if newest is None else newest.step
+
+    def restore(self, like: Any) -> Any:
+        """The newest checkpoint, in the structure, types and shardings of ``like``.
+
+        Raises:
+          DataError: its arrays are not those of ``like``.
+        """
+        step = self.latest()
+        # Orbax's own refusal names neither the array nor its shape, so compare first.
+        saved = self._checkpointer.checkpointables_metadata(step).metadata["tree"]
+        _compare(saved, like, self.directory / str(step))
+        return self._checkpointer.load_checkpointables(step, {"tree": _abstract(like)})["tree"]
+
+
+def save(path: Path, tree: Any) -> None:
+    """Saves one tree of arrays as a directory, replacing what is there."""
+    with _disk_errors(path):
+        _v1().save(Path(path).absolute(), tree, overwrite=True)
+    _note_hashes(path)
+
+
+def restore(path: Path, like: Any) -> Any:
+    """A tree saved by ``save``, in the structure of ``like``; DataError if its files are not what was saved."""
+    if name := altered(path):
+        raise DataError(f"{path} is damaged ({name} is not what was saved); restore it, or train anew")
+    return _v1().load(Path(path).absolute(), _abstract(like))
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full or broken disk as the OSError that it is, and without the stack traces that Orbax's threads log of it."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:
+        if found := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+        raise
+    finally:
+        log.setLevel(level)
+
+
+def _drop_damaged(directory: Path) -> list[str]:
+    """Removes checkpoints from the newest on until one is whole; returns what was wrong with them."""
+    damaged = []
+    steps = sorted((int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit()), reverse=True)
+    for step in steps:
+        path = directory / str(step)
+        if (path / _HASHES).exists():
+            name = altered(path)
+            if not name:
+                break
+            damaged.append(f"{path} is damaged ({name} is not what was saved)")
+        # Without hashes: it was being written when the run ended.
+        shutil.rmtree(path)
+    return damaged
+
+
+def _note_hashes(directory: Path) -> None:
+    if processes.leads():
+        write_json(directory / _HASHES, _hash_files(directory))
+
+
+def altered(directory: Path) -> str:
+    """The first file of a saved tree that is not what was saved; empty if all are."""
+    try:
+        saved, found = read_json(directory / _HASHES), _hash_files(directory)
+        return next((name for name in sorted(saved.keys() | found.keys()) if saved.get(name) != found.get(name)), "")
+    except (AttributeError, DataError):
+        return _HASHES
+
+
+def _hash_files(directory: Path) -> dict[str, str]:
+    """sha256 of every file but the hashes, by its path below the directory."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != _HASHES)
+    return {path.relative_to(directory).as_posix(): hash_file(path) for path in files}
+
+
+def _abstract(tree: Any) -> Any:
+    def leaf(x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) if isinstance(x, jax.Array) else x
+
+    return jax.tree.map(leaf, tree)
+
+
+def _compare(saved: Any, like: Any, path: Path) -> None:
+    def shapes(tree: Any) -> dict[str, tuple]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {jax.tree_util.keystr(key, simple=True, separator="/"): tuple(x.shape) for key, x in leaves}
+
+    got, expected = shapes(saved), shapes(like)
+    if got != expected:
+        name = sorted(key for key in got.keys() | expected.keys() if got.get(key) != expected.get(key))[0]
+        raise DataError(
+            f"checkpoint {path} holds {name} of shape {got.get(name)}, this run has {expected.get(name)}; "
+            "it belongs to another run: use another --workdir, or --overwrite"
+        )
