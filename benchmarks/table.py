@@ -80,7 +80,7 @@ def _pixels(options: argparse.Namespace) -> Path:
     import numpy as np
 
     from semiprune_jax.config.schema import Config
-    from semiprune_jax.data.resize import Square
+    from semiprune_jax.data.resize import Resize
     from semiprune_jax.stages import images
 
     path = options.workdir / "pixels.npy"
@@ -88,7 +88,7 @@ def _pixels(options: argparse.Namespace) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         config: Config = _load(options.config)
         pool = images.load(config).train
-        pixels = pool.read(np.arange(len(pool.keys)), Square(images.sizes(config).square))
+        pixels = pool.read(np.arange(len(pool.keys)), Resize(images.sizes(config).square))
         np.save(path, pixels.reshape(len(pixels), -1).astype(np.float32) / 255)
     return path
 

@@ -69,11 +69,11 @@ def _command(argv: list[str]) -> int:
     workdir = Path(_WORKDIR.value or ".")
     if config.runtime.deterministic:  # read by the compiler when it starts
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    preemption.heed()
+    preemption.install_handler()
     if verb in ("run", "report", "doctor"):
         patience, lost_after = config.runtime.join_timeout_seconds, config.runtime.peer_timeout_seconds
         processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, patience, lost_after)
-        preemption.heed()
+        preemption.install_handler()
     if verb in ("run", "report"):
         directory.open_workdir(workdir, overwrite=_OVERWRITE.value)
     from semiprune_jax import pipeline  # JAX loads here, seconds after --help would have answered
@@ -99,5 +99,5 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv)
-    preemption.over()
+    preemption.ignore_sigterm()
     sys.exit(code)

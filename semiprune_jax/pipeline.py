@@ -19,7 +19,7 @@ from semiprune_jax.config.schema import Config
 from semiprune_jax.data import sources
 from semiprune_jax.data.budget import draw
 from semiprune_jax.data.pools import Pools
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.distributed import processes
 from semiprune_jax.errors import ArgumentError, ConfigError, DataError
 from semiprune_jax.features import embeddings
@@ -204,7 +204,7 @@ class Pipeline:
         self._runner.do(stage, work)
         # A view of the dynamics, cheap and always up to date with config.score: re-scoring doesn't retrain.
         self._write_scores(stage.directory / "scores.parquet")
-        processes.wait("scores are written")
+        processes.barrier("scores are written")
         return stage
 
     def embed(self, made: Made) -> Stage:
@@ -288,15 +288,15 @@ class Pipeline:
         """Tables, figures and a page, from what stages wrote and the images that it shows; made anew each time."""
         if not self._label_stage().is_done():
             raise ConfigError(f"{self.workdir} holds nothing to report yet; run the stages first")
-        if not processes.leads():
-            return processes.wait("the report is written")
+        if not processes.is_lead_host():
+            return processes.barrier("the report is written")
         given, names = self._given, self.config.select.names
         with self._runner.line("report") as line:
             table = self._write_report(given, names)
             record_config(self.workdir, self.config.to_json())
             line.append(str(self.workdir / "report" / "index.html"))
         self._runner.log("\n" + table)
-        return processes.wait("the report is written")
+        return processes.barrier("the report is written")
 
     # Their parts.
 
@@ -315,7 +315,7 @@ class Pipeline:
                 quality=given.quality,
                 search=given.search,
                 alike=coreset.alike(self.workdir / "select" / name for name in coresets),
-                images=lambda ids: self._dataset.train.read(ids, Square(images.sizes(self.config).square)),
+                images=lambda ids: self._dataset.train.read(ids, Resize(images.sizes(self.config).square)),
                 examples_a_row=self.config.report.examples,
                 config=self.config.to_dict(),
             ),

@@ -11,7 +11,7 @@ from PIL import Image
 from semiprune_jax import pipeline
 from semiprune_jax.config.schema import base_config
 from semiprune_jax.data.pools import Pools, Sizes
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.data.sources import Dataset, Split
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.train.training import Trainings
@@ -69,7 +69,7 @@ def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
 
 def squares(split, size: int = 8):
     """All images of a split, as squares."""
-    return split.read(np.arange(len(split.keys)), Square(size))
+    return split.read(np.arange(len(split.keys)), Resize(size))
 
 
 def pools(layout, train, test=None, **options):

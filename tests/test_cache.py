@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from semiprune_jax.data.cache import Cache
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import DeviceError
 from tests.test_stream_pool import split
 
 
 def make(tmp_path, pool, size=8):
-    return Cache(tmp_path / "cache", pool, Square(size), "pillow")
+    return Cache(tmp_path / "cache", pool, Resize(size), "pillow")
 
 
 def test_an_image_is_decoded_once(tmp_path):
@@ -46,7 +46,7 @@ def test_another_pool_size_or_decoder_has_files_of_its_own(tmp_path):
     other = dataclasses.replace(pool, content="another", image=lambda row: np.full((8, 8, 3), row, np.uint8))
     assert make(tmp_path, other).one(3).tolist() == np.full((8, 8, 3), 3).tolist()
     assert make(tmp_path, pool, 16).one(3).shape == (16, 16, 3)
-    assert Cache(tmp_path / "cache", pool, Square(8), "fast").count() == 0
+    assert Cache(tmp_path / "cache", pool, Resize(8), "fast").count() == 0
     assert make(tmp_path, pool).count() == 1
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from semiprune_jax.data import sources
 from semiprune_jax.data.budget import draw, per_class_sizes
 from semiprune_jax.data.memory import MemoryPool, fetch
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import ConfigError, DataError
 from tests import small
 
@@ -48,7 +48,7 @@ def test_npz(tmp_path):
     dataset = sources.load("arrays", path=path)
     assert dataset.classes == ("ant", "bee", "cat")
     np.testing.assert_array_equal(small.squares(dataset.train), small.pool(64)[0])
-    np.testing.assert_array_equal(dataset.train.read(np.array([5, 3]), Square(8)), small.pool(64)[0][[5, 3]])
+    np.testing.assert_array_equal(dataset.train.read(np.array([5, 3]), Resize(8)), small.pool(64)[0][[5, 3]])
     np.testing.assert_array_equal(dataset.train.labels, small.pool(64)[1])
     assert dataset.test is not None
     assert len(dataset.test.keys) == 24

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from semiprune_jax.data.decode import decode
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 
 # A quarter each: red, green, blue, white.
 CORNERS = np.zeros((8, 8, 3), np.uint8)
@@ -129,7 +129,7 @@ def test_the_fast_decoder_differs_by_a_grey_level_or_two(rng):
     smooth = np.clip(np.cumsum(rng.normal(0, 3, (32, 32, 3)), axis=1) + 100, 0, 255).astype(np.uint8)
     data = encode(Image.fromarray(smooth), "JPEG", quality=75)
     assert np.abs(decode(data, "fast").astype(int) - decode(data)).max() <= 2
-    assert Square(16)(decode(data, "fast")).shape == (16, 16, 3)
+    assert Resize(16)(decode(data, "fast")).shape == (16, 16, 3)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(Image.fromarray(smooth), "JPEG", exif=exif)
@@ -140,7 +140,7 @@ def test_the_fast_decoder_differs_by_a_grey_level_or_two(rng):
 
 @pytest.mark.parametrize("size", [(1, 1), (10_000, 3), (3, 10_000), (2, 2)])
 def test_any_size_becomes_a_square(size):
-    got = Square(16)(decode(encode(Image.new("RGB", size, (10, 200, 90)), "PNG")))
+    got = Resize(16)(decode(encode(Image.new("RGB", size, (10, 200, 90)), "PNG")))
     assert got.shape == (16, 16, 3)
     np.testing.assert_array_equal(got, np.broadcast_to(np.uint8([10, 200, 90]), got.shape))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax.data.resize import Central, RandomCrop, Square, random_box
+from semiprune_jax.data.resize import CenterCrop, RandomResizedCrop, Resize, random_box
 from tests.goldens import natural_images
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -17,8 +17,8 @@ def photo(height, width):
 
 def test_a_square_of_any_image():
     image = photo(40, 60)
-    np.testing.assert_array_equal(Square(32)(image), np.asarray(Image.fromarray(image).resize((32, 32), BILINEAR)))
-    assert Square(64)(photo(64, 64)).shape == (64, 64, 3)
+    np.testing.assert_array_equal(Resize(32)(image), np.asarray(Image.fromarray(image).resize((32, 32), BILINEAR)))
+    assert Resize(64)(photo(64, 64)).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_centre_of_the_shorter_side(height, width, resized, corner):
     image = photo(height, width)
     expected = np.asarray(Image.fromarray(image).resize(resized[::-1], BILINEAR))
     top, left = corner
-    np.testing.assert_array_equal(Central(256, 224)(image), expected[top : top + 224, left : left + 224])
+    np.testing.assert_array_equal(CenterCrop(256, 224)(image), expected[top : top + 224, left : left + 224])
 
 
 def test_random_parts():
@@ -59,9 +59,11 @@ def test_random_parts():
 
 
 def test_a_part_is_that_of_its_place():
-    image, crop = photo(50, 70), RandomCrop(0, "proxy/crops", 24)
+    image, crop = photo(50, 70), RandomResizedCrop(0, "proxy/crops", 24)
     one = crop(image, (3, 5))
     np.testing.assert_array_equal(one, crop(image, (3, 5)))
-    others = [crop(image, (3, 6)), crop(image, (4, 5)), RandomCrop(1, "proxy/crops", 24)(image, (3, 5))]
-    assert not any(np.array_equal(one, other) for other in [*others, RandomCrop(0, "retrain/crops", 24)(image, (3, 5))])
+    others = [crop(image, (3, 6)), crop(image, (4, 5)), RandomResizedCrop(1, "proxy/crops", 24)(image, (3, 5))]
+    assert not any(
+        np.array_equal(one, other) for other in [*others, RandomResizedCrop(0, "retrain/crops", 24)(image, (3, 5))]
+    )
     assert one.shape == (24, 24, 3)

@@ -24,7 +24,7 @@ def test_batches_fit_the_size_that_images_are_seen_at(side, batches):
     inference = Inference(layout, small.pools(layout, small.pool(90)), lambda keys, images: images, 8)
     network, trained = Network(None, None), TrainState(jnp.int32(0), {}, {}, None, None)
     view = (inference.view, side) if side != 8 else None
-    parts = inference.forward(step, network, inference.pools.still, small.pool(90)[1], view=view)(trained)
+    parts = inference.forward(step, network, inference.pools.eval_pool, small.pool(90)[1], view=view)(trained)
     assert len(parts) == batches
     assert sizes == [90 if batches == 1 else 32]
     found = inference.over_pool(step, network, trained, view)["found"]

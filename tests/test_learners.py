@@ -36,9 +36,9 @@ def seen(p, ids, mask, step=0):
 def run(name, rng, alignment=None, **later):
     """The learner's targets, step by step, and what it was shown; ``later`` is what it remembers after many more."""
     learner = learners.create(name, OPTIONS, alignment)
-    begun = learner.begin() | jax.tree.map(jnp.asarray, later) if later else learner.begin()
-    memory = Memory(begun, learner.begin_examples(N) if learner.begin_examples else None)
-    weigh = jax.jit(lambda memory, p, ids, mask, step: learner.weigh(memory, seen(p, ids, mask, step)))
+    begun = learner.init() | jax.tree.map(jnp.asarray, later) if later else learner.init()
+    memory = Memory(begun, learner.init_examples(N) if learner.init_examples else None)
+    weigh = jax.jit(lambda memory, p, ids, mask, step: learner.targets(memory, seen(p, ids, mask, step)))
     for step, (p, ids, mask) in enumerate(batches(rng)):
         memory, targets = weigh(memory, p, ids, mask, step)
         yield learner, memory, targets, (p.astype(float)[mask].tolist(), ids[mask].tolist(), mask)
@@ -53,7 +53,7 @@ def test_fixmatch_counts_from_the_threshold_on(rng):
     for _, _, targets, (p, _, mask) in run("fixmatch", rng):
         assert_same(targets, mask, [oracle.argmax(row) for row in p], [float(max(row) >= 0.7) for row in p])
     learner = learners.create("fixmatch", OPTIONS._replace(threshold=0.5))
-    assert learner.weigh(Memory(), seen([[0.5, 0.5, 0.0]], [0], [True]))[1].weight == 1
+    assert learner.targets(Memory(), seen([[0.5, 0.5, 0.0]], [0], [True]))[1].weight == 1
 
 
 def test_the_config_knows_who_has_strong_views():
@@ -95,13 +95,13 @@ def test_freematch(rng):
         q = (np.exp(strong) / np.exp(strong).sum(-1, keepdims=True))[mask].tolist()
         fairness.append(expected.fairness(q, weights))
         full = np.zeros(BATCH, int), mask
-        got = learner.extra(memory.shared, jnp.asarray(strong), targets, seen(np.ones((BATCH, C)), *full))
+        got = learner.aux_loss(memory.shared, jnp.asarray(strong), targets, seen(np.ones((BATCH, C)), *full))
         assert got == pytest.approx(fairness[-1], rel=1e-4)
     assert len(set(fairness)) > 1
     assert 0.2 < np.mean(counted) < 0.9
     nothing = targets._replace(weight=jnp.zeros(BATCH))
     loss, gradient = jax.value_and_grad(
-        lambda x: learner.extra(memory.shared, x, nothing, seen(np.ones((BATCH, C)), *full))
+        lambda x: learner.aux_loss(memory.shared, x, nothing, seen(np.ones((BATCH, C)), *full))
     )(jnp.asarray(strong))
     assert loss == 0
     assert not np.any(gradient)  # nor NaN, where no image counts
@@ -135,8 +135,8 @@ def test_alignment_reaches_what_a_learner_remembers(rng):
     *_, (learner, memory, targets, (*_, mask)) = run("freematch", rng, np.full(C, 1 / C))
     plain = learners.create("freematch", OPTIONS)
     strong, given = jnp.asarray(rng.normal(size=(BATCH, C))), seen(np.ones((BATCH, C)), np.zeros(BATCH, int), mask)
-    expected = plain.extra(memory.shared["learner"], strong, targets, given)
-    assert learner.extra(memory.shared, strong, targets, given) == expected
+    expected = plain.aux_loss(memory.shared["learner"], strong, targets, given)
+    assert learner.aux_loss(memory.shared, strong, targets, given) == expected
 
 
 def trained(directory, name, mode, devices, total=4):

@@ -187,7 +187,7 @@ def test_told_to_stop_between_trainings_it_ends_at_once(monkeypatch, capsys):
     """With 42, from wherever it is; once, so that ending in order is not cut short."""
 
     def work(argv):
-        preemption.heed()
+        preemption.install_handler()
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(main, "_command", work)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiprune_jax.data.samplers import EndlessFeed, EpochFeed, InOrder, epoch_order
+from semiprune_jax.data.samplers import EndlessSampler, EpochSampler, SequentialSampler, epoch_order
 
 
 def test_order_is_a_function_of_its_name():
@@ -26,7 +26,7 @@ GOLDEN = [3, 2, 6, 0, 5, 1, 4, 7, 8, 9]
 @settings(deadline=None)
 def test_an_epoch_visits_every_example_exactly_once(n, batch_size, extra):
     ids = np.arange(n) * 3 + 1  # a subset of a larger pool
-    feed = EpochFeed(0, "s", ids, batch_size=batch_size, rows=batch_size + extra, pad_id=3 * n + 1)
+    feed = EpochSampler(0, "s", ids, batch_size=batch_size, rows=batch_size + extra, pad_id=3 * n + 1)
     assert feed.steps_per_epoch == -(-n // batch_size)
     for epoch in (0, 1):
         first = epoch * feed.steps_per_epoch
@@ -39,14 +39,14 @@ def test_an_epoch_visits_every_example_exactly_once(n, batch_size, extra):
 
 
 def test_rows_of_the_batch_do_not_depend_on_padding():
-    feeds = [EpochFeed(0, "s", np.arange(20), batch_size=8, rows=rows, pad_id=20) for rows in (8, 9, 12)]
+    feeds = [EpochSampler(0, "s", np.arange(20), batch_size=8, rows=rows, pad_id=20) for rows in (8, 9, 12)]
     for step in range(3):
         for feed in feeds[1:]:
             np.testing.assert_array_equal(feed(step, 1)[:, :8], feeds[0](step, 1))
 
 
 def test_a_dispatch_never_crosses_an_epoch():
-    feed = EpochFeed(0, "s", np.arange(20), batch_size=8, rows=8, pad_id=20)
+    feed = EpochSampler(0, "s", np.arange(20), batch_size=8, rows=8, pad_id=20)
     with pytest.raises(ValueError, match="cross an epoch of 3 steps"):
         feed(2, 2)
 
@@ -55,7 +55,7 @@ def test_a_dispatch_never_crosses_an_epoch():
 @settings(deadline=None)
 def test_endless_streams_are_chains_of_permutations(n, batch_size, start):
     ids = np.arange(n) + 5
-    feed = EndlessFeed(0, "u", ids, batch_size=batch_size, rows=batch_size + 1, pad_id=99)
+    feed = EndlessSampler(0, "u", ids, batch_size=batch_size, rows=batch_size + 1, pad_id=99)
     steps = -(-3 * n // batch_size)
     flat = feed(0, steps)[:, :batch_size].ravel()
     for p in range(len(flat) // n):
@@ -67,7 +67,7 @@ def test_endless_streams_are_chains_of_permutations(n, batch_size, start):
 @given(st.integers(1, 50), st.integers(1, 20))
 @settings(deadline=None)
 def test_evaluation_visits_everything_in_order(n, rows):
-    order = InOrder(np.arange(n), rows=rows, pad_id=n)
+    order = SequentialSampler(np.arange(n), rows=rows, pad_id=n)
     feed = order(0, order.steps)
     assert feed.shape == (-(-n // rows), rows)
     assert feed[feed < n].tolist() == list(range(n))

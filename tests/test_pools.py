@@ -7,7 +7,7 @@ import pytest
 from semiprune_jax.augment import views
 from semiprune_jax.data.cache import Cache
 from semiprune_jax.data.pools import Resident, Sizes, Streamed
-from semiprune_jax.data.samplers import EpochFeed
+from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.train.training import Trainings
 from semiprune_jax.workdir.metrics import Metrics
@@ -75,7 +75,7 @@ def test_digests_are_of_pixels():
 
 def test_each_process_feeds_its_own_rows_of_a_resident_pool(monkeypatch):
     made = pools().squares
-    order = EpochFeed(0, "s", np.arange(64), batch_size=12, rows=12, pad_id=64)
+    order = EpochSampler(0, "s", np.arange(64), batch_size=12, rows=12, pad_id=64)
     parts = []
     for process in range(3):
         monkeypatch.setattr(Layout, "part", (process, 3))

@@ -15,7 +15,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from semiprune_jax import pipeline
 from semiprune_jax.data import sources
 from semiprune_jax.data.decode import decode
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import ConfigError, DataError, DeviceError
 from semiprune_jax.workdir import directory
 from tests import small
@@ -78,9 +78,9 @@ def test_a_prepared_dataset(tmp_path):
     assert dataset.classes == tuple(CLASSES)
     assert dataset.train.keys == [f"train_{i}.jpg" for i in range(20)]
     np.testing.assert_array_equal(dataset.train.labels, np.arange(20) % 3)
-    expected = np.stack([Square(16)(decode(jpeg(i))) for i in range(20)])
+    expected = np.stack([Resize(16)(decode(jpeg(i))) for i in range(20)])
     np.testing.assert_array_equal(small.squares(dataset.train, 16), expected)
-    np.testing.assert_array_equal(dataset.train.read(np.array([19, 4, 5]), Square(16)), expected[[19, 4, 5]])
+    np.testing.assert_array_equal(dataset.train.read(np.array([19, 4, 5]), Resize(16)), expected[[19, 4, 5]])
     assert dataset.test is not None
     assert len(dataset.test.keys) == 7
 

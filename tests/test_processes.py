@@ -18,7 +18,7 @@ FAILING = """
 import sys
 import jax
 from semiprune_jax import processes
-from semiprune_jax.datasets.order import EpochFeed
+from semiprune_jax.datasets.order import EpochSampler
 from semiprune_jax.errors import in_words
 from tests.test_stream_pool import broken_at_five, feed, split
 import numpy as np
@@ -27,12 +27,12 @@ from absl import flags
 if __name__ == "__main__":
     flags.FLAGS.mark_as_parsed()
     processes.start(sys.argv[1], 2, int(sys.argv[2]), patience=300, lost_after=100)
-    order = EpochFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    order = EpochSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(split(30, image=broken_at_five), order, workers=1, part=(processes.index(), 2))
     try:
         for step in range(3):
             made(step, 1)
-            processes.wait(f"step {step}")  # as a step's collectives would
+            processes.barrier(f"step {step}")  # as a step's collectives would
     except Exception as error:
         made.close()
         processes.fail(*in_words(error))

@@ -11,7 +11,7 @@ import pytest
 
 from semiprune_jax import learners
 from semiprune_jax.data.stream import StreamPool
-from semiprune_jax.distributed.layout import keep_programs
+from semiprune_jax.distributed.layout import enable_compilation_cache
 from semiprune_jax.train import loop
 from tests import small
 
@@ -111,15 +111,15 @@ def test_programs_are_kept(tmp_path):
 
     before = {name: getattr(jax.config, name) for name in small.COMPILED}
     try:
-        keep_programs(str(tmp_path / "unused"))
+        enable_compilation_cache(str(tmp_path / "unused"))
         assert jax.config.jax_compilation_cache_dir == before["jax_compilation_cache_dir"]
         jax.config.update("jax_compilation_cache_dir", None)
         (tmp_path / "file").write_text("in the way")
         for nowhere in ("", str(tmp_path / "file" / "programs")):
-            keep_programs(nowhere)
+            enable_compilation_cache(nowhere)
             assert jax.config.jax_compilation_cache_dir is None
         compilation_cache.reset_cache()
-        keep_programs(str(tmp_path / "programs"))
+        enable_compilation_cache(str(tmp_path / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.jit(lambda x: x * 3 + 1)(np.arange(5.0)).block_until_ready()
         assert any((tmp_path / "programs").iterdir())

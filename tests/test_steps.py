@@ -10,7 +10,7 @@ import pytest
 from semiprune_jax import learners, models
 from semiprune_jax.augment import views
 from semiprune_jax.data.memory import MemoryPool, fetch, paired
-from semiprune_jax.data.samplers import EpochFeed
+from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import stream_key
@@ -251,7 +251,7 @@ def run_supervised(mode, count, total=4):
     record = layout.create_record(lambda: dynamics.init(layout.record_rows(24), 2))
     dispatch = layout.compile(step, fetch)
     pool = layout.replicate(MemoryPool.of(images, labels))
-    feed = EpochFeed(0, "o", np.arange(20), batch_size=11, rows=layout.padded(11), pad_id=24)
+    feed = EpochSampler(0, "o", np.arange(20), batch_size=11, rows=layout.padded(11), pad_id=24)
     compiled, events = [], []
 
     def listen(event, duration, **kwargs):

@@ -12,8 +12,8 @@ from PIL import Image
 
 from semiprune_jax.data import memory, sources, stream
 from semiprune_jax.data.pools import Pools, Sizes
-from semiprune_jax.data.resize import RandomCrop, Square
-from semiprune_jax.data.samplers import EndlessFeed, EpochFeed, Paired
+from semiprune_jax.data.resize import RandomResizedCrop, Resize
+from semiprune_jax.data.samplers import EndlessSampler, EpochSampler, PairedSampler
 from semiprune_jax.data.sources import Split
 from semiprune_jax.data.stream import StreamFeed
 from semiprune_jax.distributed.layout import Layout
@@ -28,7 +28,7 @@ def split(n, size=8, image=None):
     return Split([f"{i:03d}.png" for i in range(n)], labels, "c", "the pool", image or images.__getitem__)
 
 
-def feed(split, order, *, fit=Square(8), total=100, workers=0, part=(0, 1)):  # noqa: B008
+def feed(split, order, *, fit=Resize(8), total=100, workers=0, part=(0, 1)):  # noqa: B008
     return StreamFeed(split, fit, order, len(split.keys), total_steps=total, workers=workers, part=part)
 
 
@@ -37,7 +37,7 @@ def feed(split, order, *, fit=Square(8), total=100, workers=0, part=(0, 1)):  # 
 def test_the_slices_of_processes_are_the_pool(n, processes):
     """Each id of an epoch once, at any size: divisible or not, padding aside, and all processes as many steps."""
     pool = split(n)
-    order = EpochFeed(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
+    order = EpochSampler(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
     seen, steps = [], order.steps_per_epoch
     for process in range(processes):
         made = feed(pool, order, part=(process, processes), total=steps)
@@ -57,7 +57,7 @@ def test_the_slices_of_processes_are_the_pool(n, processes):
 def test_steps_may_be_asked_for_anew(monkeypatch):
     """From any step, several at once, and again: what comes is the order's."""
     pool = split(40)
-    order = EndlessFeed(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
+    order = EndlessSampler(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
     made, opened = feed(pool, order), []
     monkeypatch.setattr(made, "_open", lambda step, opening=made._open: [opened.append(step), opening(step)])
     for step, count in ((0, 1), (1, 3), (4, 2), (17, 2), (2, 1)):
@@ -84,13 +84,13 @@ def test_a_batch_is_that_of_a_memory_pool():
 def test_workers_change_nothing():
     """Processes or threads, random parts too: they are drawn from the place in the batch."""
     pool, shared = split(30, size=20), small.shared_memory()
-    order = Paired(
-        EndlessFeed(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
-        EndlessFeed(0, "u", np.arange(30), batch_size=8, rows=8, pad_id=30),
+    order = PairedSampler(
+        EndlessSampler(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
+        EndlessSampler(0, "u", np.arange(30), batch_size=8, rows=8, pad_id=30),
     )
     batches = []
     for workers in (0, 2):
-        made = feed(pool, order, fit=RandomCrop(0, "c", 8), workers=workers, total=7)
+        made = feed(pool, order, fit=RandomResizedCrop(0, "c", 8), workers=workers, total=7)
         batches.append([made(step, 1) for step in range(3, 7)])
         made.close()
     for one, other in zip(*batches, strict=True):
@@ -102,7 +102,7 @@ def test_workers_change_nothing():
     while small.shared_memory() - shared and time.monotonic() < deadline:
         time.sleep(0.05)  # of other tests' feeds
     assert not small.shared_memory() - shared
-    halves = [feed(pool, order, fit=RandomCrop(0, "c", 8), part=(i, 2)) for i in range(2)]
+    halves = [feed(pool, order, fit=RandomResizedCrop(0, "c", 8), part=(i, 2)) for i in range(2)]
     for step, batch in enumerate(batches[0], start=3):
         parts = [half(step, 1)["unlabelled"]["image"] for half in halves]
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), batch["unlabelled"]["image"])
@@ -116,7 +116,7 @@ def broken_at_five(row):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_breaks_in_mid_epoch_is_named(workers):
-    order = EpochFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    order = EpochSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(split(30, image=broken_at_five), order, workers=workers)
     with pytest.raises(DataError, match=r"the pool cannot be decoded: 005\.png \(image file is truncated\).*skip_bad"):
         [made(step, 1) for step in range(3)]
@@ -124,7 +124,7 @@ def test_an_image_that_breaks_in_mid_epoch_is_named(workers):
 
 
 def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
-    order = EndlessFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    order = EndlessSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(split(30), order, workers=1, total=10_000)
     made(0, 1)
     for pid in _workers():
@@ -138,7 +138,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
 
 def test_workers_do_not_hear_what_a_launcher_tells_all_processes():
     """SIGTERM and Ctrl-C are for the process they read for."""
-    order = EndlessFeed(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
+    order = EndlessSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(split(30), order, workers=1, total=10_000)
     made(0, 1)
     for pid in _workers():

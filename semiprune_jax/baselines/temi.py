@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from semiprune_jax.config.schema import Config
-from semiprune_jax.data.samplers import EpochFeed
+from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
 from semiprune_jax.features import blocks
@@ -242,7 +242,7 @@ def cluster(
     )  # fmt: skip
     keep = min(ORACLE_CANDIDATES, options.epochs) if options.select == "oracle" else 1
     create = partial(init_state, tx=tx, heads=options.heads, width=features.shape[1], clusters=clusters, keep=keep)
-    feed = EpochFeed(
+    feed = EpochSampler(
         seed, f"{name}/order", np.arange(n), batch_size=batch_size, rows=layout.padded(batch_size), pad_id=n
     )
     near, _ = nearest(features, options.neighbours, "cosine")

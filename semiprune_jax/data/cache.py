@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semiprune_jax.data.resize import Central, Place, Square
+from semiprune_jax.data.resize import CenterCrop, Place, Resize
 from semiprune_jax.data.split import Split
 from semiprune_jax.errors import DeviceError
 
@@ -34,7 +34,7 @@ class Cache:
 
     size: int
 
-    def __init__(self, directory: Path, split: Split, fit: Square | Central, decoder: str):
+    def __init__(self, directory: Path, split: Split, fit: Resize | CenterCrop, decoder: str):
         self._split, self._fit, self.size = split, fit, fit.size
         identity = f"{_VERSION} {split.content} {fit} {decoder}"
         name = f"{type(fit).__name__.lower()}{fit.size}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

@@ -20,7 +20,7 @@ import numpy as np
 from semiprune_jax.data import memory, stream
 from semiprune_jax.data.cache import Cache
 from semiprune_jax.data.memory import MemoryPool
-from semiprune_jax.data.resize import Central, Fit, RandomCrop, Square
+from semiprune_jax.data.resize import CenterCrop, Fit, RandomResizedCrop, Resize
 from semiprune_jax.data.sources import Dataset, Split
 from semiprune_jax.data.stream import StreamFeed, StreamPool
 from semiprune_jax.distributed import processes
@@ -122,10 +122,10 @@ class Pools:
     @cached_property
     def squares(self) -> Pool:
         """Whole images of the pool, as squares: what FixMatch sees."""
-        return self._place(self.dataset.train, Square(self.sizes.square), "decoding")
+        return self._place(self.dataset.train, Resize(self.sizes.square), "decoding")
 
     @cached_property
-    def still(self) -> Pool:
+    def eval_pool(self) -> Pool:
         """Images of the pool as they are predicted."""
         if not self.sizes.resized:
             return self.squares
@@ -134,14 +134,14 @@ class Pools:
     @cached_property
     def test(self) -> Pool | None:
         """Images of the test set."""
-        fit = self._central if self.sizes.resized else Square(self.sizes.square)
+        fit = self._central if self.sizes.resized else Resize(self.sizes.square)
         return self._place(self.dataset.test, fit, "decoding the test set") if self.dataset.test else None
 
     def supervised(self, seed: int, stream: str) -> Pool:
         """Images of the pool that a supervised training sees; random parts are drawn from the seed's stream."""
         if not (self.sizes.resized and self.sizes.exact):
             return self.squares
-        return self._streamed(self.dataset.train, RandomCrop(seed, stream, self.sizes.image), None)
+        return self._streamed(self.dataset.train, RandomResizedCrop(seed, stream, self.sizes.image), None)
 
     def digests(self) -> dict[str, str]:
         """Digests of pixels, which a listing does not know: of all, where all are in memory, or of a sample."""
@@ -151,21 +151,21 @@ class Pools:
         digest = hashlib.sha256()
         for split in filter(None, (self.dataset.train, self.dataset.test)):
             rows = np.sort(np.argsort(hash_keys(0, "sample", split.keys), kind="stable")[:_SAMPLE])
-            digest.update(split.read(rows, Square(self.sizes.square)).tobytes())
+            digest.update(split.read(rows, Resize(self.sizes.square)).tobytes())
         return {"sample": digest.hexdigest()}
 
     @property
-    def _central(self) -> Central:
-        return Central(self.sizes.square, self.sizes.image)
+    def _central(self) -> CenterCrop:
+        return CenterCrop(self.sizes.square, self.sizes.image)
 
-    def _place(self, split: Split, fit: Square | Central, title: str) -> Pool:
+    def _place(self, split: Split, fit: Resize | CenterCrop, title: str) -> Pool:
         n = len(split.keys)
         # As process 0 finds: all must do the same, and their machines may differ.
-        fits = processes.from_leader(n * fit.size**2 * 3 <= self.memory_share * self.layout.memory)
+        fits = processes.broadcast(n * fit.size**2 * 3 <= self.memory_share * self.layout.memory)
         if self.placement == "stream" or (self.placement == "auto" and not fits):
             return self._streamed(split, fit, self.cache)
         return Resident(split.read(np.arange(n), fit, title), self.layout)
 
     def _streamed(self, split: Split, fit: Fit, cache: Path | None) -> Streamed:
-        images = Cache(cache, split, fit, self.decoder) if cache and not isinstance(fit, RandomCrop) else split
+        images = Cache(cache, split, fit, self.decoder) if cache and not isinstance(fit, RandomResizedCrop) else split
         return Streamed(images, fit, len(split.keys), self.layout, worker_count(self.workers))

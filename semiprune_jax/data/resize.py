@@ -16,7 +16,7 @@ from semiprune_jax.augment.views import PART_AREA, PART_ASPECT, PART_TRIES
 Place: TypeAlias = tuple[int, int]
 
 
-class Square(NamedTuple):
+class Resize(NamedTuple):
     """Both sides resized, whatever the aspect."""
 
     size: int
@@ -26,7 +26,7 @@ class Square(NamedTuple):
         return resize(image, self.size, self.size)
 
 
-class Central(NamedTuple):
+class CenterCrop(NamedTuple):
     """The shorter side resized, then the centre cut out: how ImageNet's networks are tested (torchvision)."""
 
     shorter: int
@@ -42,7 +42,7 @@ class Central(NamedTuple):
         return resize(image, height, width)[top : top + self.size, left : left + self.size]
 
 
-class RandomCrop(NamedTuple):
+class RandomResizedCrop(NamedTuple):
     """A random part of the image, of random aspect, resized: torchvision's RandomResizedCrop, without the flip."""
 
     seed: int
@@ -57,7 +57,7 @@ class RandomCrop(NamedTuple):
         return resize(image[top : top + height, left : left + width], self.size, self.size)
 
 
-Fit: TypeAlias = Square | Central | RandomCrop
+Fit: TypeAlias = Resize | CenterCrop | RandomResizedCrop
 
 
 def random_box(rng: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:

@@ -19,7 +19,7 @@ def epoch_order(seed: int, stream: str, epoch: int, n: int) -> np.ndarray:
     return order
 
 
-class EpochFeed:
+class EpochSampler:
     """Whole epochs: every id exactly once each, the last batch of an epoch padded.
 
     Args:
@@ -48,8 +48,8 @@ class EpochFeed:
         return feed
 
 
-class EndlessFeed:
-    """An endless chain of whole permutations, cut by step; arguments as for ``EpochFeed``."""
+class EndlessSampler:
+    """An endless chain of whole permutations, cut by step; arguments as for ``EpochSampler``."""
 
     def __init__(self, seed: int, stream: str, ids: np.ndarray, *, batch_size: int, rows: int, pad_id: int):
         self.ids, self.batch_size, self.rows, self.pad_id = np.asarray(ids), batch_size, rows, pad_id
@@ -68,7 +68,7 @@ class EndlessFeed:
         return feed
 
 
-class InOrder:
+class SequentialSampler:
     """The ids i64[n] once, in order; for evaluation and prediction. The last batch is padded."""
 
     def __init__(self, ids: np.ndarray, *, rows: int, pad_id: int):
@@ -83,11 +83,11 @@ class InOrder:
         return feed.reshape(count, self.rows)
 
 
-class Paired(NamedTuple):
+class PairedSampler(NamedTuple):
     """FixMatch's two streams."""
 
-    labelled: EndlessFeed
-    unlabelled: EndlessFeed
+    labelled: EndlessSampler
+    unlabelled: EndlessSampler
 
     def __call__(self, step: int, count: int) -> dict[str, np.ndarray]:
         """i32[count, rows] of each."""

@@ -25,7 +25,7 @@ AXIS = "data"
 RECORD_MULTIPLE = 1024  # rows of a saved record: a multiple of this, whatever the number of devices
 
 
-def keep_programs(directory: str) -> None:
+def enable_compilation_cache(directory: str) -> None:
     """Compiled programs are kept in a directory, and found again by later runs of this machine or kind of machine.
 
     Nothing is kept where ``directory`` is empty or cannot be made, or where JAX has been told of another one already

@@ -1,7 +1,7 @@
 """Being told to stop: SIGTERM, or the runtime's notice, ends a run with exit code 42, and nothing is lost.
 
-A training finishes its step and saves first (``point`` in its loop); elsewhere a run ends where it is, as everything it
-writes is whole or not there. Several processes agree on where they stop through JAX's runtime.
+A training finishes its step and saves first (``should_stop`` in its loop); elsewhere a run ends where it is, as
+everything it writes is whole or not there. Several processes agree on where they stop through JAX's runtime.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ class _Notice:
     points = 0  # passed so far
 
 
-def heed() -> None:
+def install_handler() -> None:
     """From now on SIGTERM ends this process in order.
 
     To be called again once processes have joined: JAX's own handler took over, and is right only if there are several.
@@ -35,14 +35,14 @@ def heed() -> None:
     signal.signal(signal.SIGTERM, _note)
 
 
-def over() -> None:
+def ignore_sigterm() -> None:
     """From now on SIGTERM does nothing: this process ends as it is, with the exit code it has."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def patience() -> Iterator[None]:
-    """SIGTERM waits for the next ``point``."""
+def deferred() -> Iterator[None]:
+    """SIGTERM waits for the next ``should_stop``."""
     _Notice.patient = True
     try:
         yield
@@ -50,18 +50,18 @@ def patience() -> Iterator[None]:
         _Notice.patient = False
 
 
-def point() -> bool:
+def should_stop() -> bool:
     """Whether to stop here. All processes ask equally often, and all get the same answer."""
     if processes.count() == 1:
         return _Notice.asked
     _Notice.points += 1
-    manager = processes.runtime().preemption_sync_manager  # see ``heed``
+    manager = processes.runtime().preemption_sync_manager  # see ``install_handler``
     return manager is not None and manager.reached_sync_point(_Notice.points)
 
 
-def stop_here() -> None:
+def check() -> None:
     """Raises PreemptedError if the run is to stop; between two pieces of work."""
-    if point():
+    if should_stop():
         raise PreemptedError(_WORDS)
 
 

@@ -81,12 +81,12 @@ def count() -> int:
     return _Run.count
 
 
-def leads() -> bool:
+def is_lead_host() -> bool:
     """Whether this process is the one that writes."""
     return _Run.index == 0
 
 
-def wait(name: str) -> None:
+def barrier(name: str) -> None:
     """Waits until every process has come here. All come here in the same order."""
     if _Run.count > 1:
         from jax.experimental import multihost_utils
@@ -94,7 +94,7 @@ def wait(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def from_leader(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """A number, as process 0 has it."""
     if _Run.count == 1:
         return value
@@ -216,7 +216,7 @@ def _end(code: int, missing: int = 0) -> None:
         # All end together, or the collectives of those left would fail first; process 0, with the runtime, last.
         while time.monotonic() < until and len(client.key_value_dir_get(_ENDED)) < _Run.count - missing:
             time.sleep(0.05)
-        time.sleep(0.2 * leads())
+        time.sleep(0.2 * is_lead_host())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

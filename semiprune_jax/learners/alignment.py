@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from semiprune_jax.learners.learner import Learner, Memory, Seen, Targets, average, follow, normalised
+from semiprune_jax.learners.learner import Learner, Memory, Seen, Targets, average, ema_update, normalised
 
 
-def begin_alignment(classes: int) -> dict[str, jax.Array]:
+def init_alignment(classes: int) -> dict[str, jax.Array]:
     """The moving average of predictions, before any."""
     return {"average": jnp.zeros(classes), "batches": jnp.zeros(())}
 
@@ -24,7 +24,7 @@ def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
       target: f32[C], the shares that classes should have.
     """
     now = average(seen.probabilities, seen)
-    mean = jnp.where(memory["batches"] > 0, follow(memory["average"], now), now)
+    mean = jnp.where(memory["batches"] > 0, ema_update(memory["average"], now), now)
     aligned = normalised(seen.probabilities * ((target + 1e-6) / (mean + 1e-6))[None])
     return {"average": mean, "batches": memory["batches"] + 1.0}, aligned
 
@@ -32,16 +32,18 @@ def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
 def aligned(learner: Learner, target: jax.Array) -> Learner:
     """The learner, given aligned probabilities in place of the network's own."""
 
-    def begin():
-        return {"learner": learner.begin(), "alignment": begin_alignment(len(target))}
+    def init():
+        return {"learner": learner.init(), "alignment": init_alignment(len(target))}
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+    def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         alignment, p = align(memory.shared["alignment"], target, seen)
-        own, targets = learner.weigh(Memory(memory.shared["learner"], memory.examples), seen._replace(probabilities=p))
+        own, targets = learner.targets(
+            Memory(memory.shared["learner"], memory.examples), seen._replace(probabilities=p)
+        )
         return Memory({"learner": own.shared, "alignment": alignment}, own.examples), targets
 
-    def extra(shared, strong: jax.Array, targets: Targets, seen: Seen) -> jax.Array:
-        assert learner.extra is not None
-        return learner.extra(shared["learner"], strong, targets, seen)
+    def aux_loss(shared, strong: jax.Array, targets: Targets, seen: Seen) -> jax.Array:
+        assert learner.aux_loss is not None
+        return learner.aux_loss(shared["learner"], strong, targets, seen)
 
-    return learner._replace(weigh=weigh, begin=begin, extra=extra if learner.extra else None)
+    return learner._replace(targets=targets, init=init, aux_loss=aux_loss if learner.aux_loss else None)

@@ -8,8 +8,8 @@ from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targe
 def create(options: Options) -> Learner:
     """The most probable class counts where its probability is ``options.threshold`` or more."""
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+    def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         confident = jnp.max(seen.probabilities, axis=-1) >= options.threshold
         return memory, Targets(jnp.argmax(seen.probabilities, axis=-1), confident.astype(jnp.float32))
 
-    return Learner(weigh, threshold=options.threshold)
+    return Learner(targets, threshold=options.threshold)

@@ -14,7 +14,7 @@ def create(options: Options) -> Learner:
     """
     never = options.classes
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+    def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         best, label = jnp.max(seen.probabilities, axis=-1), jnp.argmax(seen.probabilities, axis=-1)
         counts = memory.shared
         beta = counts[:never] / jnp.max(counts)
@@ -33,8 +33,8 @@ def create(options: Options) -> Learner:
         return Memory(counts, taken), Targets(label, weight.astype(jnp.float32))
 
     return Learner(
-        weigh,
-        begin=lambda: jnp.zeros(never + 1).at[never].set(options.n),
-        begin_examples=lambda rows: jnp.full(rows, never, jnp.int32),
+        targets,
+        init=lambda: jnp.zeros(never + 1).at[never].set(options.n),
+        init_examples=lambda rows: jnp.full(rows, never, jnp.int32),
         threshold=options.threshold,
     )

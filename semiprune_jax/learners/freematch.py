@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, follow, normalised
+from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, ema_update, normalised
 
 FAIRNESS = 0.01  # weight of the extra loss, as in USB's code
 
@@ -16,18 +16,18 @@ def create(options: Options) -> Learner:
     prediction over the images that count, divided by the shares of their predicted classes.
     """
 
-    def begin():
+    def init():
         uniform = jnp.full(options.classes, 1.0 / options.classes)
         return {"tau": uniform[0], "p": uniform, "h": jnp.array(uniform)}
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+    def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         best, label = jnp.max(seen.probabilities, axis=-1), jnp.argmax(seen.probabilities, axis=-1)
         hard = jax.nn.one_hot(label, options.classes)
-        shared = follow(memory.shared, average({"tau": best, "p": seen.probabilities, "h": hard}, seen))
+        shared = ema_update(memory.shared, average({"tau": best, "p": seen.probabilities, "h": hard}, seen))
         threshold = shared["tau"] * shared["p"][label] / jnp.max(shared["p"])
         return Memory(shared), Targets(label, (best >= threshold).astype(jnp.float32))
 
-    def extra(shared, strong: jax.Array, targets: Targets, seen: Seen) -> jax.Array:
+    def aux_loss(shared, strong: jax.Array, targets: Targets, seen: Seen) -> jax.Array:
         q = jax.nn.softmax(strong)
         counted = seen.mask * targets.weight
         predicted = jax.nn.one_hot(jnp.argmax(q, axis=-1), options.classes)
@@ -40,7 +40,7 @@ def create(options: Options) -> Learner:
         # ... and counts its own share of the loss.
         return loss - (1.0 - 1.0 / seen.total(jnp.float32(1.0))) * jax.lax.stop_gradient(loss)
 
-    return Learner(weigh, begin=begin, extra=extra)
+    return Learner(targets, init=init, aux_loss=aux_loss)
 
 
 def _over(values: jax.Array, shares: jax.Array) -> jax.Array:

@@ -47,19 +47,19 @@ class Learner(NamedTuple):
     """One learner.
 
     Attributes:
-      weigh: (memory, seen) -> (memory, targets); the memory comes back updated.
-      begin: () -> the shared part of the memory.
-      begin_examples: rows -> the part that is of examples, or None if there is none.
-      extra: a loss besides, of (shared memory after ``weigh``, strong logits f32[n, C], targets, seen); summed over the
-        devices of the batch it is the batch's.
+      targets: (memory, seen) -> (memory, targets); the memory comes back updated.
+      init: () -> the shared part of the memory.
+      init_examples: rows -> the part that is of examples, or None if there is none.
+      aux_loss: a loss besides, of (shared memory after ``targets``, strong logits f32[n, C], targets, seen); summed over
+        the devices of the batch it is the batch's.
       threshold: the confidence that counts, where it is one for all; None: it is the learner's own affair.
       student: "strong", whose views learn from the targets of the weak ones; "weak": they learn from themselves.
     """
 
-    weigh: Callable[[Memory, Seen], tuple[Memory, Targets]]
-    begin: Callable[[], Any] = lambda: None
-    begin_examples: Callable[[int], Any] | None = None
-    extra: Callable[[Any, jax.Array, Targets, Seen], jax.Array] | None = None
+    targets: Callable[[Memory, Seen], tuple[Memory, Targets]]
+    init: Callable[[], Any] = lambda: None
+    init_examples: Callable[[int], Any] | None = None
+    aux_loss: Callable[[Any, jax.Array, Targets, Seen], jax.Array] | None = None
     threshold: float | None = None
     student: str = "strong"
 
@@ -74,7 +74,7 @@ def average(tree: Any, seen: Seen) -> Any:
     return jax.tree.map(lambda x: x / count, sums)
 
 
-def follow(average: Any, now: Any, decay: float = 0.999) -> Any:
+def ema_update(average: Any, now: Any, decay: float = 0.999) -> Any:
     """The moving average after one more batch."""
     return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, now)
 

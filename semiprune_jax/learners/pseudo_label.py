@@ -17,9 +17,9 @@ def create(options: Options) -> Learner:
 
     plain = fixmatch.create(options)
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
-        memory, targets = plain.weigh(memory, seen)
+    def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+        memory, targets = plain.targets(memory, seen)
         ramp = jnp.minimum(seen.step / (WARM_UP * options.steps), 1.0)
         return memory, targets._replace(weight=ramp * targets.weight)
 
-    return plain._replace(weigh=weigh, student="weak")
+    return plain._replace(targets=targets, student="weak")

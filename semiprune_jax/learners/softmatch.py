@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from semiprune_jax.learners.alignment import align, begin_alignment
-from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, follow
+from semiprune_jax.learners.alignment import align, init_alignment
+from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, ema_update
 
 SIGMAS = 2.0
 
@@ -16,18 +16,18 @@ def create(options: Options) -> Learner:
     """
     uniform = jnp.full(options.classes, 1.0 / options.classes)
 
-    def begin():
-        return {"mean": jnp.array(1.0 / options.classes), "var": jnp.array(1.0), "p": begin_alignment(options.classes)}
+    def init():
+        return {"mean": jnp.array(1.0 / options.classes), "var": jnp.array(1.0), "p": init_alignment(options.classes)}
 
-    def weigh(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
+    def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         p, aligned = align(memory.shared["p"], uniform, seen)
         best = jnp.max(aligned, axis=-1)
         mean = average(best, seen)
         count = seen.total(jnp.sum(seen.mask))
         var = average((best - mean) ** 2, seen) * count / jnp.maximum(count - 1.0, 1.0)  # unbiased
-        now = follow({"mean": memory.shared["mean"], "var": memory.shared["var"]}, {"mean": mean, "var": var})
+        now = ema_update({"mean": memory.shared["mean"], "var": memory.shared["var"]}, {"mean": mean, "var": var})
         below = jnp.minimum(best - now["mean"], 0.0)
         weight = jnp.exp(-(below**2) * SIGMAS**2 / (2.0 * now["var"]))
         return Memory(now | {"p": p}), Targets(jnp.argmax(seen.probabilities, axis=-1), weight)
 
-    return Learner(weigh, begin=begin)
+    return Learner(targets, init=init)

@@ -16,7 +16,7 @@ from semiprune_jax.config.schema import Config
 from semiprune_jax.data.budget import draw
 from semiprune_jax.data.decode import check_decoder
 from semiprune_jax.data.pools import worker_count
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.data.sources import Dataset
 from semiprune_jax.distributed import processes
 from semiprune_jax.distributed.layout import Layout
@@ -94,7 +94,7 @@ def _data(config: Config, dataset: Dataset) -> str:
     pool, test = dataset.train, dataset.test
     for split in filter(None, (pool, test)):
         rows = np.random.default_rng(0).choice(len(split.keys), min(_SAMPLE, len(split.keys)), replace=False)
-        split.read(np.sort(rows), Square(images.sizes(config).square))
+        split.read(np.sort(rows), Resize(images.sizes(config).square))
     try:
         known = draw(config.label.rule, pool.labels, pool.keys, config.label.budget, config.seed)
     except ValueError as error:

@@ -22,7 +22,7 @@ from semiprune_jax import models
 from semiprune_jax.config.schema import Config, fixmatch_images, paper_batch_size
 from semiprune_jax.data.budget import budget_size
 from semiprune_jax.data.decode import decode
-from semiprune_jax.data.resize import Fit, RandomCrop, Square
+from semiprune_jax.data.resize import Fit, RandomResizedCrop, Resize
 from semiprune_jax.models import pretrained
 from semiprune_jax.select import search
 from semiprune_jax.select.selectors import coreset_size
@@ -110,7 +110,7 @@ def worker_bytes(config: Config) -> int:
 def decode_rate(config: Config) -> float:
     """Images/s of one core of this machine: JPEGs of 500x375 pixels, cut as the supervised stages need them."""
     sizes = images.sizes(config)
-    fit: Fit = RandomCrop(0, "rate", sizes.image) if sizes.resized else Square(sizes.square)
+    fit: Fit = RandomResizedCrop(0, "rate", sizes.image) if sizes.resized else Resize(sizes.square)
     noise = np.random.default_rng(0).integers(0, 256, (94, 125, 3)).astype(np.uint8)
     buffer = io.BytesIO()  # of noise drawn out, which takes as many bytes as a photograph: 95 kB
     Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)

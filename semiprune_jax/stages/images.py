@@ -7,7 +7,7 @@ from semiprune_jax.config.schema import Config
 from semiprune_jax.data import sources
 from semiprune_jax.data.pools import Pools, Sizes
 from semiprune_jax.data.sources import Dataset, Skipped
-from semiprune_jax.distributed.layout import Layout, keep_programs
+from semiprune_jax.distributed.layout import Layout, enable_compilation_cache
 
 
 def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Path | None = None) -> Dataset:
@@ -53,7 +53,7 @@ def sizes(config: Config) -> Sizes:
 def pools(config: Config, dataset: Dataset) -> Pools:
     """Where the images lie, on the devices that the config asks for."""
     data, runtime = config.data, config.runtime
-    keep_programs(runtime.compilation_cache)
+    enable_compilation_cache(runtime.compilation_cache)
     return Pools(
         dataset,
         sizes(config),

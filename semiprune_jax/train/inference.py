@@ -10,7 +10,7 @@ import numpy as np
 
 from semiprune_jax.augment.views import View
 from semiprune_jax.data.pools import Pool, Pools
-from semiprune_jax.data.samplers import InOrder
+from semiprune_jax.data.samplers import SequentialSampler
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.models import Network
 from semiprune_jax.train import steps
@@ -44,7 +44,7 @@ class Inference:
           step: ``steps.prediction_step`` or ``steps.embedding_step``.
           view: another one, of a whole batch, and the pixels of its side.
         """
-        pool = self.pools.still
+        pool = self.pools.eval_pool
         nothing = np.full(pool.n, -1, np.int32)
         parts = self.forward(step, network, pool, nothing, view=view)(trained)
         return {key: np.concatenate([part[key] for part in parts])[: pool.n] for key in parts[0]}
@@ -76,7 +76,7 @@ class Inference:
         ids = np.arange(pool.n) if ids is None else ids
         share = max(32, _PIXELS // side**2)
         rows = self.layout.padded(min(_ROWS, share * len(self.layout.devices), len(ids)))
-        order, arrays = InOrder(ids, rows=rows, pad_id=pool.n), pool.arrays(labels)
+        order, arrays = SequentialSampler(ids, rows=rows, pad_id=pool.n), pool.arrays(labels)
 
         def run(current: TrainState) -> list[dict]:
             # One at a time: the program has collectives, which must not pile up on virtual CPU devices.

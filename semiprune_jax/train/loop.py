@@ -69,7 +69,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
       PreemptedError: told to stop; a checkpoint of the last step is saved.
     """
     state, record = training.state, training.record
-    with preemption.patience(), Checkpoints(directory) as checkpoints:
+    with preemption.deferred(), Checkpoints(directory) as checkpoints:
         step = 0
         for damage in checkpoints.damaged:
             before = checkpoints.latest()
@@ -93,7 +93,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                 pending = (step, new)
                 step += count
                 evaluates = training.evaluate and _due(step, training.evaluate_every, training.total_steps)
-                stops = preemption.point()
+                stops = preemption.should_stop()
                 saves = saver.due(step) or stops
                 # A checkpoint comes with a line, so that no step's metrics fall between a kill and the resumption.
                 if saves or evaluates or _due(step, pace.log_every, training.total_steps):
@@ -115,13 +115,13 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                             "run the same command again to go on"
                         )
                     meter.restart()
-    processes.wait(f"{training.name} is trained")
+    processes.barrier(f"{training.name} is trained")
     return state, record
 
 
 def forget(directory: Path) -> None:
     """Removes the checkpoints of a training whose results are saved."""
-    if processes.leads():
+    if processes.is_lead_host():
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -151,7 +151,7 @@ class _Saver:
             if not self._began:  # the first dispatch compiled: count from its end
                 self._last, self._began = step, now
             # One clock for all processes.
-            if not processes.from_leader(now - self._began >= CHECKPOINT_SECONDS):
+            if not processes.broadcast(now - self._began >= CHECKPOINT_SECONDS):
                 return False
             self._every = step - self._last
         if step // self._every == self._last // self._every:
@@ -178,7 +178,7 @@ class _Meter:
             desc=f"{training.name} (compiling)",
             unit="step",
             leave=False,
-            disable=not (sys.stderr.isatty() and processes.leads()),
+            disable=not (sys.stderr.isatty() and processes.is_lead_host()),
             ncols=shutil.get_terminal_size().columns,  # 80 where a terminal claims to have none
         )
 
@@ -221,7 +221,7 @@ class _Meter:
         if "images_per_second" in values:
             shown["images/s"] = f"{values['images_per_second']:,.0f}"
         self._bar.set_postfix(shown, refresh=False)
-        if self._bar.disable and processes.leads() and time.monotonic() - self._told >= TELL_SECONDS:
+        if self._bar.disable and processes.is_lead_host() and time.monotonic() - self._told >= TELL_SECONDS:
             self._tell(step, shown)
         self._values = {}
         return values

@@ -104,12 +104,12 @@ def fixmatch_step(
         # Only the weak *logits* are stopped: the weak images still shape the batch statistics of the other rows.
         p = jax.nn.softmax(jax.lax.stop_gradient(logits_w))
         seen = Seen(p, unlabelled["id"], mask_u, state.step, partial(_total, axis_name=axis_name), locate)
-        memory, targets = learner.weigh(Memory(state.learner, record), seen)
+        memory, targets = learner.targets(Memory(state.learner, record), seen)
         loss_l = jnp.sum(mask_l * cross_entropy(logits_l, labelled["label"])) / count_l
         loss_u = jnp.sum(mask_u * targets.weight * cross_entropy(student, targets.label)) / count_u
         loss = loss_l + unsupervised_weight * loss_u
-        if learner.extra and unsupervised_weight > 0:
-            loss += learner.extra(memory.shared, student, targets, seen)
+        if learner.aux_loss and unsupervised_weight > 0:
+            loss += learner.aux_loss(memory.shared, student, targets, seen)
         return loss, (loss_l, loss_u, memory, targets, jax.nn.one_hot(targets.label, p.shape[-1]), batch_stats)
 
     (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

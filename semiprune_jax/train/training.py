@@ -18,7 +18,7 @@ from semiprune_jax.baselines import swav
 from semiprune_jax.config.schema import Config, fixmatch_images
 from semiprune_jax.data.memory import paired
 from semiprune_jax.data.pools import Pools
-from semiprune_jax.data.samplers import EndlessFeed, EpochFeed, Paired
+from semiprune_jax.data.samplers import EndlessSampler, EpochSampler, PairedSampler
 from semiprune_jax.data.stream import StreamPool
 from semiprune_jax.distributed import preemption, processes
 from semiprune_jax.distributed.layout import Layout
@@ -138,10 +138,10 @@ class Trainings:
             return {}
         evaluated = [line for line in self.metrics.lines(name) if "test_accuracy" in line]
         # Killed at the very end, lines may be lost. Of several processes the first one knows: it writes the file.
-        if processes.from_leader(not evaluated or evaluated[-1]["step"] != int(final.step)):
+        if processes.broadcast(not evaluated or evaluated[-1]["step"] != int(final.step)):
             line = {"step": int(final.step), "epoch": self.config.retrain.epochs, **evaluate(final)}
             evaluated.append(line)
-        if not processes.leads():
+        if not processes.is_lead_host():
             return {}
         last, best = evaluated[-1], max(evaluated, key=lambda line: line["test_accuracy"])
         return {
@@ -162,7 +162,7 @@ class Trainings:
           (name, ids, *, batch_size, seed) -> accuracy, examples, steps and seconds. Nothing is saved.
         """
         network = self._network(self.config.model.retrain, self.config.retrain.bn_momentum)
-        forward = self._inference.forward(steps.evaluation_step, network, self.pools.still, labels, ids=held_out)
+        forward = self._inference.forward(steps.evaluation_step, network, self.pools.eval_pool, labels, ids=held_out)
 
         def attempt(name: str, ids: np.ndarray, *, batch_size: int, seed: int) -> dict[str, float]:
             began = time.monotonic()
@@ -228,25 +228,25 @@ class Trainings:
             ema_decay=options.ema_decay,
         )
         rows, seed = self.layout.padded(options.batch_size), self.config.seed
-        labelled = EndlessFeed(
+        labelled = EndlessSampler(
             seed, "fixmatch/labelled", np.flatnonzero(labels >= 0), batch_size=options.batch_size, rows=rows, pad_id=n
         )
-        unlabelled = EndlessFeed(
+        unlabelled = EndlessSampler(
             seed, "fixmatch/unlabelled", np.arange(n),
             batch_size=options.batch_size * options.mu, rows=rows * options.mu, pad_id=n,
         )  # fmt: skip
         pool = self.pools.squares
         create = self.layout.compile_init(self._initial(network, tx, ema=True, learner=learner))
         record = None
-        if learner.begin_examples:
-            record = self.layout.create_record(partial(learner.begin_examples, self.layout.record_rows(n)))
+        if learner.init_examples:
+            record = self.layout.create_record(partial(learner.init_examples, self.layout.record_rows(n)))
         return Training(
             name=name,
             state=create(self._key(seed, "fixmatch/init"), options.learning_rate, options.steps),
             record=record,
             dispatch=self.layout.compile(step, paired(pool.fetch)),
             pool=pool.arrays(labels),
-            feed=pool.feed(Paired(labelled, unlabelled), options.steps),
+            feed=pool.feed(PairedSampler(labelled, unlabelled), options.steps),
             key=self._key(seed, "fixmatch/views"),
             total_steps=options.steps,
             steps_per_epoch=options.steps,  # endless streams have no epochs
@@ -275,7 +275,7 @@ class Trainings:
         """SwAV as the loop runs it, at its beginning; arguments as for ``swav``."""
         options, pool = self.config.swav, self.pools.squares
         seed, n, network = self.config.seed, pool.n, self._swav_network
-        feed = EpochFeed(
+        feed = EpochSampler(
             seed, f"{name}/order", np.arange(n),
             batch_size=options.batch_size, rows=self.layout.padded(options.batch_size), pad_id=n,
         )  # fmt: skip
@@ -333,9 +333,9 @@ class Trainings:
         )  # fmt: skip
 
     def _save_model(self, name: str, params: Any, batch_stats: Any) -> None:
-        with preemption.patience():  # Orbax has threads at work
+        with preemption.deferred():  # Orbax has threads at work
             checkpoint.save(self.workdir / name / "model", {"params": params, "batch_stats": batch_stats})
-        preemption.stop_here()
+        preemption.check()
 
     # The programs: a network and its compiled functions.
 
@@ -387,7 +387,7 @@ class Trainings:
         *, batch_size: int, seed: int, evaluate: Evaluate | None = None,
     ) -> Training:  # fmt: skip
         kind = name.split("/", maxsplit=1)[0]  # the seed's streams are the stage's, not the coreset's
-        feed = EpochFeed(
+        feed = EpochSampler(
             seed, f"{kind}/order", ids, batch_size=batch_size, rows=self.layout.padded(batch_size), pad_id=len(labels)
         )
         total = options.epochs * feed.steps_per_epoch
@@ -484,7 +484,7 @@ class Trainings:
         shape = (self.config.data.image_size, self.config.data.image_size, 3)
 
         def create(key: jax.Array, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
-            fresh = state.create(network, tx, key, shape, ema=ema, learner=learner.begin() if learner else None)
+            fresh = state.create(network, tx, key, shape, ema=ema, learner=learner.init() if learner else None)
             return state.set_schedule(fresh, learning_rate=learning_rate, total_steps=total_steps)
 
         return create

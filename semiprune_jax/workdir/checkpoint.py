@@ -37,8 +37,8 @@ class Checkpoints:
     def __init__(self, directory: Path):
         ocp = _v1()
         self.directory = Path(directory).absolute()
-        self.damaged = _drop_damaged(self.directory) if processes.leads() else []
-        processes.wait(f"{self.directory} is whole")
+        self.damaged = _drop_damaged(self.directory) if processes.is_lead_host() else []
+        processes.barrier(f"{self.directory} is whole")
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
             # When to save is the loop's decision.
@@ -125,7 +125,7 @@ def _drop_damaged(directory: Path) -> list[str]:
 
 
 def _note_hashes(directory: Path) -> None:
-    if processes.leads():
+    if processes.is_lead_host():
         write_json(directory / _HASHES, _hash_files(directory))
 
 

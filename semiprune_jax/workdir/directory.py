@@ -34,8 +34,8 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
     Raises:
       ConfigError: it holds something else, or cannot be written.
     """
-    if not processes.leads():
-        return processes.wait("the work directory is open")
+    if not processes.is_lead_host():
+        return processes.barrier("the work directory is open")
     try:
         path.mkdir(parents=True, exist_ok=True)
         entries = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
@@ -56,7 +56,7 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"--workdir={path} cannot be used: {error.strerror}; name one that can be written") from None
-    return processes.wait("the work directory is open")
+    return processes.barrier("the work directory is open")
 
 
 def record_start(workdir: Path, config: str, *, oracle: bool) -> None:

@@ -20,7 +20,7 @@ def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> 
 
     ``data`` is what to write, or a function that writes it.
     """
-    if not processes.leads():
+    if not processes.is_lead_host():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -28,11 +28,11 @@ class Metrics:
         self._path = directory / "metrics.jsonl"
         self._tensorboard_directory = directory / "tb"
         self._board_of: tuple[str, _Board] | None = None  # one stage's at a time: each holds a file
-        self._wandb = _Wandb(directory, wandb_project) if wandb_project and processes.leads() else None
+        self._wandb = _Wandb(directory, wandb_project) if wandb_project and processes.is_lead_host() else None
 
     def write(self, stage: str, step: int, values: dict[str, float]) -> None:
         """Appends one line; it is on the disk when this returns. Process 0 does."""
-        if not processes.leads():
+        if not processes.is_lead_host():
             return
         line = {"stage": stage, "step": step} | {key: _number(value) for key, value in values.items()}
         with self._path.open("a") as file:
@@ -59,7 +59,7 @@ class Metrics:
 
     def rewind(self, stage: str, step: int) -> None:
         """Drops the stage's lines beyond ``step``: those a killed run wrote after its last checkpoint."""
-        if not processes.leads():
+        if not processes.is_lead_host():
             return
         kept = [line for line in self.lines() if line["stage"] != stage or line["step"] <= step]
         if self._path.exists():
@@ -68,7 +68,7 @@ class Metrics:
 
     def close(self) -> None:
         """Writes metrics.csv and ends the writers."""
-        if not processes.leads():
+        if not processes.is_lead_host():
             return
         lines = self.lines()
         columns = list(dict.fromkeys(key for line in lines for key in line))

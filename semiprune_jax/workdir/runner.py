@@ -29,7 +29,7 @@ class Runner:
 
     def __init__(self, workdir: Path, log: Callable[[str], None]):
         self._workdir = workdir
-        self.log = log if processes.leads() else lambda line: None
+        self.log = log if processes.is_lead_host() else lambda line: None
 
     def stage(self, name: str, settings: dict[str, Any], inputs: Mapping[str, str]) -> Stage:
         """The stage that is to be done with these settings and inputs; see ``Stage``."""
@@ -41,13 +41,13 @@ class Runner:
             with self.line(stage.name) as own:
                 return self.do(stage, work, own)
         summary = _DONE_BEFORE
-        preemption.stop_here()  # of all processes, whether they find the stage done already or not
+        preemption.check()  # of all processes, whether they find the stage done already or not
         if not stage.is_done():
             stage.start()
             files, summary = work()
             stage.finish(*files)
         loop.forget(stage.directory / "checkpoints")  # also of a run killed between being done and tidying up
-        processes.wait(f"{stage.name} is done")
+        processes.barrier(f"{stage.name} is done")
         line.append(summary)
         return stage
 

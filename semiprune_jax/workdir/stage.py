@@ -57,7 +57,7 @@ class Stage:
                 "go back to those, use another --workdir, or start afresh with --overwrite"
             )
         if is_done:
-            if processes.leads():
+            if processes.is_lead_host():
                 started.unlink(missing_ok=True)  # of a run killed between the two
             _verify(self.root, self.name, found["files"])
         return is_done
@@ -69,7 +69,7 @@ class Stage:
 
     def finish(self, *files: Path) -> None:
         """Marks the stage as done, with the hashes of the files that later stages read."""
-        if not processes.leads():
+        if not processes.is_lead_host():
             return
         write_json(
             self.directory / "DONE.json",

@@ -21,7 +21,7 @@ from PIL import Image
 from semiprune_jax import main
 from semiprune_jax.config.schema import base_config
 from semiprune_jax.data import sources
-from semiprune_jax.data.resize import Square
+from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import UserError, in_words
 from semiprune_jax.preflight import plan
 from semiprune_jax.report import page
@@ -109,7 +109,7 @@ def arrays(root: Path, data: bytes) -> str:
     """An .npz."""
     path = root / "pool.npz"
     path.write_bytes(data)
-    return attempt(lambda: sources.load("arrays", path=str(path)).train.read(np.arange(2), Square(8)))
+    return attempt(lambda: sources.load("arrays", path=str(path)).train.read(np.arange(2), Resize(8)))
 
 
 def image(root: Path, data: bytes, suffix: str) -> str:
@@ -121,7 +121,7 @@ def image(root: Path, data: bytes, suffix: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of broken metadata
             found = sources.load("folder", path=str(root / "images")).train
-            pixels = found.read(np.arange(len(found.keys)), Square(8))
+            pixels = found.read(np.arange(len(found.keys)), Resize(8))
         assert pixels.shape == (len(found.keys), 8, 8, 3)
         assert pixels.dtype == np.uint8
 
