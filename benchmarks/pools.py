@@ -1,4 +1,4 @@
-"""Pools of images for the cases, and the package's trainings on them, built as its pipeline builds them."""
+"""Pools of images for the cases, and the surroundings of the package's trainings on them."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from semiprune_jax.data.pools import Pools
 from semiprune_jax.data.sources import Dataset, Split
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.stages import images
-from semiprune_jax.train.training import Trainings
+from semiprune_jax.stages.context import train_context
+from semiprune_jax.train.context import TrainContext
 from semiprune_jax.workdir.metrics import Metrics
 
 
@@ -32,10 +33,10 @@ def labels(count: int, classes: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(np.arange(count, dtype=np.int32) % classes)
 
 
-def trainings(
+def trainer(
     config: Config, pool: np.ndarray, truth: np.ndarray, directory: Path, *, classes: int, test: int = 0
-) -> Trainings:
-    """The package's trainings on a pool of squares in memory, of which the first ``test`` are the test set.
+) -> TrainContext:
+    """The surroundings of trainings on a pool of squares in memory, of which the first ``test`` are the test set.
 
     On one device; on all of a CPU's, which are one unless JAX_NUM_CPU_DEVICES says otherwise.
 
@@ -48,7 +49,13 @@ def trainings(
     tests = Split(train.keys[:test], truth[:test], "windows", "windows", pool.__getitem__) if test else None
     devices = jax.devices() if jax.default_backend() == "cpu" else jax.devices()[:1]
     pools = Pools(
-        Dataset(names, train, tests), images.sizes(config), Layout("jit", devices), placement="memory",
-        memory_share=1.0, cache=None, decoder="pillow", workers=0,
-    )  # fmt: skip
-    return Trainings(config, names, pools, pools.layout, Metrics(directory), directory)
+        Dataset(names, train, tests),
+        images.sizes(config),
+        Layout("jit", devices),
+        placement="memory",
+        memory_share=1.0,
+        cache=None,
+        decoder="pillow",
+        workers=0,
+    )
+    return train_context(config, pools, Metrics(directory), directory)

@@ -14,7 +14,8 @@ from semiprune_jax.data.pools import Pools, Sizes
 from semiprune_jax.data.resize import Resize
 from semiprune_jax.data.sources import Dataset, Split
 from semiprune_jax.distributed.layout import Layout
-from semiprune_jax.train.training import Trainings
+from semiprune_jax.stages.context import train_context
+from semiprune_jax.train import fixmatch, supervised
 from semiprune_jax.workdir import directory
 from semiprune_jax.workdir.metrics import Metrics
 
@@ -83,11 +84,39 @@ def pools(layout, train, test=None, **options):
     return Pools(Dataset(("ant", "bee", "cat"), parts[0], parts[1]), sizes, layout, **(defaults | options))
 
 
-def trainings(tmp_path, config, mode="jit", devices=1, n=90):
-    """The trainings on a pool of n images, with a test set of 31; and the pool's labels."""
-    train, layout = pool(n), Layout.of(mode, devices)
-    made = pools(layout, train, pool(31, seed=1))
-    return Trainings(config, made.dataset.classes, made, layout, Metrics(tmp_path), tmp_path), train[1]
+def trainer(tmp_path, config, mode="jit", devices=1, n=90):
+    """The surroundings of trainings on a pool of n images, with a test set of 31; and the pool's labels."""
+    train = pool(n)
+    made = pools(Layout.of(mode, devices), train, pool(31, seed=1))
+    return train_context(config, made, Metrics(tmp_path), tmp_path), train[1]
+
+
+def proxy(made, config, labels, ids=None):
+    """The proxy's dynamics."""
+    return supervised.proxy(made, config.proxy, config.model.proxy, labels, ids, name="score", seed=config.seed)[0]
+
+
+def proxy_training(made, config, labels):
+    """The proxy at its beginning."""
+    return supervised.proxy_training(made, config.proxy, config.model.proxy, labels, name="score", seed=config.seed)
+
+
+def fixmatch_training(made, config, labels):
+    """FixMatch at its beginning."""
+    options, network = config.fixmatch, config.model.fixmatch
+    return fixmatch.fixmatch_training(made, options, network, labels, name="pseudolabel", seed=config.seed)
+
+
+def retrain(made, config, name, labels, ids, *, batch_size, seed):
+    """The result of a retraining, and its network."""
+    arguments = {"name": name, "batch_size": batch_size, "seed": seed}
+    return supervised.retrain(made, config.retrain, config.model.retrain, labels, ids, **arguments)
+
+
+def retrain_training(made, config, name, labels, ids, *, batch_size, seed):
+    """A retraining at its beginning."""
+    arguments = {"name": name, "batch_size": batch_size, "seed": seed}
+    return supervised.retrain_training(made, config.retrain, config.model.retrain, labels, ids, **arguments)
 
 
 def write_npz(path, n: int = 64, test: int = 24):

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A folder, or a file beside them, may import itself and what stands in a group before its own.
 GROUPS = [
-    {"errors"},
+    {"errors", "field"},
     {"randomness", "augment", "learners", "models"},
     {"distributed"},
     {"features", "workdir"},
@@ -21,7 +21,8 @@ GROUPS = [
     {"train"},
     {"baselines"},
     {"stages"},
-    {"pipeline", "preflight"},
+    {"pipeline"},
+    {"preflight"},
     {"main"},
 ]
 SEES_CONFIG = {"config", "train", "baselines", "stages", "preflight", "pipeline", "main"}
@@ -92,7 +93,8 @@ def test_the_command_line_loads_no_jax():
 )
 def test_steps_read_nothing_from_the_host(pattern):
     for path in PACKAGE.glob(pattern):
-        code = re.sub(r"^ *(>>>|\.\.\.).*", "", path.read_text(), flags=re.MULTILINE)
+        pure = re.split(r"^def \w+\(\s*context: TrainContext|^_assign = ", path.read_text(), flags=re.MULTILINE)[0]
+        code = re.sub(r"^ *(>>>|\.\.\.).*", "", pure, flags=re.MULTILINE)
         assert not re.search(r"\.item\(|device_get|\bnp\.(?!ndarray)|print\(|time\.|float\(|jax\.jit", code), path
 
 

@@ -13,7 +13,9 @@ from semiprune_jax import pipeline
 from semiprune_jax.config import schema
 from semiprune_jax.data import sources
 from semiprune_jax.errors import ConfigError, DataError, TrainingError
-from semiprune_jax.train import loop
+from semiprune_jax.stages import label, pseudolabel
+from semiprune_jax.stages.context import Context
+from semiprune_jax.train import meter
 from semiprune_jax.workdir import directory, formats
 from tests import small
 
@@ -79,7 +81,7 @@ def test_pseudo_labels_keep_what_is_known(finished):
 def test_known_labels_win_over_predictions(finished, tmp_path, monkeypatch):
     _, config, _ = finished
     wrong = {"prediction": np.zeros(64, np.int32), "confidence": np.full(64, 0.5, np.float32)}
-    monkeypatch.setattr(pipeline.Trainings, "fixmatch", lambda self, name, labels: wrong)
+    monkeypatch.setattr(pseudolabel, "fixmatch", lambda *args, **named: (wrong, {"params": np.zeros(1)}))
     small.run(config, tmp_path / "w", until="pseudolabel")
     label = formats.read_table(tmp_path / "w" / "examples.parquet")["label"]
     pseudo = formats.read_table(tmp_path / "w" / "pseudolabel" / "pseudolabels.parquet")["pseudo_label"]
@@ -159,7 +161,7 @@ def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, mo
     work, config, _ = finished
     config = config.copy_and_resolve_references()
     config.runtime.checkpoint_every_steps = 3
-    real, left, kills = loop._Meter.collect, [0], 0
+    real, left, kills = meter.Meter.collect, [0], 0
 
     def collect(self, pending):
         left[0] -= 1
@@ -167,7 +169,7 @@ def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, mo
             raise Killed
         return real(self, pending)
 
-    monkeypatch.setattr(loop._Meter, "collect", collect)
+    monkeypatch.setattr(meter.Meter, "collect", collect)
     while True:
         left[0] = at * (1 + kills)  # later each time, or a run killed before its first checkpoint never ends
         try:
@@ -413,7 +415,7 @@ def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
         np.savez(tmp_path / "p.npz", x_train=images, y_train=y, classes=np.array(["a", "b", "c"]))
         config.data.path = str(tmp_path / "p.npz")
         if filler is None:
-            monkeypatch.setattr(pipeline, "draw", lambda *args: np.arange(16))
+            monkeypatch.setattr(label, "draw", lambda *args: np.arange(16))
         work = tmp_path / str(filler)
         small.run(config, work, until="select")
         outcomes.append(formats.read_table(work / "select" / "semi_dual_keep0.25" / "coreset.parquet")["kept"])
@@ -434,7 +436,7 @@ def test_a_corrupted_long_tail(tmp_path):
     assert np.bincount(truth["label"]).tolist() == sizes
     assert table["key"].tolist() == truth["key"].tolist()
     assert sorted(table["corruption"]) == [""] * 51 + [kind for kind in sorted(sources.KINDS) for _ in range(3)]
-    images = small.squares(pipeline.Pipeline(config, tmp_path / "w")._dataset.train)
+    images = small.squares(Context(config, tmp_path / "w").dataset.train)
     original = small.pool(90)[0]
     rows = [int(key.split("/")[1]) for key in table["key"]]
     same = [np.array_equal(image, original[row]) for image, row in zip(images, rows, strict=True)]

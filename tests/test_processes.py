@@ -18,7 +18,7 @@ FAILING = """
 import sys
 import jax
 from semiprune_jax import processes
-from semiprune_jax.datasets.order import EpochSampler
+from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.errors import in_words
 from tests.test_stream_pool import broken_at_five, feed, split
 import numpy as np

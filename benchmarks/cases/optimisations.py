@@ -22,6 +22,7 @@ from benchmarks.protocol import OURS, Case, Contender
 from semiprune_jax.augment import views
 from semiprune_jax.config.schema import base_config
 from semiprune_jax.train import dynamics
+from semiprune_jax.train.supervised import retrain
 
 _RECIPE = views.Recipe((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125, flip=True)
 
@@ -186,12 +187,13 @@ def _executable(task: Task) -> Contenders:
         # Nothing compiled before may help either side.
         jax.clear_caches()
         with _nothing_kept(), tempfile.TemporaryDirectory(prefix="semiprune-bench-") as directory:
-            made = pools.trainings(config, images, labels, Path(directory), classes=10)
+            made = pools.trainer(config, images, labels, Path(directory), classes=10)
             for number, size in enumerate(sizes):
                 if not shared and number:
                     jax.clear_caches()
-                    made = pools.trainings(config, images, labels, Path(directory), classes=10)
-                made.retrain(f"retrain/{number}", labels, np.arange(size), batch_size=16, seed=number)
+                    made = pools.trainer(config, images, labels, Path(directory), classes=10)
+                arguments = {"name": f"retrain/{number}", "batch_size": 16, "seed": number}
+                retrain(made, config.retrain, config.model.retrain, labels, np.arange(size), **arguments)
             made.metrics.close()
 
     return (

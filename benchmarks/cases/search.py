@@ -100,6 +100,7 @@ def main(path: str, network: str, epochs: str, runs: str) -> None:
     """All retrainings, through the package's own."""
     from benchmarks import pools
     from semiprune_jax.config.schema import base_config
+    from semiprune_jax.train.supervised import retrain
 
     with np.load(path) as pool:
         images, labels = pool["x_train"], pool["y_train"].astype(np.int32)
@@ -107,11 +108,12 @@ def main(path: str, network: str, epochs: str, runs: str) -> None:
     config.data.image_size, config.model.retrain = images.shape[1], network
     config.retrain.epochs, config.retrain.eval_every_epochs, config.retrain.save_model = int(epochs), int(epochs), False
     with tempfile.TemporaryDirectory() as directory:
-        made = pools.trainings(config, images, labels, Path(directory), classes=10, test=64)
+        made = pools.trainer(config, images, labels, Path(directory), classes=10, test=64)
         order = np.random.default_rng(0).permutation(len(images))
         for number, (keep, batch_size) in enumerate(batches(int(runs))):
             kept = np.sort(order[: int(len(images) * keep)])
-            made.retrain(f"retrain/{number}", labels, kept, batch_size=batch_size, seed=0)
+            arguments = {"name": f"retrain/{number}", "batch_size": batch_size, "seed": 0}
+            retrain(made, config.retrain, config.model.retrain, labels, kept, **arguments)
         made.metrics.close()
 
 

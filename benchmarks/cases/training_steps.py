@@ -26,8 +26,10 @@ from benchmarks.reference import loader, naming, networks, training
 from benchmarks.reference.trajectories import Logger
 from semiprune_jax.config.schema import Config, base_config
 from semiprune_jax.randomness import example_keys
-from semiprune_jax.train.loop import Training
-from semiprune_jax.train.training import Trainings
+from semiprune_jax.train.context import TrainContext
+from semiprune_jax.train.fixmatch import fixmatch_training
+from semiprune_jax.train.supervised import proxy_training, retrain_training
+from semiprune_jax.train.training import Training
 
 _LEARNING_RATE, _EPOCHS = 0.03, 30
 _RELEASED_STEPS = 8  # R0's in a round, at most: with a GPU one of them takes as long as a dozen of the others'
@@ -126,15 +128,18 @@ def _data(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return pools.windows(task.pool, task.square), pools.labels(task.pool, task.classes)
 
 
-def prepare(task: Task, dtype: str = "auto", record: bool = True) -> tuple[Trainings, Training]:
-    """The package's trainings on the case's pool, and the one that the case is about, at its beginning."""
-    made = pools.trainings(_config(task, dtype), *_data(task), Path(tempfile.gettempdir()), classes=task.classes)
-    truth = _data(task)[1]
+def prepare(task: Task, dtype: str = "auto", record: bool = True) -> tuple[TrainContext, Training]:
+    """The surroundings of trainings on the case's pool, and the training of the case at its beginning."""
+    config, truth = _config(task, dtype), _data(task)[1]
+    made = pools.trainer(config, *_data(task), Path(tempfile.gettempdir()), classes=task.classes)
     if task.mu:
-        return made, made.fixmatch_training("pseudolabel", truth)
+        network = config.model.fixmatch
+        return made, fixmatch_training(made, config.fixmatch, network, truth, name="pseudolabel", seed=0)
     if record:
-        return made, made.proxy_training("score", truth)
-    return made, made.retraining("retrain/all", truth, np.arange(task.pool), batch_size=task.batch, seed=0)
+        return made, proxy_training(made, config.proxy, config.model.proxy, truth, name="score", seed=0)
+    arguments = {"name": "retrain/all", "batch_size": task.batch, "seed": 0}
+    ids = np.arange(task.pool)
+    return made, retrain_training(made, config.retrain, config.model.retrain, truth, ids, **arguments)
 
 
 def _ours(task: Task, record: bool = True) -> Contender:
@@ -145,7 +150,7 @@ def _ours(task: Task, record: bool = True) -> Contender:
     return _contender(task, run, moved=4 * (ids + (4 + task.classes if task.mu else 2)))
 
 
-def rounds(made: Trainings, begun: Training, steps: int, together: int, behind: int = 1) -> Callable[[], None]:
+def rounds(made: TrainContext, begun: Training, steps: int, together: int, behind: int = 1) -> Callable[[], None]:
     """What trains on for ``steps`` steps each time it is called.
 
     Args:
@@ -345,7 +350,7 @@ def _prove(task: Task) -> dict[str, float]:
         before = _named(begun.state.params, begun.state.batch_stats)
         batch = _views(task, made, begun)
         loss, after = _ours_once(made, begun)
-    config = made.config
+    config = _config(task, "float32")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def theirs(step: Callable, dtype: torch.dtype) -> tuple[float, dict[str, np.ndarray]]:
@@ -373,7 +378,7 @@ def _prove(task: Task) -> dict[str, float]:
     return found
 
 
-def _ours_once(made: Trainings, begun: Training) -> tuple[float, dict[str, np.ndarray]]:
+def _ours_once(made: TrainContext, begun: Training) -> tuple[float, dict[str, np.ndarray]]:
     """Loss, and the weights after it, of the first step."""
     with begun.feed as read:
         feed = made.layout.put_feed(read(0, 1))
@@ -386,7 +391,7 @@ def _named(*trees: Any) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf) for path, leaf in leaves}
 
 
-def _views(task: Task, made: Trainings, begun: Training) -> dict[str, torch.Tensor]:
+def _views(task: Task, made: TrainContext, begun: Training) -> dict[str, torch.Tensor]:
     """What the first step's network sees, drawn by ours."""
     (images, truth), size, mu = _data(task), task.batch, task.mu
     with begun.feed as read:

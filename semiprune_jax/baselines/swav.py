@@ -1,18 +1,28 @@
-"""SwAV's training step: swapped predictions of balanced codes (Caron et al., arXiv:2006.09882). Pure.
+"""SwAV: an encoder that is trained on the pool without labels (Caron et al., arXiv:2006.09882), as ELFS does it.
 
-As ELFS trains an encoder of its own on the pool. The batch is that of ``steps``; no label is read.
+Its loss swaps predictions of balanced codes. The step is pure; its batch is that of ``steps``, and it reads no label.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from semiprune_jax import models
+from semiprune_jax.augment.swav import part_view
 from semiprune_jax.augment.views import View
+from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import row_keys
+from semiprune_jax.train import state as states
+from semiprune_jax.train import steps
+from semiprune_jax.train.context import TrainContext
 from semiprune_jax.train.state import TrainState, advance
+from semiprune_jax.train.training import Training
 
 ROUNDS = 3  # of Sinkhorn's normalisation
 
@@ -117,3 +127,78 @@ def _total(tree, axis_name: str | None):
 def normalised(prototypes: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Prototypes, the columns of the kernel, at length 1."""
     return jax.tree.map(lambda w: w / jnp.linalg.norm(w, axis=0, keepdims=True), prototypes)
+
+
+def swav(context: TrainContext, options: Any, *, name: str, seed: int) -> dict[str, np.ndarray]:
+    """features f32[N, D] of the pool, by an encoder that is trained on it.
+
+    Args:
+      options: the config section ``swav``.
+      name: the directory of its task.
+    """
+    final, _ = context.run(swav_training(context, options, name=name, seed=seed))
+    network = _network(context, options)
+    return {"features": context.inference.over_pool(steps.embedding_step, network, final)["features"]}
+
+
+def swav_training(context: TrainContext, options: Any, *, name: str, seed: int) -> Training:
+    """SwAV as the loop runs it, at its beginning; arguments as for ``swav``."""
+    layout, pool = context.layout, context.pools.squares
+    n, size = pool.n, options.batch_size
+    sampler = EpochSampler(seed, f"{name}/order", np.arange(n), batch_size=size, rows=layout.padded(size), pad_id=n)
+    total, steps_per_epoch = options.epochs * sampler.steps_per_epoch, sampler.steps_per_epoch
+    network, tx = _network(context, options), _optimizer(options, total, steps_per_epoch)
+    step = partial(
+        swav_step,
+        model=network,
+        tx=tx,
+        views=_views(context, options),
+        temperature=options.temperature,
+        epsilon=options.epsilon,
+        frozen_steps=options.frozen_steps,
+    )
+    initial = context.initial(network, tx, ema=False)
+
+    def create(*arguments: jax.Array) -> TrainState:
+        fresh = initial(*arguments)
+        return fresh.replace(params=fresh.params | {"prototypes": normalised(fresh.params["prototypes"])})
+
+    return Training(
+        name=name,
+        state=layout.compile_init(create)(context.key(seed, f"{name}/init"), options.learning_rate, total),
+        record=None,
+        dispatch=layout.compile(step, pool.fetch),
+        pool=pool.arrays(np.full(n, -1, np.int32)),
+        feed=pool.feed(sampler, total),
+        key=context.key(seed, f"{name}/views"),
+        total_steps=total,
+        steps_per_epoch=steps_per_epoch,
+        passes=("epoch", steps_per_epoch),
+        images_per_step=size * (2 + options.small_crops),
+    )
+
+
+def _network(context: TrainContext, options: Any) -> Network:
+    return models.create_swav(options.network, prototypes=options.prototypes, dtype=context.dtype)
+
+
+def _optimizer(options: Any, total: int, steps_per_epoch: int) -> optax.GradientTransformation:
+    return states.sgd(
+        states.cosine_to(options.final_learning_rate, warm_up=options.warm_up_epochs * steps_per_epoch),
+        learning_rate=options.learning_rate,
+        total_steps=total,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=options.weight_decay,
+        decay_matrices_only=False,
+        trust=0.001,
+    )
+
+
+def _views(context: TrainContext, options: Any) -> list[tuple[View, int]]:
+    """The crops' views of whole batches, each with the number of crops that it makes; those of the codes first."""
+    crops = [(part_view(context.recipe, context.recipe.size, tuple(options.crop_area)), 2)]
+    if options.small_crops:
+        small = part_view(context.recipe, options.small_crop_size, tuple(options.small_crop_area))
+        crops.append((small, options.small_crops))
+    return [(context.layout.per_shard(jax.vmap(view)), count) for view, count in crops]

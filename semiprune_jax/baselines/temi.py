@@ -6,7 +6,6 @@ should be of one cluster, and clusters alike in size. Pure functions; a leading 
 
 import contextlib
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,16 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from semiprune_jax.config.schema import Config
 from semiprune_jax.data.samplers import EpochSampler
-from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
 from semiprune_jax.features import blocks
 from semiprune_jax.features.neighbours import nearest
-from semiprune_jax.randomness import row_keys, stream_key
-from semiprune_jax.train import loop, quality
-from semiprune_jax.train.loop import Pace, Training
-from semiprune_jax.workdir.metrics import Metrics
+from semiprune_jax.randomness import row_keys
+from semiprune_jax.train import quality
+from semiprune_jax.train.context import TrainContext
+from semiprune_jax.train.training import Training
 
 HIDDEN, BOTTLENECK = 512, 256
 TEMPERATURE = 0.1
@@ -210,16 +207,23 @@ _assign = jax.jit(assign)
 
 
 def cluster(
-    features: np.ndarray, clusters: int, options: Config, seed: int, *,
-    name: str, layout: Layout, metrics: Metrics, pace: Pace, workdir: Path, truth: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Trains TEMI's heads on embeddings and gives each example a cluster.
+    context: TrainContext,
+    options: Any,
+    features: np.ndarray,
+    clusters: int,
+    *,
+    name: str,
+    seed: int,
+    truth: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Trains TEMI's heads on embeddings and assigns each example to a cluster, as ELFS does (Zheng et al., ICLR 2025).
 
     Args:
+      options: the config section ``temi``.
       features: f32[N, D].
-      options: config.
-      name: the stage's directory.
-      truth: true labels i[N], which options.select = "oracle" chooses by.
+      clusters: how many of them; ELFS has as many as there are classes.
+      name: the directory of its task.
+      truth: true labels i[N], by which options.select = "oracle" chooses.
 
     Returns:
       prediction i32[N], clusters without names, and confidence f32[N].
@@ -231,46 +235,55 @@ def cluster(
     if clusters > n or options.neighbours >= n:
         raise DataError(
             f"{clusters} clusters by {options.neighbours} neighbours each, of {n} images; "
-            "lower neighbours, or bring more images"
+            "lower temi.neighbours, or bring more images"
         )
-    batch_size = min(options.batch_size, n)
-    steps_per_epoch = -(-n // batch_size)
-    tx = optimizer(options.learning_rate, options.warm_up_epochs * steps_per_epoch)
-    step = partial(
-        temi_step, tx=tx, steps_per_epoch=steps_per_epoch, epochs=options.epochs,
-        teacher_decay=options.teacher_decay, beta=options.beta,
-    )  # fmt: skip
-    keep = min(ORACLE_CANDIDATES, options.epochs) if options.select == "oracle" else 1
-    create = partial(init_state, tx=tx, heads=options.heads, width=features.shape[1], clusters=clusters, keep=keep)
-    feed = EpochSampler(
-        seed, f"{name}/order", np.arange(n), batch_size=batch_size, rows=layout.padded(batch_size), pad_id=n
-    )
-    near, _ = nearest(features, options.neighbours, "cosine")
-    training = Training(
-        name=name,
-        state=layout.compile_init(create)(layout.replicate(stream_key(seed, f"{name}/init"))),
-        record=None,
-        dispatch=layout.compile(step, fetch),
-        pool=layout.replicate(Pool(jnp.asarray(features), jnp.asarray(near))),
-        feed=contextlib.nullcontext(feed),
-        key=layout.replicate(stream_key(seed, f"{name}/pairs")),
-        total_steps=options.epochs * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
-        passes=("epoch", steps_per_epoch),
-        images_per_step=batch_size,
-        evaluate=None,
-        evaluate_every=1,
-    )
-    directory = workdir / name / "checkpoints"
-    state, _ = loop.run(training, layout=layout, metrics=metrics, pace=pace, directory=directory)
+    training = temi_training(context, options, features, clusters, name=name, seed=seed)
+    state, _ = context.run(training)
     host: TemiState = jax.device_get(state)
     if options.select == "oracle":
         assert truth is not None
-        found = [_assigned(jax.tree.map(lambda value, i=i: value[i], host.kept), features) for i in range(keep)]
+        candidates = range(len(host.kept_loss))
+        found = [_assigned(jax.tree.map(lambda value, i=i: value[i], host.kept), features) for i in candidates]
         return max(found, key=lambda made: quality.matched_accuracy(made["prediction"], truth, clusters))
     last = options.select == "last"
     heads, losses = (host.teacher, host.epoch_loss) if last else (host.kept, host.kept_loss)
     return _assigned(best_head(heads, losses), features)
+
+
+def temi_training(
+    context: TrainContext, options: Any, features: np.ndarray, clusters: int, *, name: str, seed: int
+) -> Training:
+    """TEMI as the loop runs it, at its beginning; arguments as for ``cluster``."""
+    layout, n = context.layout, len(features)
+    batch_size = min(options.batch_size, n)
+    steps_per_epoch = -(-n // batch_size)
+    tx = optimizer(options.learning_rate, options.warm_up_epochs * steps_per_epoch)
+    step = partial(
+        temi_step,
+        tx=tx,
+        steps_per_epoch=steps_per_epoch,
+        epochs=options.epochs,
+        teacher_decay=options.teacher_decay,
+        beta=options.beta,
+    )
+    keep = min(ORACLE_CANDIDATES, options.epochs) if options.select == "oracle" else 1
+    create = partial(init_state, tx=tx, heads=options.heads, width=features.shape[1], clusters=clusters, keep=keep)
+    rows = layout.padded(batch_size)
+    sampler = EpochSampler(seed, f"{name}/order", np.arange(n), batch_size=batch_size, rows=rows, pad_id=n)
+    near, _ = nearest(features, options.neighbours, "cosine")
+    return Training(
+        name=name,
+        state=layout.compile_init(create)(context.key(seed, f"{name}/init")),
+        record=None,
+        dispatch=layout.compile(step, fetch),
+        pool=layout.replicate(Pool(jnp.asarray(features), jnp.asarray(near))),
+        feed=contextlib.nullcontext(sampler),
+        key=context.key(seed, f"{name}/pairs"),
+        total_steps=options.epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        passes=("epoch", steps_per_epoch),
+        images_per_step=batch_size,
+    )
 
 
 def _assigned(head: Heads, features: np.ndarray) -> dict[str, np.ndarray]:

@@ -50,8 +50,8 @@ class Learner(NamedTuple):
       targets: (memory, seen) -> (memory, targets); the memory comes back updated.
       init: () -> the shared part of the memory.
       init_examples: rows -> the part that is of examples, or None if there is none.
-      aux_loss: a loss besides, of (shared memory after ``targets``, strong logits f32[n, C], targets, seen); summed over
-        the devices of the batch it is the batch's.
+      aux_loss: a loss besides, of (shared memory after ``targets``, strong logits f32[n, C], targets, seen); summed
+        over the devices of the batch it is the batch's.
       threshold: the confidence that counts, where it is one for all; None: it is the learner's own affair.
       student: "strong", whose views learn from the targets of the weak ones; "weak": they learn from themselves.
     """

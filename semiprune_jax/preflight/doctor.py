@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from packaging.requirements import Requirement
 
+from semiprune_jax import pipeline
 from semiprune_jax.config.schema import Config
 from semiprune_jax.data.budget import draw
 from semiprune_jax.data.decode import check_decoder
@@ -23,8 +24,9 @@ from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import ConfigError, DataError, DeviceError, UserError
 from semiprune_jax.features import embeddings
 from semiprune_jax.models import pretrained
-from semiprune_jax.preflight.plan import cache_bytes, decode_rate, dynamics_bytes, worker_bytes
-from semiprune_jax.stages import images, needs
+from semiprune_jax.preflight.plan import decode_rate
+from semiprune_jax.stages import embed, images
+from semiprune_jax.stages.score import dynamics_bytes
 
 _SAMPLE = 64  # images decoded to see that they can be
 
@@ -107,7 +109,7 @@ def _data(config: Config, dataset: Dataset) -> str:
 
 def _embeddings(config: Config, dataset: list[Dataset]) -> str:
     options = config.embed
-    if not needs.of(config).embed or options.source not in ("file", "weights"):
+    if embed.STAGE not in pipeline.needed_stages(config) or options.source not in ("file", "weights"):
         return "none are brought"
     path = embeddings.existing(options.path, options.source, options.network)
     if options.source == "weights":
@@ -131,7 +133,7 @@ def _disk(config: Config, workdir: Path, dataset: list[Dataset]) -> str:
         counts = len(dataset[0].train.keys), len(test.keys) if test else 0
     asked = {
         "--workdir": (workdir, 3 * dynamics_bytes(config, counts[0])),  # themselves, and two checkpoints of them
-        "data.cache": (Path(cache) if cache else None, cache_bytes(config, *counts)),
+        "data.cache": (Path(cache) if cache else None, images.cache_bytes(config, *counts)),
     }
     shown = []
     for name, (path, need) in asked.items():
@@ -149,7 +151,7 @@ def _disk(config: Config, workdir: Path, dataset: list[Dataset]) -> str:
 
 def _shared_memory(config: Config) -> str:
     workers = worker_count(config.runtime.workers)
-    need = workers * worker_bytes(config)
+    need = workers * images.worker_bytes(config)
     place = Path("/dev/shm")
     if config.data.pool == "memory" or not workers or not place.exists():
         return "not needed"

@@ -8,6 +8,11 @@ from semiprune_jax.data import sources
 from semiprune_jax.data.pools import Pools, Sizes
 from semiprune_jax.data.sources import Dataset, Skipped
 from semiprune_jax.distributed.layout import Layout, enable_compilation_cache
+from semiprune_jax.errors import DataError
+from semiprune_jax.workdir import artifacts
+
+SKIPPED = artifacts.json("label/skipped.json", "label")  # images that data.skip_bad left out
+PIXELS = artifacts.json("label/pixels.json", "label")  # digests of the pixels that trainings have seen
 
 
 def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Path | None = None) -> Dataset:
@@ -64,3 +69,23 @@ def pools(config: Config, dataset: Dataset) -> Pools:
         decoder=data.decoder,
         workers=runtime.workers,
     )
+
+
+def skipped(entries: list[dict], path: Path) -> list[Skipped]:
+    """The images that an earlier start left out, from the list that it wrote to ``path``."""
+    try:
+        return [Skipped(**entry) for entry in entries]
+    except TypeError:
+        raise DataError(f"{path} is not what was written; restore it, or use --overwrite") from None
+
+
+def cache_bytes(config: Config, n: int, tests: int) -> int:
+    """Bytes of the squares of ``n`` examples and the views of ``tests``: in memory, or in ``data.cache``."""
+    seen = sizes(config)
+    return 3 * (n * seen.square**2 + tests * seen.image**2)
+
+
+def worker_bytes(config: Config) -> int:
+    """Bytes of shared memory that a decoding worker fills: batches that are ready, in work, and handed over."""
+    seen, f = sizes(config), config.fixmatch
+    return 4 * 3 * max(f.batch_size * (1 + f.mu) * seen.square**2, config.proxy.batch_size * seen.image**2)

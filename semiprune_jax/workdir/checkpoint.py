@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from semiprune_jax.distributed import processes
+from semiprune_jax.distributed import preemption, processes
 from semiprune_jax.errors import DataError
 from semiprune_jax.workdir.formats import hash_file, read_json, write_json
 
@@ -79,10 +79,18 @@ class Checkpoints:
 
 
 def save(path: Path, tree: Any) -> None:
-    """Saves one tree of arrays as a directory, replacing what is there."""
-    with _disk_errors(path):
-        _v1().save(Path(path).absolute(), tree, overwrite=True)
-    _note_hashes(path)
+    """Saves one tree of arrays as a directory, in place of an earlier one."""
+    with preemption.deferred():  # Orbax has threads at work
+        with _disk_errors(path):
+            _v1().save(Path(path).absolute(), tree, overwrite=True)
+        _note_hashes(path)
+    preemption.check()
+
+
+def forget(directory: Path) -> None:
+    """Removes the checkpoints of a training whose results are saved."""
+    if processes.is_lead_host():
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def restore(path: Path, like: Any) -> Any:

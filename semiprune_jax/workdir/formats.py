@@ -51,6 +51,20 @@ def read_json(path: Path, *fields: str) -> Any:
     return value
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes one string per line, in UTF-8."""
+    write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads one string per line."""
+    _expect(path)
+    try:
+        return path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise _broken(path, error) from None
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a header and a line a row; what a row lacks is left blank."""
     text = io.StringIO()

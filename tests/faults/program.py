@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiprune_jax.workdir import formats, stage
+from semiprune_jax.workdir import formats, record
 from tests import small
 
 ROOT = Path(__file__).parent.parent.parent
@@ -137,7 +137,7 @@ def check_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
 
 def check_whole(work: Path) -> None:
     """Trouble if a file of a run that was struck is not whole; those under temporary names do not count."""
-    stage.verify(work)
+    record.verify(work)
     readers = {".json": formats.read_json, ".parquet": formats.read_table, ".npz": formats.read_npz}
     for path in work.rglob("*"):
         if path.suffix in readers and path.name[0] != "." and "/checkpoints/" not in str(path):

@@ -15,11 +15,11 @@ import time
 from typing import Any
 
 from semiprune_jax.data import stream
-from semiprune_jax.train import loop
+from semiprune_jax.train import meter
 from semiprune_jax.workdir import checkpoint, formats
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "step": (loop._Meter, "collect"),
+    "step": (meter.Meter, "collect"),
     "checkpoint": (checkpoint.Checkpoints, "save"),
     "write": (formats, "write_atomically"),
     "rename": (os, "replace"),

@@ -9,11 +9,10 @@ import pytest
 
 from semiprune_jax.baselines import temi
 from semiprune_jax.config.schema import base_config
-from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
-from semiprune_jax.train.loop import Pace
+from semiprune_jax.train.context import TrainContext
 from semiprune_jax.train.quality import pseudo_label_quality
-from semiprune_jax.workdir.metrics import Metrics
+from tests import small
 from tests.oracles import embeddings as oracle
 
 
@@ -137,12 +136,10 @@ def test_of_each_part_the_epoch_of_the_least_loss_is_kept(rng):
 
 def cluster(tmp_path, features, clusters, mode="jit", devices=1, truth=None, **changes):
     options = base_config().temi
-    options.update({"heads": 4, "neighbours": 8, "epochs": 30, "batch_size": 50, "warm_up_epochs": 2,
-                    "learning_rate": 3e-3, "teacher_decay": 0.9} | changes)  # fmt: skip
-    return temi.cluster(
-        features, clusters, options, 0, name="pseudolabel", layout=Layout.of(mode, devices),
-        metrics=Metrics(tmp_path), pace=Pace(1, 50, 0), workdir=tmp_path, truth=truth,
-    )  # fmt: skip
+    options.update({"heads": 4, "neighbours": 8, "epochs": 30, "batch_size": 50, "warm_up_epochs": 2})
+    options.update({"learning_rate": 3e-3, "teacher_decay": 0.9} | changes)
+    made, _ = small.trainer(tmp_path, small.config(), mode, devices)
+    return temi.cluster(made, options, features, clusters, name="pseudolabel", seed=0, truth=truth)
 
 
 def clouds(rng, n=120, clusters=3):
@@ -162,7 +159,7 @@ def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
     """Every step is a jump here, so that the last epoch is not that of the least loss, nor the best one."""
     features, which = clouds(rng, n=40)
     states, heads, found = [], [], []
-    run, assigned = temi.loop.run, temi._assigned
+    run, assigned = TrainContext.run, temi._assigned
 
     def ran(*args, **named):
         states.append(jax.device_get(run(*args, **named)[0]))
@@ -173,7 +170,7 @@ def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
         found.append(assigned(head, x))
         return found[-1]
 
-    monkeypatch.setattr(temi.loop, "run", ran)
+    monkeypatch.setattr(TrainContext, "run", ran)
     monkeypatch.setattr(temi, "_assigned", looked)
     changes = {"epochs": 12, "batch_size": 8, "learning_rate": 0.001, "neighbours": 3, "heads": 2, "teacher_decay": 0.5}
     got = cluster(tmp_path, features, 3, truth=which, select=select, **changes)

@@ -1,5 +1,6 @@
 """The proxy as a whole, on fixed pseudo-labels: the same dynamics and coresets on any devices."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -13,8 +14,9 @@ from semiprune_jax import models
 from semiprune_jax.distributed import processes
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.select import scores, selectors
+from semiprune_jax.stages.context import train_context
+from semiprune_jax.train import supervised
 from semiprune_jax.train.steps import cross_entropy
-from semiprune_jax.train.training import Trainings
 from semiprune_jax.workdir import checkpoint
 from semiprune_jax.workdir.metrics import Metrics
 from tests import small
@@ -28,9 +30,9 @@ def two_epochs():
 
 
 def proxy(tmp_path, config, mode, devices):
-    made, labels = small.trainings(tmp_path / f"{mode}{devices}", config, mode, devices)
+    made, labels = small.trainer(tmp_path / f"{mode}{devices}", config, mode, devices)
     (tmp_path / f"{mode}{devices}").mkdir()
-    record = made.proxy("score", labels)
+    record = small.proxy(made, config, labels)
     made.metrics.close()
     return record
 
@@ -70,25 +72,24 @@ def plain(config, params, stats):
 
 def test_retrainings_share_one_program(tmp_path, tiny_config):
     """Other examples, seeds and lengths: the step is traced once for a batch shape. What is tested is what is saved."""
-    made, labels = small.trainings(tmp_path, tiny_config)
-    first = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
-    program = made._retrain_program.dispatch
+    made, labels = small.trainer(tmp_path, tiny_config)
+    first, network = small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
+    program = supervised.program(made, tiny_config.retrain, tiny_config.model.retrain).dispatch
     assert program._cache_size() == 1
-    made.retrain("retrain/b_seed1", labels, np.arange(70), batch_size=16, seed=1)
+    small.retrain(made, tiny_config, "retrain/b_seed1", labels, np.arange(70), batch_size=16, seed=1)
     assert program._cache_size() == 1
     assert first["best_test_accuracy"] >= first["test_accuracy"]
-    like = made.retraining("retrain/c_seed0", labels, np.arange(40), batch_size=16, seed=0).state
     made.metrics.close()
-    like = {"params": like.params, "batch_stats": like.batch_stats}
-    saved = checkpoint.restore(tmp_path / "retrain/a_seed0/model", like)
+    checkpoint.save(tmp_path / "model", network)
+    saved = checkpoint.restore(tmp_path / "model", network)
     logits, truth = plain(tiny_config, saved["params"], saved["batch_stats"])
     assert first["test_accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == truth))
 
 
 def test_test_accuracy_is_exact(tmp_path, tiny_config):
     """Padded and masked over four devices, it is that of a plain forward pass over the 31 test examples."""
-    made, labels = small.trainings(tmp_path, tiny_config, devices=4)
-    begun = made.retraining("retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
+    made, labels = small.trainer(tmp_path, tiny_config, devices=4)
+    begun = small.retrain_training(made, tiny_config, "retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
     made.metrics.close()
     result = begun.evaluate(begun.state)
     logits, truth = plain(tiny_config, *jax.device_get((begun.state.params, begun.state.batch_stats)))
@@ -97,51 +98,51 @@ def test_test_accuracy_is_exact(tmp_path, tiny_config):
 
 
 def test_a_result_does_not_rest_on_lines_that_were_lost(tmp_path, tiny_config):
-    made, labels = small.trainings(tmp_path, tiny_config)
-    first = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
+    made, labels = small.trainer(tmp_path, tiny_config)
+    first, _ = small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     checkpoints = tmp_path / "retrain/a_seed0/checkpoints"
     assert not any(checkpoints.iterdir())
     tiny_config.runtime.checkpoint_every_steps = 3
-    made, labels = small.trainings(tmp_path, tiny_config)
-    made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
+    made, labels = small.trainer(tmp_path, tiny_config)
+    small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     (tmp_path / "metrics.jsonl").unlink()  # killed after its last checkpoint, and the disk lost the lines
-    made, labels = small.trainings(tmp_path, tiny_config)
-    again = made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
+    made, labels = small.trainer(tmp_path, tiny_config)
+    again, _ = small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     made.metrics.close()
     assert again["test_loss"] == pytest.approx(first["test_loss"], rel=1e-6)
 
 
 def test_only_the_process_that_writes_metrics_knows_a_result(tmp_path, tiny_config, monkeypatch):
-    made, labels = small.trainings(tmp_path, tiny_config)
-    monkeypatch.setattr(processes, "leads", lambda: False)
-    assert made.retrain("retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0) == {}
+    made, labels = small.trainer(tmp_path, tiny_config)
+    monkeypatch.setattr(processes, "is_lead_host", lambda: False)
+    assert small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)[0] == {}
     made.metrics.close()
 
 
 def test_without_a_test_set(tmp_path, tiny_config):
     layout, (images, labels) = Layout.of("jit", 1), small.pool(90)
     pools = small.pools(layout, (images, labels))
-    made = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(tmp_path), tmp_path)
-    assert made.retrain("retrain/a_seed0", labels, np.arange(30), batch_size=16, seed=0) == {}
+    made = train_context(tiny_config, pools, Metrics(tmp_path), tmp_path)
+    assert small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(30), batch_size=16, seed=0)[0] == {}
     made.metrics.close()
 
 
 def test_more_on_request(tmp_path, tiny_config):
     """Arrays besides, [rows of the record, epochs]; what is written into them: test_steps.py."""
-    made, labels = small.trainings(tmp_path, tiny_config)
+    made, labels = small.trainer(tmp_path, tiny_config)
     for name in ("entropy", "grad_norm"):
-        assert getattr(made.proxy_training("score", labels).record, name) is None
+        assert getattr(small.proxy_training(made, tiny_config, labels).record, name) is None
         tiny_config.proxy[f"record_{name}"] = True
-        assert getattr(made.proxy_training("score", labels).record, name).shape == (1024, 4)
+        assert getattr(small.proxy_training(made, tiny_config, labels).record, name).shape == (1024, 4)
     made.metrics.close()
 
 
 def test_a_proxy_of_some_examples_alone(tmp_path, tiny_config):
     """Their rows are written at every epoch, gradients' norms among them; the others' never."""
     tiny_config.proxy.record_grad_norm, tiny_config.proxy.epochs = True, 2
-    made, labels = small.trainings(tmp_path, tiny_config)
+    made, labels = small.trainer(tmp_path, tiny_config)
     ids = np.arange(90)[::4]
-    record = made.proxy("score", np.where(np.isin(np.arange(90), ids), labels, -1), ids)
+    record = small.proxy(made, tiny_config, np.where(np.isin(np.arange(90), ids), labels, -1), ids)
     for name, values in record.items():
         assert np.all(values[ids] > 0) or name == "correct", name
         assert not np.any(np.delete(values, ids, axis=0)), name
@@ -158,8 +159,8 @@ def test_whole_runs_on_other_devices_select_nearly_alike(tmp_path, digits, capsy
         pools = small.pools(layout, (small.squares(digits.train), digits.train.labels))
         work = tmp_path / str(devices)
         work.mkdir()
-        made = Trainings(config, tuple("0123456789"), pools, layout, Metrics(work), work)
-        records[devices] = made.proxy("score", digits.train.labels)
+        made = replace(train_context(config, pools, Metrics(work), work), classes=tuple("0123456789"))
+        records[devices] = small.proxy(made, config, digits.train.labels)
         made.metrics.close()
     one = records[1]
     aum_one = scores.aum(one["p_label"] - one["p_other"])

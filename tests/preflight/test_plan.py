@@ -12,6 +12,7 @@ import pytest
 from configs import cifar100, imagenet
 from semiprune_jax import models, pipeline
 from semiprune_jax.preflight import plan
+from semiprune_jax.stages import costs, score
 from semiprune_jax.workdir import directory as workdir
 from semiprune_jax.workdir import formats
 from tests import small
@@ -34,7 +35,7 @@ def test_costs_are_the_networks_own(network, side, classes, gigaflops, parameter
     """FLOPs by hand count the padding's taps, XLA does not: a few per cent. Parameters to the last one."""
     config = cifar100.get_config()
     config.data.image_size = side
-    cost = plan._cost(config, network, classes)
+    cost = costs.network_cost(config, network, classes)
     assert 0.85 * gigaflops < cost.flops / 1e9 < 1.02 * gigaflops
     assert cost.parameters == parameters
     assert cost.held > side * side * 64  # of the first layer alone
@@ -45,7 +46,7 @@ def test_memory_is_about_what_the_compiler_takes(name):
     """Of eight images' gradients: 0.90 and 0.99 times as much."""
     config = cifar100.get_config()
     config.runtime.compute_dtype = "float32"
-    planned = 8 * plan._cost(config, name, 10).held
+    planned = 8 * costs.network_cost(config, name, 10).held
     network = models.create(name, num_classes=10, bn_momentum=0.9)
     params, stats = jax.eval_shape(lambda key: network.init(key, (32, 32, 3)), jax.random.key(0))
     gradient = jax.grad(lambda params, stats, x: jnp.sum(network.apply(params, stats, x, train=True)[0] ** 2))
@@ -166,7 +167,7 @@ def test_steps_are_those_that_are_run(tiny_config, tmp_path):
         result = formats.read_json(tmp_path / "w" / "retrain" / f"semi_aum_keep{keep}_seed0" / "result.json")
         assert re.search(rf"retrain keep {float(keep):g} x 1 +{result['steps']} ", text)
     record = np.load(tmp_path / "w" / "score" / "dynamics.npz")
-    assert sum(value.nbytes for value in record.values()) == plan.dynamics_bytes(tiny_config, 64)
+    assert sum(value.nbytes for value in record.values()) == score.dynamics_bytes(tiny_config, 64)
 
 
 def test_the_command_needs_no_accelerator_and_no_data():

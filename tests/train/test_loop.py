@@ -10,9 +10,10 @@ import pytest
 
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import TrainingError
-from semiprune_jax.train import loop
-from semiprune_jax.train.loop import Pace, Training
+from semiprune_jax.train import loop, meter
 from semiprune_jax.train.state import TrainState
+from semiprune_jax.train.training import Pace, Training
+from semiprune_jax.workdir import checkpoint
 from semiprune_jax.workdir.checkpoint import Checkpoints
 from semiprune_jax.workdir.metrics import Metrics
 
@@ -123,7 +124,7 @@ def test_two_checkpoints_are_kept_and_forgotten_when_done(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as saved:
         assert saved.latest() == 20
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
-    loop.forget(tmp_path / "checkpoints")
+    checkpoint.forget(tmp_path / "checkpoints")
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -134,7 +135,7 @@ def test_spacing_is_chosen_once_from_the_speed(monkeypatch):
     saved = []
     for step in range(1, 1000):
         clock[0] += 0.125 if step < 500 else 0.0625  # 8 steps a second, later 16
-        if saver.due(step):
+        if saver.is_due(step):
             saved.append(step)
     assert saved == [121, *range(240, 1000, 120)]  # 15 s after the first step, then at multiples
 
@@ -146,7 +147,7 @@ def test_slow_steps_are_saved_as_they_come(monkeypatch):
     due = []
     for step in range(1, 12):
         clock[0] += 8
-        due.append(saver.due(step))
+        due.append(saver.is_due(step))
     assert due[2]
     assert sum(due) == 5
 
@@ -159,11 +160,11 @@ def test_checkpoints_do_not_wait_for_lines(tmp_path):
 
 
 def test_a_log_that_is_no_terminal_is_told_now_and_then(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(meter, "TELL_SECONDS", 0.0)
     counting(tmp_path / "often")
     told = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"score: step 4 of 20, loss 0\.2\d\d, images/s [\d,]+, 00:00 left", told[1])
     assert len(told) == 10
-    monkeypatch.setattr(loop, "TELL_SECONDS", 60.0)
+    monkeypatch.setattr(meter, "TELL_SECONDS", 60.0)
     counting(tmp_path / "seldom")
     assert capsys.readouterr().err == ""

@@ -4,17 +4,18 @@ import pytest
 from ml_collections import ConfigDict
 
 from semiprune_jax.config.schema import base_config
-from semiprune_jax.stages import settings
+from semiprune_jax.stages import embed, label, pseudolabel, retrain, score, search
+from semiprune_jax.stages.settings import VIEWS
 
 NOTHING = frozenset()
 NETWORKS = frozenset({"pseudolabel", "score", "search", "retrain"})  # stages that train one of the config's
 STAGES = {
-    "label": settings.of_label,
-    "pseudolabel": settings.of_pseudolabel,
-    "score": settings.of_score,
-    "embed": settings.of_embed,
-    "search": lambda config: settings.of_search(config, "semi_dual", config.select.keep, (30,)),
-    "retrain": lambda config: settings.of_retrain(config, 0.3, "true labels", 1),
+    "label": label.settings,
+    "pseudolabel": pseudolabel.settings,
+    "score": score.settings,
+    "embed": embed.settings,
+    "search": lambda config: search.search_settings(config, "semi_dual", config.select.keep, (30,)),
+    "retrain": lambda config: retrain.retrain_settings(config, 0.3, "true labels", 1),
 }
 
 
@@ -26,8 +27,8 @@ def each(section, *names):
 EXPECTED = {
     "seed": {"label", "pseudolabel", "score", "search"},
     "data": {"label"},
-    **dict.fromkeys(each("data", *settings._PLACES), NOTHING),
-    **dict.fromkeys(each("data", *settings._VIEWS), NETWORKS),
+    **dict.fromkeys(each("data", *label.PLACES), NOTHING),
+    **dict.fromkeys(each("data", *VIEWS), NETWORKS),
     "data.supervised_crops": NETWORKS - {"pseudolabel"},
     "label": {"label"},
     "pseudolabel": {"pseudolabel"},

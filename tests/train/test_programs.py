@@ -21,18 +21,23 @@ POOL, DEVICES = 90, 4
 @pytest.fixture(params=[1, DEVICES], ids=["one device", "four devices"])
 def made(request, tiny_config, tmp_path):
     tiny_config.proxy.epochs = 2  # the programs of test_training.py
-    trainings, _ = small.trainings(tmp_path, tiny_config, devices=request.param, n=POOL)
-    yield trainings
-    trainings.metrics.close()
+    trainer, _ = small.trainer(tmp_path, tiny_config, devices=request.param, n=POOL)
+    yield trainer
+    trainer.metrics.close()
 
 
-def training(made, kind):
+@pytest.fixture
+def begin(made, tiny_config):
+    return lambda kind: training(made, tiny_config, kind)
+
+
+def training(made, config, kind):
     labels = small.pool(POOL)[1]
     if kind in learners.LEARNERS:
-        made.config.fixmatch.learner = kind
-        return made.fixmatch_training("pseudolabel", np.where(np.arange(POOL) < 24, labels, -1))
-    made.config.proxy.record_kl = kind == "proxy with kl"
-    return made.proxy_training("score", labels)
+        config.fixmatch.learner = kind
+        return small.fixmatch_training(made, config, np.where(np.arange(POOL) < 24, labels, -1))
+    config.proxy.record_kl = kind == "proxy with kl"
+    return small.proxy_training(made, config, labels)
 
 
 def compiled(made, begun):
@@ -47,9 +52,9 @@ def bytes_of(tree, device):
 
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
-def test_state_and_record_are_written_over(made, kind):
+def test_state_and_record_are_written_over(made, begin, kind):
     """Donated, and really reused: all of their bytes, on each device."""
-    begun = training(made, kind)
+    begun = begin(kind)
     reused = compiled(made, begun).memory_analysis().alias_size_in_bytes
     assert reused == bytes_of((begun.state, begun.record), made.layout.devices[0])
 
@@ -57,9 +62,9 @@ def test_state_and_record_are_written_over(made, kind):
 @pytest.mark.parametrize(
     "kind", ["fixmatch", "proxy", "proxy with kl", pytest.param("flexmatch", marks=pytest.mark.long)]
 )
-def test_only_batches_and_gradients_travel(made, kind):
+def test_only_batches_and_gradients_travel(made, begin, kind):
     """No collective has a side as long as the pool or the record, or a share of them; none at all on one device."""
-    text = compiled(made, training(made, kind)).as_text()
+    text = compiled(made, begin(kind)).as_text()
     names = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
     sent = re.findall(rf"= (.*?) (?:{names})(?:-start)?\(", text)
     assert bool(sent) == (len(made.layout.devices) > 1)
@@ -69,20 +74,20 @@ def test_only_batches_and_gradients_travel(made, kind):
 
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
-def test_a_step_does_not_talk_to_the_host(made, kind):
-    text = compiled(made, training(made, kind)).as_text()
+def test_a_step_does_not_talk_to_the_host(made, begin, kind):
+    text = compiled(made, begin(kind)).as_text()
     assert not re.search(r"\b(infeed|outfeed|send|recv|host_compute)\(|callback|MoveToHost", text)
 
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
-def test_nothing_is_compiled_after_the_second_step(made, kind, tmp_path):
+def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
     """Nor anything moved that the loop does not move by name; across two epochs, their evaluations and checkpoints."""
     began, compilations, steps = [], [], []
     jax.monitoring.register_event_duration_secs_listener(
         listener := lambda event, seconds, **_: began.append(event) if "backend_compile" in event else None
     )
     try:
-        begun = training(made, kind)
+        begun = begin(kind)
 
         def dispatch(*arguments):
             compilations.append(len(began))
@@ -132,12 +137,12 @@ def test_programs_are_kept(tmp_path):
 
 def test_where_steps_share_a_program(tiny_config, tmp_path):
     """Sixteen; one on a CPU, where a scan is many times slower, and for what is streamed; or as the config has it."""
-    made, labels = small.trainings(tmp_path, tiny_config)
-    resident = made.proxy_training("score", labels)
+    made, labels = small.trainer(tmp_path, tiny_config)
+    resident = small.proxy_training(made, tiny_config, labels)
     streamed = dataclasses.replace(resident, pool=StreamPool(jnp.asarray(labels)))
     assert made.pace(resident).steps_per_dispatch == made.pace().steps_per_dispatch == 1
     elsewhere = dataclasses.replace(made, layout=SimpleNamespace(platform="gpu"))
     assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [16, 1, 16]
-    elsewhere.config.runtime.steps_per_dispatch = 4
+    elsewhere.runtime.steps_per_dispatch = 4
     assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [4, 4, 4]
     made.metrics.close()

@@ -119,8 +119,8 @@ def config():
 
 
 def embedded(tmp_path, mode, devices):
-    made, _ = small.trainings(tmp_path / f"{mode}{devices}", config(), mode, devices)
-    return made.swav("embed")["features"]
+    made, _ = small.trainer(tmp_path / f"{mode}{devices}", config(), mode, devices)
+    return swav.swav(made, config().swav, name="embed", seed=0)["features"]
 
 
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), pytest.param("pmap", 3, marks=pytest.mark.long)])
@@ -133,8 +133,8 @@ def test_two_epochs_on_any_devices(tmp_path, mode, devices):
 
 def test_prototypes_rest_and_stay_on_the_sphere(tmp_path):
     """For two steps, at the first of which the learning rate is 0 anyway."""
-    made, _ = small.trainings(tmp_path, config())
-    training = made.swav_training("embed")
+    made, _ = small.trainer(tmp_path, config())
+    training = swav.swav_training(made, config().swav, name="embed", seed=0)
     state, prototypes = training.state, []
     step = made.layout
     with training.feed as read:

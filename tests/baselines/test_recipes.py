@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from semiprune_jax import pipeline
 from semiprune_jax.augment import views
 from semiprune_jax.config import recipes, validation
 from semiprune_jax.models import pretrained
-from semiprune_jax.stages import needs
+from semiprune_jax.stages import pseudolabel
 from semiprune_jax.workdir import directory, formats
 from tests import goldens, small
 
 STAGES = ("pseudolabel", "score", "embed", "search")
+
+
+def needed(config):
+    return {stage.name for stage in pipeline.needed_stages(config)} & set(STAGES)
 
 
 def made(root, name, **changes):
@@ -53,21 +58,21 @@ def made(root, name, **changes):
 )
 def test_only_the_stages_that_are_needed(tmp_path, name, stages):
     config = made(tmp_path, name)
-    needed = needs.of(config)
-    assert {stage for stage in STAGES if getattr(needed, stage, False)} == set(stages) - {"search"}
+    assert needed(config) == set(stages)
     assert bool(config.search.names) == ("search" in stages)
 
 
 def test_what_else_asks_for_a_stage(tmp_path):
     """A search of cutoffs trains on pseudo-labels; what the proxy sees needs a proxy."""
     config = made(tmp_path, "extrapolation", data__oracle=True)
-    assert not needs.of(config).pseudolabel
+    assert "pseudolabel" not in needed(config)
     config.search.names = config.select.names
-    assert needs.of(config).pseudolabel
+    assert "pseudolabel" in needed(config)
     config = made(tmp_path, "zcore", data__oracle=True)
-    assert not needs.of(config).score
+    assert "score" not in needed(config)
     config.embed.source = "proxy"
-    assert needs.of(config) == (True, True, True, False)
+    order = [stage.name for stage in pipeline.needed_stages(config)]
+    assert order == ["label", "pseudolabel", "score", "embed", "select", "retrain", "report"]
 
 
 def test_scores_without_cutoffs_of_their_own_take_those_of_aum(tmp_path):
@@ -84,12 +89,11 @@ def test_one_of_each_family_from_images_to_report(tmp_path, name):
     came_to = [line for line in lines if re.search(r"image, from swav, loss \d\.\d+ \(3\.401 by chance", line)]
     assert len(came_to) == (name == "elfs_swav")
     stages = {stage for stage in STAGES if (tmp_path / "work" / stage).exists()}
-    needed = needs.of(config)
-    assert stages - {"search"} == {stage for stage in STAGES if getattr(needed, stage, False)}
+    assert stages == needed(config)
     selection = config.select.names[0]
     table = formats.read_table(tmp_path / f"work/select/{selection}_keep0.50/coreset.parquet")
     assert table["kept"].sum() == 32
-    assert ("pseudo_label" in table) == needed.pseudolabel
+    assert ("pseudo_label" in table) == ("pseudolabel" in stages)
     result = formats.read_json(tmp_path / f"work/retrain/{selection}_keep0.50_seed0/result.json")
     assert result["labels"] == "true labels"
     assert (tmp_path / "work/report/index.html").exists()
@@ -119,9 +123,7 @@ def test_embeddings_by_weights_that_are_brought(tmp_path, monkeypatch):
 
 def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
     config = made(tmp_path, "supervised")
-    from semiprune_jax.train.training import Trainings
-
-    monkeypatch.setattr(Trainings, "fixmatch", lambda *_: pytest.fail("FixMatch"))
+    monkeypatch.setattr(pseudolabel, "fixmatch", lambda *_, **__: pytest.fail("FixMatch"))
     small.run(config, tmp_path / "work", until="pseudolabel")
     table = formats.read_table(tmp_path / "work/pseudolabel/pseudolabels.parquet")
     np.testing.assert_array_equal(table["pseudo_label"], small.pool(64)[1])

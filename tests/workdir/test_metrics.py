@@ -26,7 +26,7 @@ def test_lines_csv_and_tensorboard(tmp_path):
 
 FULL = """
 import errno, os, pathlib, sys
-from semiprune_jax.metrics import Metrics
+from semiprune_jax.workdir.metrics import Metrics
 metrics = Metrics(pathlib.Path(sys.argv[1]))
 metrics.write("score", 1, {"loss": 0.5})
 def fail(file):

@@ -7,10 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from semiprune_jax import pipeline
+from semiprune_jax.data.pools import Pools
 from semiprune_jax.errors import ConfigError, DataError
 from semiprune_jax.select import search
-from semiprune_jax.workdir import directory, formats
+from semiprune_jax.stages import report
+from semiprune_jax.stages.label import ORACLE
+from semiprune_jax.workdir import formats
+from semiprune_jax.workdir.artifacts import Store
 from tests import small
 
 
@@ -117,7 +120,7 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
     whole = shutil.copytree(root / "work", tmp_path / "whole")
     lines = small.run(config, whole)
     assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 4 trials", line) for line in lines), lines
-    found = directory.Handover(whole, oracle=True).search
+    found = report.searched(whole)
     assert found["trials"] == 14  # four and six cutoffs; two horizons, and one c_D at the other kept fraction too
     assert found["steps"] > 0
     chosen = found["chosen"]["semi_aum"]["cutoff"]
@@ -160,19 +163,13 @@ def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
     plain = shutil.copytree(root / "work", tmp_path / "plain")
     small.run(config, plain, until="search")
     blind = shutil.copytree(root / "work", tmp_path / "blind")
-    given = pipeline.Pipeline
-
-    class Blind(given):
-        """Whoever asks for a test set, or for the truth, is stopped."""
-
-        def search(self, made):
-            monkeypatch.setattr(type(self._trainings.pools), "test", property(lambda pools: pytest.fail("a test set")))
-            monkeypatch.setattr(directory.Handover, "truth", property(lambda given: pytest.fail("the truth")))
-            return super().search(made)
-
-    monkeypatch.setattr(pipeline, "Pipeline", Blind)
+    # Whoever asks for a test set, or for the truth, is stopped.
+    monkeypatch.setattr(Pools, "test", property(lambda pools: pytest.fail("a test set")))
+    monkeypatch.setattr(Pools, "digests", lambda pools: {})
+    load = Store.load
+    monkeypatch.setattr(Store, "load", lambda store, a: pytest.fail("the truth") if a == ORACLE else load(store, a))
     small.run(config, blind, until="search")
-    one, other = (directory.Handover(work, oracle=True).search for work in (plain, blind))
+    one, other = (report.searched(work) for work in (plain, blind))
     assert one["chosen"] == other["chosen"]
 
 

@@ -41,25 +41,3 @@ def test_a_directory_is_ours_from_the_first_file_on(tmp_path):
     workdir.open_workdir(tmp_path / "new", overwrite=False)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["manifest.json"]
     workdir.open_workdir(tmp_path / "new", overwrite=False)
-
-
-def test_finished_work_is_read_in_the_order_of_the_config(tmp_path):
-    """Names first, then the largest kept fraction, then seeds."""
-    parts = [
-        ("b", 0.1, 0),
-        ("a", 0.5, 0),
-        ("full", 1.0, 0),
-        ("z", 0.1, 1),
-        ("z", 0.1, 0),
-        ("z", 0.25, 0),
-        ("no", 1.0, 0),
-    ]
-    for name, keep, seed in parts:
-        place = tmp_path / "retrain" / f"{name}_keep{keep}_seed{seed}"
-        formats.write_json(place / "result.json", {"name": name, "keep": keep, "seed": seed})
-        if name != "no":
-            formats.write_json(place / "DONE.json", {})
-    results = workdir.Handover(tmp_path, oracle=False).results(("z", "a"))
-    assert [(r["name"], r["keep"], r["seed"]) for r in results.values()] == [
-        *(("full", 1.0, 0), ("z", 0.25, 0), ("z", 0.1, 0), ("z", 0.1, 1), ("a", 0.5, 0), ("b", 0.1, 0)),
-    ]

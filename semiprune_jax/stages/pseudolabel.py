@@ -1,0 +1,140 @@
+"""Pseudolabel: a label and a confidence for every example, by FixMatch or by clusters of embeddings."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.baselines.temi import cluster
+from semiprune_jax.config import schema
+from semiprune_jax.config.schema import Config
+from semiprune_jax.stages import costs
+from semiprune_jax.stages.context import Context
+from semiprune_jax.stages.costs import Counts, Work
+from semiprune_jax.stages.embed import EMBEDDINGS
+from semiprune_jax.stages.label import EXAMPLES, ORACLE
+from semiprune_jax.stages.settings import training
+from semiprune_jax.stages.stage import Stage
+from semiprune_jax.stages.warnings import slow_averages
+from semiprune_jax.train.fixmatch import fixmatch, images_per_step
+from semiprune_jax.train.quality import pseudo_label_quality
+from semiprune_jax.workdir import artifacts
+from semiprune_jax.workdir.artifacts import Artifact, Inputs
+from semiprune_jax.workdir.tasks import Outcome, Task
+
+# id, key, pseudo_label (known labels kept), label_source, prediction, confidence
+PSEUDOLABELS = artifacts.table("pseudolabel/pseudolabels.parquet", "pseudolabel")
+NETWORK = artifacts.network("pseudolabel")
+QUALITY = artifacts.json("pseudolabel/quality.json", "pseudolabel")  # by part of the pool; with data.oracle only
+
+
+def pseudo_labels(table: artifacts.Table) -> np.ndarray:
+    """i32[N], from the value of ``PSEUDOLABELS``."""
+    return table["pseudo_label"].astype(np.int32)
+
+
+def run(context: Context) -> None:
+    """Labels the pool.
+
+    FixMatch keeps known labels as they are. Clusters have no names and read no labels. Where every label is known there
+    is nothing to learn.
+    """
+    context.runner.run(task(context))
+
+
+def task(context: Context) -> Task:
+    """The one task of this stage."""
+    config = context.config
+    clusters = _is_clustered(config)
+    reads = (EXAMPLES, *([EMBEDDINGS] if clusters else []), *([ORACLE] if config.data.oracle else []))
+
+    def work(inputs: Inputs) -> Outcome:
+        labels = inputs[EXAMPLES]["label"]
+        known = np.zeros(len(labels), bool) if clusters else labels >= 0
+        outputs: dict[Artifact, Any] = {}
+        if clusters:
+            found = _cluster(context, inputs)
+        elif np.all(known):
+            found = {"prediction": labels.astype(np.int32), "confidence": np.ones(len(labels), np.float32)}
+        else:
+            options, network = config.fixmatch, config.model.fixmatch
+            found, saved = fixmatch(context.trainer, options, network, labels, name="pseudolabel", seed=config.seed)
+            outputs[NETWORK] = saved
+        outputs[PSEUDOLABELS] = {
+            "id": np.arange(len(labels)),
+            "key": inputs[EXAMPLES]["key"],
+            "pseudo_label": np.where(known, labels, found["prediction"]),
+            "label_source": np.where(known, "budget", config.pseudolabel.source),
+            **found,
+        }
+        if np.all(known):
+            return Outcome(outputs, "every label is known")
+        if ORACLE not in inputs:
+            return Outcome(outputs, f"mean confidence {found['confidence'].mean():.3f}")
+        outputs[QUALITY] = _quality(context, found["prediction"], inputs[ORACLE]["label"], labels < 0)
+        key = "matched_accuracy" if clusters else "accuracy"
+        shown = (f"{100 * values[key]:.1f}% on the {part}" for part, values in outputs[QUALITY].items())
+        return Outcome(outputs, f"{key.replace('_', ' ')} {', '.join(shown)}")
+
+    return Task("pseudolabel", settings(config), reads, work)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Those of FixMatch, or of the clustering of embeddings."""
+    if _is_clustered(config):
+        return {"temi": schema.settings(config.temi), "seed": config.seed}
+    return training(config, "fixmatch", "eval_every_steps") | {"seed": config.seed}
+
+
+def _is_clustered(config: Config) -> bool:
+    return config.pseudolabel.source == "clusters"
+
+
+def _cluster(context: Context, inputs: Inputs) -> dict[str, np.ndarray]:
+    config, trainer = context.config, context.trainer
+    truth = inputs[ORACLE]["label"] if config.temi.select == "oracle" else None
+    features, classes = inputs[EMBEDDINGS]["features"], len(trainer.classes)
+    return cluster(trainer, config.temi, features, classes, name="pseudolabel", seed=config.seed, truth=truth)
+
+
+def _quality(
+    context: Context, predicted: np.ndarray, truth: np.ndarray, unlabelled: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Quality of the predictions on the unlabelled part and on the whole pool; also written to the metrics."""
+    quality = {}
+    step = max((line["step"] for line in context.metrics.lines("pseudolabel")), default=0)
+    for part, rows in (("unlabelled", unlabelled), ("pool", np.ones(len(truth), bool))):
+        if np.any(rows):
+            values = pseudo_label_quality(predicted[rows], truth[rows], len(context.dataset.classes))
+            if _is_clustered(context.config):  # clusters have no names that could be right or wrong
+                values = {key: values[key] for key in ("matched_accuracy", "nmi", "ari")}
+            quality[part] = values
+            named = {f"{part}_{key}": value for key, value in values.items()}
+            context.metrics.write("pseudolabel", step, named)
+    return quality
+
+
+def _costs(config: Config, counts: Counts) -> Iterator[Work]:
+    if _is_clustered(config) or counts.known >= counts.n:
+        return
+    f, images = config.fixmatch, images_per_step(config.fixmatch)
+    predicted = counts.n + costs.evaluations(counts, f.steps, f.eval_every_steps)
+    decoded = f.steps * f.batch_size * (1 + f.mu) + counts.n
+    cost = costs.network_cost(config, config.model.fixmatch, counts.classes)
+    yield Work("pseudolabel", images, f.steps, f.steps * images, predicted, decoded, cost)
+
+
+def _warnings(context: Context) -> Iterator[str]:
+    f = context.config.fixmatch
+    if not _is_clustered(context.config) and np.any(context.store.load(EXAMPLES)["label"] < 0):
+        averages = {"ema_decay": "weights", "bn_momentum": "batch statistics"}
+        yield from slow_averages(context, "pseudolabel", "fixmatch", f.steps, averages)
+
+
+STAGE = Stage(
+    "pseudolabel",
+    run,
+    reads=lambda config: {"embed" if _is_clustered(config) else "label"},
+    costs=_costs,
+    warnings=_warnings,
+)

@@ -1,0 +1,150 @@
+"""Retrain: trains a fresh network on each coreset with each seed, and tests it."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from semiprune_jax.config.schema import Config
+from semiprune_jax.select import selectors
+from semiprune_jax.stages import costs, settings
+from semiprune_jax.stages.context import Context
+from semiprune_jax.stages.costs import Counts, Work
+from semiprune_jax.stages.label import EXAMPLES, ORACLE
+from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
+from semiprune_jax.stages.select import choice_of, spec_of, tasks
+from semiprune_jax.stages.stage import Stage
+from semiprune_jax.stages.warnings import slow_averages
+from semiprune_jax.train.supervised import retrain
+from semiprune_jax.workdir import artifacts
+from semiprune_jax.workdir.artifacts import Artifact, Inputs
+from semiprune_jax.workdir.tasks import Outcome, Task
+
+
+class Subset(NamedTuple):
+    """Examples to retrain on."""
+
+    name: str  # of the selection, or "full", "labelled_only"
+    directory: str  # of its retrainings, without the seed
+    keep: float
+    coreset: Artifact | None = None  # whose column "kept" says which; None: the whole pool or the labels
+
+
+def result_of(task: str) -> Artifact[Any]:
+    """The result of a retraining: name, keep, seed, examples, batch_size, steps, labels, and test accuracies."""
+    return artifacts.json(f"{task}/result.json", task, "name", "keep", "seed")
+
+
+def run(context: Context) -> None:
+    """Retrains on every subset with every seed."""
+    config = context.config
+    if config.pseudolabel.source == "clusters" and not config.data.oracle:
+        context.runner.log("note: no network is retrained: clusters have no names; label what to_label.txt lists")
+        return
+    for subset in _subsets(context):
+        with context.runner.line(f"retrain/{subset.directory}") as line:
+            for seed in config.retrain.seeds:
+                context.runner.run(_task(context, subset, seed, line), line)
+
+
+def retrain_settings(config: Config, keep: float, labels: str, seed: int) -> dict[str, Any]:
+    """Those of one retraining.
+
+    Args:
+      labels: the kind that it is trained on, "true labels" or "pseudo-labels".
+    """
+    batch_size = settings.retrain_batch(config, keep)
+    return settings.retraining(config) | {"batch_size": batch_size, "labels": labels, "seed": seed}
+
+
+def _subsets(context: Context) -> Iterator[Subset]:
+    options = context.config.retrain
+    if options.full:
+        yield Subset("full", "full", 1.0)
+    if options.labelled_only:
+        # By the recipe of a coreset of that size.
+        share = np.mean(context.store.load(EXAMPLES)["label"] >= 0)
+        yield Subset("labelled_only", "labelled_only", float(f"{share:.2g}"))
+    for task in tasks(context.config):
+        spec = context.store.load(spec_of(task))
+        yield Subset(spec["name"], task.removeprefix("select/"), spec["keep"], choice_of(task))
+
+
+def _task(context: Context, subset: Subset, seed: int, line: list[str]) -> Task:
+    config, directory = context.config, f"retrain/{subset.directory}_seed{seed}"
+    batch_size = settings.retrain_batch(config, subset.keep)
+    source = "true labels" if config.data.oracle else "pseudo-labels"
+    labelled = ORACLE if config.data.oracle else PSEUDOLABELS
+    reads = (EXAMPLES, labelled, *([subset.coreset] if subset.coreset else []))
+
+    def work(inputs: Inputs) -> Outcome:
+        labels = inputs[ORACLE]["label"] if config.data.oracle else pseudo_labels(inputs[PSEUDOLABELS])
+        ids = np.flatnonzero(_kept(inputs, subset))
+        tested, network = retrain(
+            context.trainer,
+            config.retrain,
+            config.model.retrain,
+            labels,
+            ids,
+            name=directory,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        steps = config.retrain.epochs * -(-len(ids) // batch_size)
+        result = {
+            "name": subset.name,
+            "keep": subset.keep,
+            "seed": seed,
+            "examples": len(ids),
+            "batch_size": batch_size,
+            "steps": steps,
+            "labels": source,
+            **tested,
+        }
+        outputs: dict[Artifact, Any] = {artifacts.network(directory): network} if config.retrain.save_model else {}
+        accuracy = f"{100 * tested['test_accuracy']:.1f}%" if tested else "no test set"
+        summary = accuracy if line else f"{len(ids):,} images, {steps:,} steps: {accuracy}"
+        return Outcome(outputs | {result_of(directory): result}, summary)
+
+    return Task(directory, retrain_settings(config, subset.keep, source, seed), reads, work)
+
+
+def _kept(inputs: Inputs, subset: Subset) -> np.ndarray:
+    """bool[N]."""
+    if subset.coreset:
+        return inputs[subset.coreset]["kept"]
+    labels = inputs[EXAMPLES]["label"]
+    return labels >= 0 if subset.name == "labelled_only" else np.ones(len(labels), bool)
+
+
+def _reads(config: Config) -> set[str]:
+    return {"select", "label" if config.data.oracle else "pseudolabel"}
+
+
+def _costs(config: Config, counts: Counts) -> Iterator[Work]:
+    """The trainings of each coreset size."""
+    options, seeds = config.retrain, len(config.retrain.seeds)
+    parts = [(f"retrain keep {keep:g}", keep, len(config.select.names)) for keep in config.select.keep]
+    parts += [("retrain full", 1.0, 1)] if options.full else []
+    if options.labelled_only:
+        parts.append(("retrain labelled_only", counts.known / counts.n, 1))
+    cost = costs.network_cost(config, config.model.retrain, counts.classes)
+    for name, keep, times in parts:
+        batch, size = settings.retrain_batch(config, keep), selectors.coreset_size(counts.n, keep)
+        every = options.eval_every_epochs * math.ceil(size / batch)
+        tested = costs.evaluations(counts, options.epochs * math.ceil(size / batch), every)
+        title = f"{name} x {times * seeds}"
+        yield costs.supervised(title, options, cost, size=size, batch=batch, times=times * seeds, tested=tested)
+
+
+def _warnings(context: Context) -> Iterator[str]:
+    config, n = context.config, len(context.store.load(EXAMPLES)["label"])
+    shortest = min(
+        math.ceil(selectors.coreset_size(n, keep) / settings.retrain_batch(config, keep)) for keep in config.select.keep
+    )
+    steps = config.retrain.epochs * shortest
+    yield from slow_averages(context, "retrain", "retrain", steps, {"bn_momentum": "batch statistics"})
+
+
+STAGE = Stage("retrain", run, _reads, is_goal=lambda config: True, costs=_costs, warnings=_warnings)

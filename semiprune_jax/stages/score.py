@@ -1,0 +1,102 @@
+"""Score: trains the proxy on pseudo-labels, or on the budget alone, and scores examples by the recorded dynamics."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.config import schema
+from semiprune_jax.config.schema import Config
+from semiprune_jax.select import scores
+from semiprune_jax.stages import costs
+from semiprune_jax.stages.context import Context
+from semiprune_jax.stages.costs import Counts, Work
+from semiprune_jax.stages.label import EXAMPLES
+from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
+from semiprune_jax.stages.settings import training
+from semiprune_jax.stages.stage import Stage
+from semiprune_jax.stages.warnings import slow_averages
+from semiprune_jax.train.supervised import proxy
+from semiprune_jax.workdir import artifacts
+from semiprune_jax.workdir.artifacts import Inputs, Table
+from semiprune_jax.workdir.tasks import Outcome, Task, View
+
+DYNAMICS = artifacts.arrays("score/dynamics.npz", "score")  # the fields of ``Dynamics``, [N, T] each
+SCORES = artifacts.table("score/scores.parquet", "score")  # id, key, and every score by name
+NETWORK = artifacts.network("score")
+
+_RECORD = 13  # bytes of dynamics per example and epoch: two probabilities, whether it was right, EL2N
+
+
+def run(context: Context) -> None:
+    """Trains the proxy, and scores."""
+    context.runner.run(task(context))
+
+
+def task(context: Context) -> Task:
+    """The one task of this stage. Scores are a view of the dynamics: scoring again doesn't train again."""
+    config = context.config
+    of_all = config.proxy.examples == "all"
+
+    def work(inputs: Inputs) -> Outcome:
+        labels = pseudo_labels(inputs[PSEUDOLABELS]) if of_all else inputs[EXAMPLES]["label"]
+        ids = None if of_all else np.flatnonzero(labels >= 0)
+        record, network = proxy(
+            context.trainer, config.proxy, config.model.proxy, labels, ids, name="score", seed=config.seed
+        )
+        megabytes = sum(value.nbytes for value in record.values()) / 1e6
+        summary = f"{config.proxy.epochs} epochs, {megabytes:.1f} MB of dynamics"
+        return Outcome({NETWORK: network, DYNAMICS: record}, summary)
+
+    scored = schema.settings(config.score) | {"examples": config.proxy.examples}
+    view = View(SCORES, (EXAMPLES, DYNAMICS), lambda inputs: _score(config, inputs), scored)
+    return Task("score", settings(config), (PSEUDOLABELS if of_all else EXAMPLES,), work, view=view)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Those of the proxy's training."""
+    return training(config, "proxy", "eval_every_epochs") | {"seed": config.seed}
+
+
+def dynamics_bytes(config: Config, n: int) -> int:
+    """Bytes of the dynamics of ``n`` examples."""
+    asked = config.proxy.record_entropy + config.proxy.record_kl + config.proxy.record_grad_norm
+    return (_RECORD + 4 * asked) * n * config.proxy.epochs
+
+
+def record_bytes(config: Config, counts: Counts) -> int:
+    """Bytes of the record on the devices: the dynamics, and the probabilities that TDDS compares each visit with."""
+    return dynamics_bytes(config, counts.n) + 4 * config.proxy.record_kl * counts.n * counts.classes
+
+
+def _score(config: Config, inputs: Inputs) -> Table:
+    """Every score that the record allows, over all recorded epochs."""
+    options, dynamics, examples = schema.settings(config.score), inputs[DYNAMICS], inputs[EXAMPLES]
+    found = {name: scores.compute(name, dynamics, options) for name in scores.SCORES if scores.recorded(name, dynamics)}
+    if config.proxy.examples == "labelled":  # nothing was recorded of the others
+        known = examples["label"] >= 0
+        found = {name: np.where(known, values, np.float32(np.nan)) for name, values in found.items()}
+    return {"id": np.arange(len(examples["key"])), "key": examples["key"], **found}
+
+
+def _reads(config: Config) -> set[str]:
+    return {"pseudolabel" if config.proxy.examples == "all" else "label"}
+
+
+def _costs(config: Config, counts: Counts) -> Iterator[Work]:
+    recipe = config.proxy
+    size = counts.n if recipe.examples == "all" else counts.known
+    steps_per_epoch = math.ceil(size / recipe.batch_size)
+    tested = costs.evaluations(counts, recipe.epochs * steps_per_epoch, recipe.eval_every_epochs * steps_per_epoch)
+    cost = costs.network_cost(config, config.model.proxy, counts.classes)
+    yield costs.supervised("score", recipe, cost, size=size, batch=recipe.batch_size, tested=tested)
+
+
+def _warnings(context: Context) -> Iterator[str]:
+    recipe, n = context.config.proxy, len(context.store.load(EXAMPLES)["label"])
+    steps = recipe.epochs * math.ceil(n / recipe.batch_size)
+    yield from slow_averages(context, "score", "proxy", steps, {"bn_momentum": "batch statistics"})
+
+
+STAGE = Stage("score", run, _reads, costs=_costs, warnings=_warnings)

@@ -1,0 +1,155 @@
+"""Search: chooses cutoffs, horizons and c_D by trials that are trained and tested on pseudo-labels."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.config.schema import Config
+from semiprune_jax.randomness import hash_keys
+from semiprune_jax.select import coreset, search, selectors
+from semiprune_jax.select.search import Chosen, Trials, Try
+from semiprune_jax.stages import costs, settings
+from semiprune_jax.stages.context import Context
+from semiprune_jax.stages.costs import Counts, Work
+from semiprune_jax.stages.embed import EMBEDDINGS
+from semiprune_jax.stages.label import EXAMPLES
+from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
+from semiprune_jax.stages.score import DYNAMICS
+from semiprune_jax.stages.stage import Stage
+from semiprune_jax.train.supervised import trials
+from semiprune_jax.workdir import artifacts
+from semiprune_jax.workdir.artifacts import Artifact, Inputs
+from semiprune_jax.workdir.tasks import Outcome, Task
+
+READS: dict[str, Artifact] = {"pseudolabel": PSEUDOLABELS, "score": DYNAMICS, "embed": EMBEDDINGS}  # by stage
+
+
+def run(context: Context) -> None:
+    """Searches for each selection that asks for it, at one kept fraction after the other or for all together."""
+    shared: dict[str, Any] = {}
+    for name in context.config.search.names:
+        with context.runner.line(f"search/{name}") as line:
+            for keeps in _parts(context.config, name):
+                context.runner.run(_task(context, name, keeps, shared), line)
+
+
+def chosen(context: Context, name: str) -> Chosen | None:
+    """What the search has chosen for a selection; None if it was not asked to."""
+    if name not in context.config.search.names:
+        return None
+    found = [context.store.load(chosen_file(context.config, name, keeps)) for keeps in _parts(context.config, name)]
+    return Chosen.of(found)
+
+
+def chosen_file(config: Config, name: str, keeps: Sequence[float]) -> Artifact[Any]:
+    """What is chosen for one selection: {"name", "cutoff", "horizon", "c_d", "trials", "steps", "seconds"}."""
+    together = config.select[name].selector == "beta"
+    task = f"search/{name}" + ("" if together else f"_keep{coreset.keep_text(keeps[0])}")
+    return artifacts.json(f"{task}/chosen.json", task, "name", *Chosen._fields)
+
+
+def search_settings(config: Config, name: str, keeps: Sequence[float], grid: Sequence[int]) -> dict[str, Any]:
+    """The trials of one selection at these kept fractions, and those of its settings that they start from.
+
+    Args:
+      grid: horizons that are tried, where any are.
+    """
+    options, selector = config.search, config.select[name].selector
+    spec = coreset.relevant(settings.selection(config, name) | {"keep": list(keeps)})
+    found = settings.retraining(config) | {
+        "selection": {key: value for key, value in spec.items() if key not in search.searched(selector)},
+        "batch": [settings.retrain_batch(config, keep) for keep in keeps],
+        "search": {"held_out": options.held_out, "seeds": list(options.seeds)},
+    }
+    if selector == "beta":
+        found["search"] |= {"horizons": list(grid), "c_d": list(options.c_d)}
+    return found
+
+
+def _parts(config: Config, name: str) -> list[tuple[float, ...]]:
+    return search.parts(config.select[name].selector, config.select.keep)
+
+
+def _grid(config: Config) -> Sequence[int]:
+    return config.search.horizons or search.horizons(config.score.window, config.proxy.epochs)
+
+
+def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[str, Any]) -> Task:
+    """The search of one selection, at one kept fraction or for all of them.
+
+    Args:
+      shared: holds the split of the pool and the compiled training, once a search of this run has needed them.
+    """
+    config, grid = context.config, _grid(context.config)
+    spec, output = settings.selection(config, name), chosen_file(config, name, keeps)
+    depends = search_settings(config, name, keeps, grid)
+    reads = (EXAMPLES, *(READS[stage] for stage in sorted(coreset.reads(depends["selection"]) | {"pseudolabel"})))
+
+    def work(inputs: Inputs) -> Outcome:
+        path = context.workdir / "search" / "trials.csv"
+        made = Trials(path, _attempt(context, inputs, shared), config.search.seeds)
+        found = search.tune(spec, keeps, made, grid, config.search.c_d)
+        cost = made.cost(name, keeps)
+        return Outcome({output: {"name": name} | found._asdict() | cost}, f"{found} of {cost['trials']} trials")
+
+    return Task(output.task, depends, reads, work)
+
+
+def _attempt(context: Context, inputs: Inputs, shared: dict[str, Any]) -> Try:
+    """A trial: a selection from nine tenths of the pool, trained, and tested on the last tenth."""
+    config = context.config
+    labels, keys = pseudo_labels(inputs[PSEUDOLABELS]), inputs[EXAMPLES]["key"]
+    if not shared:
+        order = hash_keys(config.seed, "search", list(keys))
+        held_out = search.hold_out(len(keys), config.search.held_out, order)
+        shared["rows"] = np.flatnonzero(~held_out)
+        tested = np.flatnonzero(held_out)
+        shared["train"] = trials(context.trainer, config.retrain, config.model.retrain, labels, tested)
+    rows, train = shared["rows"], shared["train"]
+    known = inputs[EXAMPLES]["label"][rows] >= 0
+    record = {key: values[rows] for key, values in inputs[DYNAMICS].items()} if DYNAMICS in inputs else {}
+    features = {"features": inputs[EMBEDDINGS]["features"][rows]} if EMBEDDINGS in inputs else None
+
+    def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
+        spec = coreset.relevant(settings.selection(config, name) | dict(changes) | {"keep": keep})
+        _, kept = coreset.choose(spec, record, list(keys[rows]), labels[rows], features, known=known)
+        point = "_".join(f"{key}{value:g}" for key, value in changes.items())
+        trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
+        return train(trial, rows[kept], batch_size=settings.retrain_batch(config, keep), seed=trial_seed)
+
+    return attempt
+
+
+def _reads(config: Config) -> set[str]:
+    return {"pseudolabel"}.union(*(coreset.reads(_spec(config, name)) for name in config.search.names))
+
+
+def _spec(config: Config, name: str) -> dict[str, Any]:
+    return coreset.relevant(settings.selection(config, name) | {"keep": 1.0})
+
+
+def _costs(config: Config, counts: Counts) -> Iterator[Work]:
+    options, trained = config.search, dict.fromkeys(config.select.keep, 0)
+    for name in options.names:
+        for keep in config.select.keep:
+            if config.select[name].selector == "beta":
+                trained[keep] += len(options.c_d) + len(_grid(config)) * (keep == max(config.select.keep))
+            else:
+                trained[keep] += len(search.cutoffs(keep))
+    for keep, count in trained.items():
+        if count:
+            times = count * len(options.seeds)
+            yield costs.supervised(
+                f"search keep {keep:g} x {times}",
+                config.retrain,
+                costs.network_cost(config, config.model.retrain, counts.classes),
+                size=selectors.coreset_size(counts.n - int(counts.n * options.held_out), keep),
+                batch=settings.retrain_batch(config, keep),
+                times=times,
+                tested=math.ceil(options.held_out * counts.n),
+            )
+
+
+STAGE = Stage("search", run, _reads, is_goal=lambda config: bool(config.search.names), costs=_costs)

@@ -1,0 +1,122 @@
+"""Select: makes a coreset for every named selection at every kept fraction."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.config import schema
+from semiprune_jax.config.schema import Config
+from semiprune_jax.errors import ArgumentError, ConfigError
+from semiprune_jax.select import coreset, selectors
+from semiprune_jax.select.search import Chosen
+from semiprune_jax.stages import settings
+from semiprune_jax.stages.context import Context
+from semiprune_jax.stages.embed import EMBEDDINGS
+from semiprune_jax.stages.label import CLASSES, EXAMPLES
+from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
+from semiprune_jax.stages.score import DYNAMICS, SCORES
+from semiprune_jax.stages.search import READS, chosen
+from semiprune_jax.stages.stage import Stage
+from semiprune_jax.workdir import artifacts
+from semiprune_jax.workdir.artifacts import Artifact, Inputs, Table
+from semiprune_jax.workdir.tasks import Outcome, Task, View
+
+# Columns of ``PSEUDOLABELS`` that a coreset's table repeats.
+_GUESSES = ("pseudo_label", "confidence", "label_source")
+
+
+def table_of(task: str) -> Artifact[Table]:
+    """The coreset of a task: id, key, label, pseudo-labels, every score, score (its own), and kept."""
+    return replace(artifacts.table(f"{task}/coreset.parquet", task), cached=False)  # fifteen would be gigabytes
+
+
+def choice_of(task: str) -> Artifact[Table]:
+    """The columns kept, bool[N], and score, f32[N] (where the selection goes by one), of a task's coreset."""
+    return artifacts.columns(table_of(task), "kept", "score")
+
+
+def spec_of(task: str) -> Artifact[Any]:
+    """The settings of a coreset, and its sizes: kept, of, pruned."""
+    return artifacts.json(f"{task}/spec.json", task, "name", "keep")
+
+
+def run(context: Context) -> None:
+    """Makes the coresets, and points out those that keep the same images."""
+    for name in context.config.select.names:
+        memo: dict[str, Any] = {}  # results that all kept fractions share
+        with context.runner.line(f"select/{name}") as line:
+            found = chosen(context, name)
+            for keep in context.config.select.keep:
+                context.runner.run(_task(context, name, keep, found, memo), line)
+    directories = [context.workdir / task for task in tasks(context.config)]
+    for names in coreset.alike(directories):
+        context.runner.log(f"note: {' and '.join(names)} keep the same images")
+
+
+def tasks(config: Config) -> list[str]:
+    """The directories of all coresets."""
+    return [
+        f"select/{name}_keep{coreset.keep_text(keep)}" for name in config.select.names for keep in config.select.keep
+    ]
+
+
+def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: dict[str, Any]) -> Task:
+    config, task = context.config, f"select/{name}_keep{coreset.keep_text(keep)}"
+    options, keeps = settings.selection(config, name), config.select.keep
+    sharing = list(keeps)  # kept fractions that share one order of choice
+    if "cutoff" in selectors.parameters(options["selector"]):
+        cutoffs = {each: schema.cutoff_at(config.select[name], keeps, each) for each in keeps}
+        options["cutoff"] = cutoffs[keep]
+        sharing = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
+    options |= found.at(keep) if found else {}
+    spec = coreset.relevant(options | {"keep": keep})
+    reads = coreset.reads(spec)
+    artifact = {stage: READS[stage] for stage in sorted(reads)}
+    table = table_of(task)
+
+    def work(inputs: Inputs) -> Outcome:
+        examples = inputs[EXAMPLES]
+        keys = list(examples["key"])
+        try:
+            score, kept = coreset.choose(
+                spec,
+                inputs[DYNAMICS] if "score" in reads else {},
+                keys,
+                pseudo_labels(inputs[PSEUDOLABELS]) if "pseudolabel" in reads else None,
+                inputs[EMBEDDINGS] if "embed" in reads else None,
+                known=examples["label"] >= 0,
+                clusters=len(inputs[CLASSES]),
+                memo=memo,
+                largest=max(sharing),
+            )
+        except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
+            raise ConfigError(f"config.select.{name}: {error}") from None
+        outputs: dict[Artifact, Any] = {table: ({} if score is None else {"score": score}) | {"kept": kept}}
+        lists = {"kept": kept, "dropped": ~kept, "to_label": kept & (examples["label"] < 0)}
+        for part, rows in lists.items():
+            outputs[artifacts.lines(f"{task}/{part}.txt", task)] = [keys[i] for i in np.flatnonzero(rows)]
+        sizes = {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - keep, 6)}
+        outputs[spec_of(task)] = spec | sizes
+        return Outcome(outputs, f"{kept.sum():,} at {coreset.keep_text(keep)}")
+
+    def columns(inputs: Inputs) -> Table:
+        examples, own = inputs[EXAMPLES], inputs[choice_of(task)]
+        guesses, scores = inputs.get(PSEUDOLABELS) or {}, inputs.get(SCORES) or {}
+        return {
+            **{key: examples[key] for key in ("id", "key", "label")},
+            **{key: guesses[key] for key in _GUESSES if key in guesses},
+            **{key: column for key, column in scores.items() if key not in ("id", "key")},
+            **{key: own[key] for key in ("score", "kept") if key in own},
+        }
+
+    view = View(table, (EXAMPLES, PSEUDOLABELS, SCORES), columns)
+    return Task(task, spec, (EXAMPLES, CLASSES, *artifact.values()), work, view=view)
+
+
+def _reads(config: Config) -> set[str]:
+    specs = [settings.selection(config, name) | {"keep": 1.0} for name in config.select.names]
+    return {"label"}.union(*(coreset.reads(coreset.relevant(spec)) for spec in specs))
+
+
+STAGE = Stage("select", run, _reads, is_goal=lambda config: True)

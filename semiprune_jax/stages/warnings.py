@@ -1,0 +1,20 @@
+"""What is worth saying before anything is trained."""
+
+from collections.abc import Iterator, Mapping
+
+from semiprune_jax.stages.context import Context
+from semiprune_jax.train import diagnostics
+
+
+def slow_averages(context: Context, stage: str, section: str, steps: int, averages: Mapping[str, str]) -> Iterator[str]:
+    """Warns of moving averages too slow for a run of ``steps``, unless the stage has been done already.
+
+    Args:
+      section: of the config, whose fields hold the averages' decays.
+      averages: field -> what is averaged.
+    """
+    for field, averaged in averages.items():
+        decay = context.config[section][field]
+        warning = diagnostics.slow_average(f"{section}.{field}", decay, steps, averaged)
+        if warning and not any(context.workdir.glob(f"{stage}/**/DONE.json")):
+            yield warning

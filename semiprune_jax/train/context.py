@@ -1,0 +1,129 @@
+"""What the trainings of one run share: devices, images, views, metrics and the work directory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from semiprune_jax import models
+from semiprune_jax.augment import views
+from semiprune_jax.data.pools import Pools
+from semiprune_jax.data.stream import StreamPool
+from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.learners import Learner
+from semiprune_jax.models import Network
+from semiprune_jax.randomness import stream_key
+from semiprune_jax.train import loop, state
+from semiprune_jax.train.inference import Inference
+from semiprune_jax.train.state import TrainState
+from semiprune_jax.train.training import Pace, Training
+from semiprune_jax.workdir.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class TrainContext:
+    """The surroundings of the trainings of one run.
+
+    Attributes:
+      recipe: of the views, for networks that see ``recipe.size`` pixels.
+      runtime: the config section: compute_dtype, steps_per_dispatch, log_every_steps, checkpoint_every_steps.
+      wide_resnet: variant of wide ResNets, see ``models.create``.
+      programs: compiled programs by what they depend on, so that trainings of one batch shape share one.
+    """
+
+    classes: tuple[str, ...]
+    pools: Pools
+    layout: Layout
+    recipe: views.Recipe
+    runtime: Any
+    wide_resnet: str
+    metrics: Metrics
+    workdir: Path
+    programs: dict[Any, Any] = field(default_factory=dict)
+
+    def run(self, training: Training) -> tuple[TrainState, Any]:
+        """Trains to the end; see ``loop.run``."""
+        directory = self.workdir / training.name / "checkpoints"
+        pace = self.pace(training)
+        return loop.run(training, layout=self.layout, metrics=self.metrics, pace=pace, directory=directory)
+
+    def pace(self, training: Training | None = None) -> Pace:
+        """Steps between dispatches, lines and checkpoints, of this training or of one whose images are resident."""
+        # Never a scan over steps on a CPU: a convolution's weight gradient is some fifty times slower inside one.
+        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
+        single = self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamPool))
+        return Pace(
+            self.runtime.steps_per_dispatch or (1 if single else 16),
+            self.runtime.log_every_steps,
+            self.runtime.checkpoint_every_steps,
+        )
+
+    @cached_property
+    def weak(self) -> views.View:
+        """The weak view of a whole batch: (keys [B], u8[B, H, W, 3]) -> f32[B, S, S, 3]."""
+        return self.layout.per_shard(jax.vmap(views.weak_view(self.recipe)))
+
+    @cached_property
+    def strong(self) -> views.View:
+        """The strong view of a whole batch, with RandAugment in the way that suits the platform."""
+        one_by_one = self.layout.platform == "cpu"
+        return self.layout.per_shard(views.strong_views(self.recipe, sequential=one_by_one))
+
+    @cached_property
+    def supervised_view(self) -> views.View:
+        """The view of supervised trainings: a weak view, or a random resized crop of the cached squares.
+
+        Crops of original images have been cut out by the host already; a weak view of their own size adds the flip.
+        """
+        if not self.pools.sizes.resized or self.pools.sizes.exact:
+            return self.weak
+        return self.layout.per_shard(jax.vmap(views.resized_view(self.recipe)))
+
+    @cached_property
+    def inference(self) -> Inference:
+        """Forward passes over the pool and the test set."""
+        return Inference(self.layout, self.pools, jax.vmap(views.evaluation_view(self.recipe)), self.recipe.size)
+
+    def network(self, name: str, bn_momentum: float) -> Network:
+        """The named network, for this run's classes."""
+        return models.create(
+            name,
+            num_classes=len(self.classes),
+            bn_momentum=bn_momentum,
+            variant=self.wide_resnet,
+            dtype=self.dtype,
+        )
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The type that networks compute in."""
+        dtype = self.runtime.compute_dtype
+        if dtype == "auto":
+            dtype = "float32" if self.layout.platform == "cpu" else "bfloat16"
+        return jnp.dtype(dtype)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of a network's input."""
+        return self.recipe.size, self.recipe.size, 3
+
+    def key(self, seed: int, stream: str) -> jax.Array:
+        """The key of a named stream, on every device."""
+        return self.layout.replicate(stream_key(seed, stream))
+
+    def initial(
+        self, network: Network, tx: optax.GradientTransformation, *, ema: bool, learner: Learner | None = None
+    ) -> Callable[[jax.Array, jax.Array, jax.Array], TrainState]:
+        """(key, learning rate, total steps) -> a fresh state; not compiled yet."""
+
+        def create(key: jax.Array, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
+            memory = learner.init() if learner else None
+            fresh = state.create(network, tx, key, self.image_shape, ema=ema, learner=memory)
+            return state.set_schedule(fresh, learning_rate=learning_rate, total_steps=total_steps)
+
+        return create
