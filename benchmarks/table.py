@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from semiprune_jax.report import tables
-from semiprune_jax.workdir.directory import Handover
+from semiprune_jax.stages.report import results
 
 _SCORES = {"Forgetting": "semi_forgetting", "EL2N": "semi_el2n", "AUM": "semi_aum"}
 _SHARED = ("random", "prototypicality", "zcore", "semi_dual", *_SCORES.values())
@@ -104,8 +104,8 @@ def _load(config: str):
 def _write(runs: Path, directory: Path, titles: dict[str, tuple[str, str]]) -> None:
     rows = []
     for title, (run, name) in titles.items():
-        results = Handover(runs / run, oracle=True).results(())
-        own = {place: result for place, result in results.items() if result["name"] == name}
+        found = results(runs / run, ())
+        own = {place: result for place, result in found.items() if result["name"] == name}
         rows += [row | {"name": title} for row in tables.summarise(own)]
     directory.mkdir(exist_ok=True)
     tables.write(directory, rows)

@@ -207,6 +207,31 @@ def test_additions_are_welcome(finished, tmp_path):
     assert (work / "select" / "ccs_keep0.75" / "kept.txt").exists()
 
 
+def test_scores_with_other_settings_reach_finished_coresets(finished, tmp_path):
+    """The tables of all coresets follow; the coresets and the networks trained on them stay valid."""
+    work, config = shutil.copytree(finished[0], tmp_path / "work"), finished[1].copy_and_resolve_references()
+    table = work / "select" / "semi_aum_keep0.50" / "coreset.parquet"
+    before = formats.read_table(table)
+    config.score.last = 4
+    lines = small.run(config, work, until="retrain")
+    assert all("done before" in line for line in lines), lines
+    after = formats.read_table(table)
+    np.testing.assert_array_equal(after["el2n"], formats.read_table(work / "score/scores.parquet")["el2n"])
+    assert not np.array_equal(after["el2n"], before["el2n"])
+    assert list(after) == list(before)
+    assert all(np.array_equal(after[name], before[name]) for name in before if name != "el2n")
+
+
+def test_retraining_depends_on_the_labels_it_is_trained_on(finished):
+    for name, inputs in (
+        ("full", {"label"}),
+        ("labelled_only", {"label"}),
+        ("random_keep0.50", {"select/random_keep0.50"}),
+    ):
+        done = formats.read_json(finished[0] / f"retrain/{name}_seed0/DONE.json")
+        assert set(done["identity"]["inputs"]) == inputs
+
+
 def test_additions_that_need_more_stages_are_welcome(finished, tmp_path):
     """A network trained on the whole pool, by true labels, does not depend on pseudo-labels that come later."""
     config = finished[1].copy_and_resolve_references()
