@@ -13,7 +13,7 @@ from etils import epath
 from PIL import Image
 
 from semiprune_jax.data import sources
-from semiprune_jax.data.budget import draw, per_class_sizes
+from semiprune_jax.data.budget import draw
 from semiprune_jax.data.memory import MemoryPool, fetch
 from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import ConfigError, DataError
@@ -433,23 +433,9 @@ LABELS = np.array([0] * 50 + [1] * 33 + [2] * 4)
 KEYS = [f"k{i}" for i in range(len(LABELS))]
 
 
-@pytest.mark.parametrize(
-    ("counts", "total", "expected"),
-    [
-        ([50, 50], 10, [5, 5]),
-        ([50, 33, 4], 9, [5, 3, 1]),  # shares 5.17, 3.41, 0.41: a class never goes without
-        ([50, 33, 17], 10, [5, 3, 2]),  # shares 5, 3.3, 1.7: the rest to the largest remainder
-        ([1000, 1], 3, [2, 1]),
-        ([3, 3], 6, [3, 3]),
-    ],
-)
-def test_per_class_sizes(counts, total, expected):
-    assert per_class_sizes(np.array(counts), total).tolist() == expected
-
-
 def test_draws():
     ids = draw("per_class", LABELS, KEYS, 0.1, seed=0)
-    assert np.bincount(LABELS[ids]).tolist() == per_class_sizes(np.bincount(LABELS), 8).tolist()
+    assert np.bincount(LABELS[ids]).tolist() == [4, 3, 1]
     assert np.all(np.diff(ids) > 0)
     np.testing.assert_array_equal(ids, draw("per_class", LABELS, KEYS, 8, seed=0))
     assert not np.array_equal(ids, draw("per_class", LABELS, KEYS, 8, seed=1))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from semiprune_jax.apportionment import first_of_each_class, largest_remainder
 from semiprune_jax.data import arrays, folder, tfds, variants
-from semiprune_jax.data.budget import first_of_each, per_class_sizes
 from semiprune_jax.data.decode import check_decoder
 from semiprune_jax.data.split import Dataset, Skipped, Split
 from semiprune_jax.data.variants import KINDS
@@ -111,8 +111,10 @@ def _set_apart(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         )
     rank = labelled[np.argsort(hash_keys(seed, "test", [pool.keys[int(i)] for i in labelled]), kind="stable")]
     counts = np.bincount(pool.labels[labelled])
-    sizes = np.minimum(per_class_sizes(counts, total), np.maximum(counts - 1, 0))  # never a class's only label
-    test = first_of_each(rank, pool.labels, sizes)
+    sizes = np.minimum(
+        largest_remainder(counts, total, minimum=1), np.maximum(counts - 1, 0)
+    )  # never a class's only label
+    test = first_of_each_class(rank, pool.labels, sizes)
     train = np.setdiff1d(np.arange(len(pool.keys)), test)
     return dataclasses.replace(dataset, train=_subset(pool, train), test=_subset(pool, test))
 
@@ -125,7 +127,7 @@ def _limit(dataset: Dataset, most: int, seed: int) -> Dataset:
             return None
         rank = np.argsort(hash_keys(seed, "limit", split.keys), kind="stable")
         counts = np.bincount(split.labels + 1)
-        return _subset(split, first_of_each(rank, split.labels + 1, np.minimum(counts, most)))
+        return _subset(split, first_of_each_class(rank, split.labels + 1, np.minimum(counts, most)))
 
     train = limited(dataset.train)
     assert train is not None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from semiprune_jax.data.budget import first_of_each
+from semiprune_jax.apportionment import first_of_each_class
 from semiprune_jax.data.resize import resize
 from semiprune_jax.data.split import Split
 from semiprune_jax.errors import DataError
@@ -52,7 +52,7 @@ def long_tailed(labels: np.ndarray, keys: Sequence[str], factor: float, seed: in
     counts = np.bincount(labels)
     sizes = np.minimum(long_tail_sizes(int(counts.max()), len(counts), factor), counts)
     rank = np.argsort(hash_keys(seed, "long_tail", keys), kind="stable")
-    return first_of_each(rank, labels, sizes)
+    return first_of_each_class(rank, labels, sizes)
 
 
 def corruptions(keys: Sequence[str], rate: float, seed: int) -> np.ndarray:
