@@ -10,14 +10,15 @@ RULES = ("per_class", "uniform", "given")
 
 
 def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.ndarray:
-    """ids, sorted i64: the examples whose labels a run may use.
+    """Draws the examples whose labels a run may use; ids, sorted i64.
 
-    Examples are ranked by hash(seed, key), so that images added later leave a draw's ranks as they were.
+    Examples are ranked by hash(seed, key), so that images added later leave the ranks of the others as they are.
 
     Args:
-      rule: "per_class": max(1, floor(f * n_c)) of each class, the rest by largest remainder; "uniform": the first
-        ranks of the pool; "given": every example that has a label, whatever the budget.
-      labels: i32[N], -1 where no label is known; the two drawing rules need all of them.
+      rule: "per_class": of each class its share, at least one, rounded by largest remainders, so that the sum may
+        exceed a tiny budget; "uniform": the first ranks of the pool; "given": every example that has a label, whatever
+        the budget.
+      labels: i32[N], -1 where no label is known; "per_class" and "uniform" need all of them.
       keys: N stable names.
       budget: a fraction below 1, or a count.
       seed: of the draw.
@@ -49,7 +50,7 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
 
 
 def budget_size(budget: float, n: int) -> int:
-    """Labels of a pool of ``n`` that a budget allows, a fraction below 1 or a count.
+    """How many labels of a pool of ``n`` a budget allows; it is a fraction below 1, or a count.
 
     >>> budget_size(0.29, 100), budget_size(30, 100)  # 0.29 * 100 is 28.999999999999996
     (29, 30)

@@ -16,10 +16,9 @@ from semiprune_jax.augment import swav as crops
 from semiprune_jax.augment import views
 from semiprune_jax.baselines import swav
 from semiprune_jax.config.schema import Config, fixmatch_images
-from semiprune_jax.data.memory import paired
-from semiprune_jax.data.pools import Pools
+from semiprune_jax.data.pools import Pools, paired
 from semiprune_jax.data.samplers import EndlessSampler, EpochSampler, PairedSampler
-from semiprune_jax.data.stream import StreamPool
+from semiprune_jax.data.stream import StreamArrays
 from semiprune_jax.distributed import preemption, processes
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.learners import Learner
@@ -290,7 +289,7 @@ class Trainings:
             decay_matrices_only=False,
             trust=0.001,
         )
-        crops_of = partial(crops.part_view, self._recipe)
+        crops_of = partial(crops.crop_view, self._recipe)
         views = [(crops_of(self.pools.sizes.image, tuple(options.crop_area)), 2)]
         if options.small_crops:
             views.append((crops_of(options.small_crop_size, tuple(options.small_crop_area)), options.small_crops))
@@ -422,7 +421,7 @@ class Trainings:
         runtime = self.config.runtime
         # Never a scan over steps on CPU: a convolution's weight gradient is some fifty times slower inside one.
         # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
-        automatic = 1 if self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamPool)) else 16
+        automatic = 1 if self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamArrays)) else 16
         return Pace(runtime.steps_per_dispatch or automatic, runtime.log_every_steps, runtime.checkpoint_every_steps)
 
     # What all of them are made of.
@@ -450,7 +449,7 @@ class Trainings:
         """
         if not self.pools.sizes.resized or self.pools.sizes.exact:
             return self.weak
-        return self.layout.per_shard(jax.vmap(views.resized_view(self._recipe)))
+        return self.layout.per_shard(jax.vmap(views.resized_crop_view(self._recipe)))
 
     @cached_property
     def _inference(self) -> Inference:
