@@ -25,8 +25,7 @@ def largest_remainder(counts: np.ndarray, total: int, *, minimum: int = 0) -> np
     """
     counts = np.asarray(counts, np.int64)
     share = total * counts / counts.sum()
-    # A share that is a whole number may be computed as a little less.
-    sizes = np.minimum(np.maximum(np.floor(share + 1e-9).astype(np.int64), minimum), counts)
+    sizes = np.minimum(np.maximum(total * counts // counts.sum(), minimum), counts)
     remainder = np.where(sizes < counts, share - sizes, -np.inf)
     left = max(0, total - int(sizes.sum()))
     sizes[np.argsort(-remainder, kind="stable")[:left]] += 1

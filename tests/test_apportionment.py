@@ -31,13 +31,6 @@ def test_equal_remainders_go_to_the_first():
     assert largest_remainder(np.array([1, 1, 1]), 0).tolist() == [0, 0, 0]
 
 
-def test_whole_shares_are_not_rounded_down():
-    """0.29 * 100 is 28.999999999999996 in doubles; so are shares such as these."""
-    for n in range(1, 60):
-        counts = np.full(7, n)
-        assert largest_remainder(counts, 7).tolist() == [1] * 7
-
-
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any), st.floats(0, 1))
 def test_largest_remainders_in_exact_arithmetic(counts, fraction):
     total = int(fraction * sum(counts))
