@@ -2,39 +2,50 @@
 
 Two families, both functions of the run's seed and of names, never of devices, processes or time:
 
-* device side: ``stream_key(seed, "fixmatch")``, then ``example_keys(key, step, rows)``;
-* host side: ``hash_keys(seed, "label", keys)``, so that new images disturb nothing already drawn.
+* on the device: ``stream_key(seed, "fixmatch")``, then ``example_keys(key, step, rows)``;
+* on the host: ``hash_keys(seed, "label", keys)``, so that new images change nothing that was drawn before.
+
+Importing this module does not import JAX, which the command line loads only once a config is valid.
 """
 
 import hashlib
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+if TYPE_CHECKING:
+    import jax
 
-def stream_key(seed: int, stream: str) -> jax.Array:
+
+def stream_key(seed: int, stream: str) -> "jax.Array":
     """Typed threefry key of one named stream ("init", "fixmatch", ...) of a run."""
+    import jax
+
     root = jax.random.key(seed, impl="threefry2x32")
     return jax.random.fold_in(root, zlib.crc32(stream.encode()))
 
 
-def example_keys(key: jax.Array, step: jax.Array, rows: jax.Array) -> jax.Array:
+def example_keys(key: "jax.Array", step: "jax.Array", rows: "jax.Array") -> "jax.Array":
     """Keys [B] of the examples in the given rows of one global batch.
 
     Args:
       key: typed key of the stream.
       step: i32 scalar, the global step.
-      rows: i32[B], rows of the *global* batch, so that a shard draws what the whole batch would.
+      rows: i32[B], rows of the *global* batch, so that a shard draws as the whole batch would.
     """
+    import jax
+
     at_step = jax.random.fold_in(key, step)
     return jax.vmap(lambda row: jax.random.fold_in(at_step, row))(rows)
 
 
-def row_keys(key: jax.Array, step: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
-    """Keys [rows] of this device's share of a global batch, or of all of it without ``axis_name``."""
+def row_keys(key: "jax.Array", step: "jax.Array", rows: int, axis_name: str | None) -> "jax.Array":
+    """Keys [rows] of this device's share of a global batch; without ``axis_name``, of the whole batch."""
+    import jax
+    import jax.numpy as jnp
+
     first = jax.lax.axis_index(axis_name) * rows if axis_name else 0
     return example_keys(key, step, first + jnp.arange(rows))
 

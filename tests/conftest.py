@@ -35,9 +35,9 @@ flags.FLAGS.mark_as_parsed()
 @pytest.fixture(scope="session")
 def digits():
     """The digits as a Dataset."""
-    from semiprune_jax.data import sources
+    from tests import small
 
-    return sources.load("digits")
+    return small.dataset("digits")
 
 
 @pytest.fixture

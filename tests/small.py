@@ -10,9 +10,11 @@ from PIL import Image
 
 from semiprune_jax import pipeline
 from semiprune_jax.config.schema import base_config
-from semiprune_jax.data.pools import Pools, Sizes
+from semiprune_jax.data import sources
+from semiprune_jax.data.pools import Pools
 from semiprune_jax.data.resize import Resize
-from semiprune_jax.data.sources import Dataset, Split
+from semiprune_jax.data.sizes import Sizes
+from semiprune_jax.data.split import Dataset, Split
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.stages.context import train_context
 from semiprune_jax.train import fixmatch, supervised
@@ -66,6 +68,20 @@ def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
     for c in range(classes):
         images[labels == c, c : c + 3, :, c % 3] += 150
     return images.astype(np.uint8), labels
+
+
+def dataset(source, *, seed=0, skipped=None, notes=None, **fields):
+    """A source as ``sources.load`` gives it: the fields of ``config.data`` given, without a test split by default."""
+    options = base_config().data
+    options.source, options.test_split = source, ""
+    options.update(fields)
+    return sources.load(options, seed=seed, skipped=skipped, notes=notes)
+
+
+def split(n, size: int = 8, image=None):
+    """A split of n images: ``pool``'s, or what ``image`` makes of an id."""
+    images, labels = pool(n, size=size)
+    return Split([f"{i:03d}.png" for i in range(n)], labels, "c", "the pool", image or images.__getitem__)
 
 
 def squares(split, size: int = 8):

@@ -12,7 +12,7 @@ import pytest
 
 from semiprune_jax import learners, models
 from semiprune_jax.augment import views
-from semiprune_jax.data.memory import MemoryPool, fetch
+from semiprune_jax.data.memory import MemoryArrays, fetch
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.train import dynamics, state, steps
 from semiprune_jax.train.steps import cross_entropy
@@ -138,7 +138,7 @@ def test_five_fixmatch_steps():
     options, golden = goldens.FIXMATCH, load("fixmatch")
     made, params, stats = network("wrn_10_1", options["classes"], options["pixels"])
     tx = sgd(state.cosine_sevenths, matrices_only=True, total=7)
-    pool = MemoryPool.of(golden["image"], goldens.labels(options["pool"], options["classes"]))
+    pool = MemoryArrays.of(golden["image"], goldens.labels(options["pool"], options["classes"]))
     step = jax.jit(
         partial(
             steps.fixmatch_step,
@@ -168,7 +168,7 @@ def test_five_proxy_steps():
     options, golden = goldens.PROXY, load("proxy")
     made, params, stats = network("resnet8", options["classes"], options["pixels"])
     tx = sgd(state.cosine_to(1e-4), matrices_only=False, total=7)
-    pool = MemoryPool.of(golden["image"], goldens.labels(options["pool"], options["classes"]))
+    pool = MemoryArrays.of(golden["image"], goldens.labels(options["pool"], options["classes"]))
     weak = jax.vmap(views.weak_view(RECIPE))
     step = jax.jit(partial(steps.supervised_step, model=made, tx=tx, augment=weak, steps_per_epoch=options["steps"]))
     now, record, key = start(params, stats, tx, False), dynamics.init(options["pool"], 1), stream_key(0, "goldens")

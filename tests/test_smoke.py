@@ -14,7 +14,7 @@ from semiprune_jax.errors import DataError
 from semiprune_jax.workdir import directory as workdir
 from semiprune_jax.workdir import formats
 from tests import small
-from tests.test_prepared import write
+from tests.data.test_tfds import write
 
 
 def get(config_name, variant="smoke", **data):

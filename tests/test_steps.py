@@ -9,7 +9,8 @@ import pytest
 
 from semiprune_jax import learners, models
 from semiprune_jax.augment import views
-from semiprune_jax.data.memory import MemoryPool, fetch, paired
+from semiprune_jax.data.memory import MemoryArrays, fetch
+from semiprune_jax.data.pools import paired
 from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.models import Network
@@ -113,7 +114,7 @@ def test_fixmatch_step_from_first_principles(besides):
 
 def test_fixmatch_never_reads_unlabelled_labels():
     images, labels = small.pool(30)
-    pool = MemoryPool.of(images, labels)
+    pool = MemoryArrays.of(images, labels)
     batch = paired(fetch)(pool, {"labelled": jnp.arange(3), "unlabelled": jnp.arange(3, 9)})
     assert batch["unlabelled"]["label"].tolist() == [-1] * 6
     assert batch["labelled"]["label"].tolist() == labels[:3].tolist()
@@ -250,7 +251,7 @@ def run_supervised(mode, count, total=4):
     current = layout.compile_init(lambda key: state.create(network, tx, key, (8, 8, 3), ema=False))(stream_key(0, "i"))
     record = layout.create_record(lambda: dynamics.init(layout.record_rows(24), 2))
     dispatch = layout.compile(step, fetch)
-    pool = layout.replicate(MemoryPool.of(images, labels))
+    pool = layout.replicate(MemoryArrays.of(images, labels))
     feed = EpochSampler(0, "o", np.arange(20), batch_size=11, rows=layout.padded(11), pad_id=24)
     compiled, events = [], []
 

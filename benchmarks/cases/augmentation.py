@@ -14,7 +14,7 @@ from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import augmentation, loader
 from semiprune_jax.augment import randaugment, views
 from semiprune_jax.data import memory
-from semiprune_jax.data.memory import MemoryPool
+from semiprune_jax.data.memory import MemoryArrays
 from semiprune_jax.randomness import example_keys, stream_key
 
 _MEAN, _STD, _PADDING = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125
@@ -72,12 +72,12 @@ def _ours(task: Task) -> Contender:
 
 def views(view: views.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
     """Views of a batch out of ``n`` squares that lie on the device, made anew ``units`` times a round."""
-    pool = MemoryPool.of(pools.windows(n, square), np.zeros(n, np.int32))
+    pool = MemoryArrays.of(pools.windows(n, square), np.zeros(n, np.int32))
     ids = jnp.asarray(np.random.default_rng(0).integers(0, n, batch), jnp.int32)
     steps = iter(range(1 << 30))
 
     @jax.jit
-    def made(pool: MemoryPool, ids: jax.Array, step: jax.Array) -> jax.Array:
+    def made(pool: MemoryArrays, ids: jax.Array, step: jax.Array) -> jax.Array:
         keys = example_keys(stream_key(0, "views"), step, jnp.arange(batch))
         return view(keys, memory.fetch(pool, ids)["image"])
 
@@ -107,12 +107,12 @@ def _prove(task: Task) -> dict[str, float]:
     keys = example_keys(stream_key(0, "proof"), jnp.int32(0), jnp.arange(count))
     names, box = list(randaugment.OPERATIONS), task.square > task.pixels
     if task.kind == "strong":
-        drawn = jax.vmap(lambda key: views.draw_strong(key, images.shape[1:], recipe))(keys)
+        drawn = jax.vmap(lambda key: views.strong_params(key, images.shape[1:], recipe))(keys)
         strong = views.strong_views(recipe, sequential=jax.default_backend() == "cpu")
         got, crop = jax.jit(strong)(keys, images), drawn.crop
     else:
         drawn = None
-        crop = jax.vmap(lambda key: views.draw_crop(key, images.shape[1:], recipe))(keys)
+        crop = jax.vmap(lambda key: views.random_crop_params(key, images.shape[1:], recipe))(keys)
         got = jax.jit(jax.vmap(views.weak_view(recipe)))(keys, images)
     levels = np.round((np.asarray(got) * _STD + _MEAN) * 255)
     different = 0.0

@@ -91,7 +91,7 @@ Contenders = tuple[str, str, dict[str, Callable[[], Contender]]]
 
 def _gather(task: Task) -> Contenders:
     def plainly(key: jax.Array, image: jax.Array) -> jax.Array:
-        drawn, pad = views.draw_crop(key, image.shape, _RECIPE), int(image.shape[0] * _RECIPE.padding)
+        drawn, pad = views.random_crop_params(key, image.shape, _RECIPE), int(image.shape[0] * _RECIPE.padding)
         padded = jnp.pad(image, [(pad, pad), (pad, pad), (0, 0)], mode="reflect")
         corner = drawn.offset + pad
         window = jax.lax.dynamic_slice(padded, (corner[0], corner[1], 0), image.shape)

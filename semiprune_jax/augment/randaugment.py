@@ -1,7 +1,7 @@
-"""RandAugment's operations and Cutout, in Pillow's arithmetic. Pure functions, run on the device.
+"""RandAugment's operations and Cutout. Pure functions, run on the device.
 
-The fourteen operations are Pillow's arithmetic on uint8 RGB (where that is in floats, single pixels may be one level
-off), with the ranges of USB's ``semilearn/datasets/augmentation/randaugment.py``.
+The fourteen operations are Pillow's arithmetic on uint8 RGB (where Pillow computes in floats, single pixels may be one
+level off), with the ranges of USB's ``semilearn/datasets/augmentation/randaugment.py``.
 """
 
 import math
@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 Image = jax.Array  # u8[H, W, 3] or f32[H, W, 3]
-
 
 CUTOUT_FILL = (125, 123, 114)
 
@@ -28,9 +27,14 @@ def _at_magnitude(operation: "Operation") -> Callable[[Image, jax.Array], Image]
 
 
 def one_by_one(images: Image, operations: jax.Array, magnitudes: jax.Array) -> Image:
-    """Rounds of operations on a batch, [rounds, B] both; each image after the other.
+    """Applies rounds of operations to a batch, one image after the other.
 
-    All images before the next round: rounds within an image take nearly twice as long.
+    A round goes over all images before the next one begins; all rounds of one image before the next image would take
+    nearly twice as long.
+
+    Args:
+      images: u8[B, H, W, 3].
+      operations, magnitudes: i32[rounds, B] and f32[rounds, B], see ``apply_operation``.
     """
 
     def one_round(images: Image, drawn: tuple[jax.Array, jax.Array]) -> tuple[Image, None]:
@@ -41,7 +45,7 @@ def one_by_one(images: Image, operations: jax.Array, magnitudes: jax.Array) -> I
 
 
 def together(images: Image, operations: jax.Array, magnitudes: jax.Array) -> Image:
-    """The same, images with the same operation together; one by one where an operation has too many."""
+    """As ``one_by_one``, but images with the same operation run together, unless an operation has too many."""
     groups = jax.vmap(_group)(operations)
 
     def one_round(images: Image, drawn: tuple[_Group, jax.Array]) -> tuple[Image, None]:
@@ -64,7 +68,7 @@ class _Group(NamedTuple):
 
 
 def _group(which: jax.Array) -> _Group:
-    """The groups of one round of operations, i32[B].
+    """Groups the images of one round by their operation, i32[B].
 
     An operation has room for the mean and six standard deviations of its draws: of 448 images 66, twice as many places
     as images in all, and too few in one of two million batches, of 64 in one of 400,000 (tails of the binomial).
@@ -73,7 +77,7 @@ def _group(which: jax.Array) -> _Group:
     room = min(count, math.ceil(count / kinds + 6 * math.sqrt(count / kinds)))
     rank = jnp.cumsum(which[:, None] == jnp.arange(kinds)[None], axis=0)[jnp.arange(count), which] - 1
     place = which * room + rank
-    # Those that find no room leave no trace here; ``fits`` tells.
+    # Images that find no room are left out here, which ``fits`` tells.
     place = jnp.where(rank < room, place, kinds * room + jnp.arange(count))
     image = jnp.zeros(kinds * room, jnp.int32).at[place].set(jnp.arange(count), mode="drop", unique_indices=True)
     return _Group(place, image.reshape(kinds, room), jnp.all(rank < room))

@@ -1,14 +1,17 @@
-"""SwAV's views: random parts of an image at one or two sizes, their colours changed. Pure; run on the device.
+"""SwAV's views: random resized crops of an image at one or two sizes, their colours changed. Pure; run on the device.
 
-As PyTorch's recipe has them (facebookresearch/swav): part and flip, colour jitter of 0.8, 0.8, 0.8 and 0.2 with
-probability 0.8, grey with 0.2, blur with 0.5. The four jitters come in one order, torchvision's are shuffled; and the
-blur is Gaussian, Pillow's a few box blurs.
+They follow the PyTorch recipe (facebookresearch/swav): crop and flip, colour jitter of 0.8, 0.8, 0.8 and 0.2 with
+probability 0.8, grey with 0.2, blur with 0.5. Two things differ: the four jitters come in one order, where torchvision
+shuffles them, and the blur is a Gaussian, where Pillow runs a few box blurs.
 """
 
 import jax
 import jax.numpy as jnp
 
-from semiprune_jax.augment.views import Image, Recipe, View, draw_part, normalise, resize_flip
+from semiprune_jax.augment.crops import resized_crop, resized_crop_params
+from semiprune_jax.augment.randaugment import Image
+from semiprune_jax.augment.recipe import Recipe
+from semiprune_jax.augment.views import View, normalise
 
 BRIGHTNESS = CONTRAST = SATURATION = 0.8
 HUE = 0.2
@@ -18,19 +21,19 @@ _REACH = 6  # pixels of the blur's kernel to each side: three of the largest sig
 _GREY = (0.299, 0.587, 0.114)
 
 
-def part_view(recipe: Recipe, size: int, area: tuple[float, float]) -> View:
-    """A random part of the image, of a share of its area, at ``size`` pixels, in other colours, normalised."""
+def crop_view(recipe: Recipe, size: int, area: tuple[float, float]) -> View:
+    """A random resized crop of ``size`` pixels, its area a share of the image in that range; recoloured, normalised."""
 
     def view(key: jax.Array, image: Image) -> Image:
-        part_key, colour_key = jax.random.split(key)
-        part = resize_flip(image, draw_part(part_key, image.shape, recipe, area), size)
-        return normalise(255.0 * recolour(colour_key, part.astype(jnp.float32) / 255.0), recipe.mean, recipe.std)
+        crop_key, colour_key = jax.random.split(key)
+        crop = resized_crop(image, resized_crop_params(crop_key, image.shape, recipe, area), size)
+        return normalise(255.0 * recolour(colour_key, crop.astype(jnp.float32) / 255.0), recipe.mean, recipe.std)
 
     return view
 
 
 def recolour(key: jax.Array, x: Image) -> Image:
-    """An image f32[H, W, 3] in [0, 1], jittered, grey or blurred by chance."""
+    """An image f32[H, W, 3] in [0, 1], jittered, turned grey or blurred, each with its probability."""
     jitter_key, chance_key, blur_key = jax.random.split(key, 3)
     chance = jax.random.uniform(chance_key, (3,))
     x = jnp.where(chance[0] < JITTERED, jitter(x, jax.random.uniform(jitter_key, (4,))), x)
@@ -40,7 +43,7 @@ def recolour(key: jax.Array, x: Image) -> Image:
 
 
 def jitter(x: Image, unit: jax.Array) -> Image:
-    """Brightness, contrast, saturation and hue by ``unit`` f32[4] in [0, 1), which spans the range of each."""
+    """Changes brightness, contrast, saturation and hue by ``unit`` f32[4] in [0, 1), which spans the range of each."""
 
     def blend(other: Image, x: Image, strength: float, unit: jax.Array) -> Image:
         factor = 1.0 + strength * (2.0 * unit - 1.0)
@@ -65,7 +68,7 @@ def turn_hue(x: Image, turn: jax.Array) -> Image:
     safe = jnp.where(spread > 0, spread, 1.0)
     sector = jnp.where(high == r, (g - b) / safe, jnp.where(high == g, 2.0 + (b - r) / safe, 4.0 + (r - g) / safe))
     hue = sector / 6.0 + turn
-    # Each channel is the highest value less the spread times how far the hue lies from that channel's own third.
+    # Each channel is the highest value, less the spread times the distance of the hue from that channel's own third.
     away = (jnp.array([5.0, 3.0, 1.0])[None, None] + 6.0 * hue[..., None]) % 6.0
     return high[..., None] - spread[..., None] * jnp.clip(jnp.minimum(away, 4.0 - away), 0.0, 1.0)
 

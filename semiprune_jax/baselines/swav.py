@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from semiprune_jax import models
-from semiprune_jax.augment.swav import part_view
+from semiprune_jax.augment.swav import crop_view
 from semiprune_jax.augment.views import View
 from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.models import Network
@@ -197,8 +197,8 @@ def _optimizer(options: Any, total: int, steps_per_epoch: int) -> optax.Gradient
 
 def _views(context: TrainContext, options: Any) -> list[tuple[View, int]]:
     """The crops' views of whole batches, each with the number of crops that it makes; those of the codes first."""
-    crops = [(part_view(context.recipe, context.recipe.size, tuple(options.crop_area)), 2)]
+    crops = [(crop_view(context.recipe, context.recipe.size, tuple(options.crop_area)), 2)]
     if options.small_crops:
-        small = part_view(context.recipe, options.small_crop_size, tuple(options.small_crop_area))
+        small = crop_view(context.recipe, options.small_crop_size, tuple(options.small_crop_area))
         crops.append((small, options.small_crops))
     return [(context.layout.per_shard(jax.vmap(view)), count) for view, count in crops]

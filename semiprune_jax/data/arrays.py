@@ -1,6 +1,7 @@
 """Sources that are arrays: scikit-learn's digits and .npz files."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,27 @@ from semiprune_jax.errors import DataError
 DIGITS_TEST = 360
 
 
-def digits() -> Dataset:
+def check_digits(options: Any) -> Iterator[tuple[str, str]]:
+    """Nothing: the digits come with scikit-learn."""
+    del options
+    yield from ()
+
+
+def check_npz(options: Any) -> Iterator[tuple[str, str]]:
+    """Wrong fields of a config's ``data`` section, each with the value expected of it."""
+    if not options.path:
+        yield "path", f"where the data lies, for data.source = {options.source!r}"
+
+
+def load_digits(options: Any, notes: Path | None) -> Dataset:
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels: 1,437 to train on and 360 to test, stratified.
 
     The split is drawn by hash, so it is the same with every version of scikit-learn.
     """
-    from sklearn.datasets import load_digits  # seconds to import
+    from sklearn.datasets import load_digits as load  # takes seconds to import
 
-    bunch: Any = load_digits()
+    del options, notes
+    bunch: Any = load()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     labels = bunch.target.astype(np.int32)
     keys = [f"digits/{i:04d}" for i in range(len(labels))]
@@ -33,15 +47,37 @@ def digits() -> Dataset:
     return Dataset(tuple(str(name) for name in bunch.target_names), split(train), split(test))
 
 
-def npz(path: str) -> Dataset:
-    """A file of arrays, never pickled ones.
+def load_npz(options: Any, notes: Path | None) -> Dataset:
+    """The file of arrays ``options.path``; it may hold no Python objects, which would have to be unpickled.
 
     Arrays: x_train u8[N, H, W, 3] (or [N, H, W] for grey), y_train int[N] (-1: unknown), and optionally x_test,
-    y_test, classes (text [C]) and keys_train, keys_test (text [N]). Without ``classes`` the labels name them.
+    y_test, classes (text [C]) and keys_train, keys_test (text [N]). Without ``classes`` the classes are the numbers
+    from 0 to the largest label.
 
     Raises:
-      DataError: something is missing or has another shape or type.
+      DataError: an array is missing, or has another shape or type.
     """
+    del notes
+    path = options.path
+    arrays = _read(path)
+    for name in ("y_train", "y_test"):
+        if name in arrays and arrays[name].dtype.kind not in "iu":
+            raise DataError(f"{path}: {name} is {arrays[name].dtype}; expected whole numbers, -1 where unknown")
+    given = np.concatenate([arrays[name].astype(np.int64).ravel() for name in ("y_train", "y_test") if name in arrays])
+    largest = int(given.max(initial=-1))
+    if "classes" not in arrays and largest >= len(given):
+        raise DataError(f"{path}: {len(given)} labels go up to {largest}; number the classes from 0, or name them all")
+    classes = _texts(arrays, "classes", np.arange(largest + 1), path)
+    if len(classes) < 2:
+        raise DataError(f"{path} has labels of {len(classes)} classes; label examples of at least two")
+    train = _part(arrays, "train", len(classes), path)
+    # A test set of no images, of whatever shape, is none.
+    tested = "x_test" in arrays and arrays["x_test"].shape[:1] != (0,)
+    return Dataset(classes, train, _part(arrays, "test", len(classes), path) if tested else None)
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    """The arrays of a file, among them x_train and y_train."""
     if not Path(path).is_file():
         raise DataError(f"data.path = {path!r} is not a file; expected an .npz with x_train and y_train")
     try:
@@ -53,38 +89,26 @@ def npz(path: str) -> Dataset:
     for name in ("x_train", "y_train"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}, only {', '.join(sorted(arrays)) or 'nothing'}")
-    for name in ("y_train", "y_test"):
-        if name in arrays and arrays[name].dtype.kind not in "iu":
-            raise DataError(f"{path}: {name} is {arrays[name].dtype}; expected whole numbers, -1 where unknown")
-    given = np.concatenate([arrays[name].astype(np.int64).ravel() for name in ("y_train", "y_test") if name in arrays])
-    largest = int(given.max(initial=-1))
-    if "classes" not in arrays and largest >= len(given):
-        raise DataError(f"{path}: {len(given)} labels go up to {largest}; number the classes from 0, or name them all")
-    classes = _texts(arrays, "classes", np.arange(largest + 1), path)
-    if len(classes) < 2:
-        raise DataError(f"{path} has labels of {len(classes)} classes; label examples of at least two")
+    return arrays
 
-    def split(part: str) -> Split | None:
-        if f"x_{part}" not in arrays or (part == "test" and arrays["x_test"].shape[:1] == (0,)):
-            return None
-        x, y = arrays[f"x_{part}"], arrays.get(f"y_{part}")
-        if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
-            raise DataError(f"{path}: x_{part} is {x.dtype}{list(x.shape)}; expected uint8 [N, H, W, 3] or [N, H, W]")
-        if y is None or y.shape != (len(x),):
-            got = "absent" if y is None else f"of shape {list(y.shape)}"
-            raise DataError(f"{path}: y_{part} is {got}; expected one label an image, [{len(x)}]")
-        lowest = 0 if part == "test" else -1  # a test label that is not known cannot be tested
-        if len(y) and (y.min() < lowest or y.max() >= len(classes)):
-            raise DataError(f"{path}: y_{part} spans {y.min()}..{y.max()}; expected {lowest}..{len(classes) - 1}")
-        keys = _texts(arrays, f"keys_{part}", np.array([f"{part}/{i:07d}" for i in range(len(x))]), path)
-        if len(set(keys)) != len(x):
-            raise DataError(f"{path}: keys_{part} names {len(set(keys))} examples; expected {len(x)}, no two alike")
-        check_keys(keys, path)
-        return _split(x, y.astype(np.int32), list(keys), path)
 
-    train = split("train")
-    assert train is not None
-    return Dataset(classes, train, split("test"))
+def _part(arrays: dict[str, np.ndarray], part: str, classes: int, path: str) -> Split:
+    """The pool ("train") or the test set ("test")."""
+    x, y = arrays[f"x_{part}"], arrays.get(f"y_{part}")
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
+        raise DataError(f"{path}: x_{part} is {x.dtype}{list(x.shape)}; expected uint8 [N, H, W, 3] or [N, H, W]")
+    if y is None or y.shape != (len(x),):
+        got = "absent" if y is None else f"of shape {list(y.shape)}"
+        raise DataError(f"{path}: y_{part} is {got}; expected one label per image, [{len(x)}]")
+    lowest = 0 if part == "test" else -1  # an example without a label cannot be tested
+    if len(y) and (y.min() < lowest or y.max() >= classes):
+        raise DataError(f"{path}: y_{part} spans {y.min()}..{y.max()}; expected {lowest}..{classes - 1}")
+    keys = _texts(arrays, f"keys_{part}", np.array([f"{part}/{i:07d}" for i in range(len(x))]), path)
+    if len(set(keys)) != len(x):
+        names = f"keys_{part} gives {len(x)} examples {len(set(keys))} names"
+        raise DataError(f"{path}: {names}; expected a different one for each")
+    check_keys(keys, path)
+    return _split(x, y.astype(np.int32), list(keys), path)
 
 
 def _texts(arrays: dict[str, np.ndarray], name: str, default: np.ndarray, path: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from semiprune_jax.apportionment import first_of_each_class, largest_remainder
 from semiprune_jax.errors import ArgumentError
 from semiprune_jax.randomness import hash_keys
 
@@ -9,14 +10,15 @@ RULES = ("per_class", "uniform", "given")
 
 
 def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.ndarray:
-    """ids, sorted i64: the examples whose labels a run may use.
+    """Draws the examples whose labels a run may use; ids, sorted i64.
 
-    Examples are ranked by hash(seed, key), so that images added later leave a draw's ranks as they were.
+    Examples are ranked by hash(seed, key), so that images added later leave the ranks of the others as they are.
 
     Args:
-      rule: "per_class": max(1, floor(f * n_c)) of each class, the rest by largest remainder; "uniform": the first
-        ranks of the pool; "given": every example that has a label, whatever the budget.
-      labels: i32[N], -1 where no label is known; the two drawing rules need all of them.
+      rule: "per_class": of each class its share, at least one, rounded by largest remainders, so that the sum may
+        exceed a tiny budget; "uniform": the first ranks of the pool; "given": every example that has a label, whatever
+        the budget.
+      labels: i32[N], -1 where no label is known; "per_class" and "uniform" need all of them.
       keys: N stable names.
       budget: a fraction below 1, or a count.
       seed: of the draw.
@@ -44,40 +46,13 @@ def draw(rule: str, labels: np.ndarray, keys, budget: float, seed: int) -> np.nd
     rank = np.argsort(hash_keys(seed, "label", keys), kind="stable")
     if rule == "uniform":
         return np.sort(rank[:total])
-    sizes = per_class_sizes(np.bincount(labels), total)
-    return first_of_each(rank, labels, sizes)
+    return first_of_each_class(rank, labels, largest_remainder(np.bincount(labels), total, minimum=1))
 
 
 def budget_size(budget: float, n: int) -> int:
-    """Labels of a pool of ``n`` that a budget allows, a fraction below 1 or a count.
+    """How many labels of a pool of ``n`` a budget allows; it is a fraction below 1, or a count.
 
     >>> budget_size(0.29, 100), budget_size(30, 100)  # 0.29 * 100 is 28.999999999999996
     (29, 30)
     """
     return int(np.floor(budget * n + 1e-9)) if budget < 1 else int(budget)
-
-
-def first_of_each(rank: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """ids, sorted: of each class c the first ``sizes[c]`` of those that ``rank`` lists."""
-    ordered = rank[np.argsort(labels[rank], kind="stable")]
-    own = labels[ordered]
-    place = np.arange(len(ordered)) - np.searchsorted(own, own)  # within its class
-    return np.sort(ordered[place < np.asarray(sizes)[own]])
-
-
-def per_class_sizes(counts: np.ndarray, total: int) -> np.ndarray:
-    """i64[C]: labels drawn from each class of ``counts`` examples, ``total`` in all.
-
-    Each class gets max(1, floor(f * n_c)), what is left goes to the largest remainders; classes too small for
-    their share of a tiny budget still get their one label, so the sum may exceed ``total``.
-
-    >>> per_class_sizes(np.array([50, 33, 4]), 9)
-    array([5, 3, 1])
-    """
-    counts = np.asarray(counts, np.int64)
-    share = total * counts / counts.sum()
-    sizes = np.minimum(np.maximum(np.floor(share + 1e-9).astype(np.int64), 1), counts)
-    remainder = np.where(sizes < counts, share - sizes, -np.inf)
-    for c in np.argsort(-remainder, kind="stable")[: max(0, total - int(sizes.sum()))]:
-        sizes[c] += 1
-    return sizes

@@ -1,8 +1,8 @@
-"""Images as a fit makes them, kept on a local disk: after the first pass decoding is free.
+"""Fitted images, kept on a local disk: after the first pass nothing has to be decoded.
 
-Two files: the images, u8[N, S, S, 3], and a checksum of each, u32[N], 0 where there is none yet. A row is written when
-it is first needed, the image before its checksum, and checked whenever it is read: what a full disk, a kill or a
-flipped bit has left half-done or broken is decoded anew. Processes may share a cache: they write the same bytes.
+Two files: the images, u8[N, S, S, 3], and a checksum of each, u32[N], 0 where there is no image yet. A row is written
+when it is first needed, the image before its checksum, and checked whenever it is read: one that a full disk, a kill or
+a flipped bit has left incomplete or damaged is decoded again. Processes may share a cache: they write the same bytes.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from semiprune_jax.data.resize import CenterCrop, Place, Resize
 from semiprune_jax.data.split import Split
 from semiprune_jax.errors import DeviceError
 
-_VERSION = 1  # of what the bytes mean: raised when a fit or the files change
+_VERSION = 1  # of the meaning of the bytes: raised when a fit or the layout of the files changes
+# Names of the fits in names of files, which outlive those of the classes.
+_NAMES = {Resize: "Square", CenterCrop: "Central"}
 
 
 class Cache:
@@ -25,19 +27,21 @@ class Cache:
 
     Args:
       directory: on a local disk; made if it does not exist.
-      split, fit: what is kept. A split of other contents, or another decoder, has files of its own.
+      split, fit: whose images are kept, and how they are fitted. A split with other contents, another fit and another
+        decoder have files of their own.
       decoder: see ``decode``.
 
     Raises:
-      DeviceError: the directory cannot be written, or the disk has no room for what is missing.
+      DeviceError: the directory cannot be written, or the disk has no room for the images that are missing.
     """
 
     size: int
 
     def __init__(self, directory: Path, split: Split, fit: Resize | CenterCrop, decoder: str):
         self._split, self._fit, self.size = split, fit, fit.size
-        identity = f"{_VERSION} {split.content} {fit} {decoder}"
-        name = f"{type(fit).__name__.lower()}{fit.size}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        kind, settings = _NAMES[type(fit)], ", ".join(f"{name}={value}" for name, value in fit._asdict().items())
+        identity = f"{_VERSION} {split.content} {kind}({settings}) {decoder}"
+        name = f"{kind.lower()}{fit.size}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         self._images, self._sums = directory / f"{name}.u8", directory / f"{name}.crc32"
         self._row = fit.size * fit.size * 3
         self._files: tuple[int, np.ndarray, np.ndarray] | None = None
@@ -50,20 +54,20 @@ class Cache:
             ) from None
 
     def one(self, row: int, fit: object = None, place: Place = (0, 0)) -> np.ndarray:
-        """u8[S, S, 3]: the image, decoded if it is not here yet; see ``Split.one``."""
+        """u8[S, S, 3]: the image, decoded if the cache does not hold it yet; see ``Split.one``."""
         file, images, sums = self._open()
         image = images[row]
         if sums[row] and sums[row] == _checksum(image):
             return image
         image = np.ascontiguousarray(self._split.one(row, self._fit))
-        # Written, not assigned through the map: on a full disk that would be a signal, this is an error.
+        # Written, not assigned through the map: on a full disk this raises an error, that would be a signal.
         os.pwrite(file, image.data, row * self._row)
         with self._sums.open("r+b") as sums_file:
             os.pwrite(sums_file.fileno(), _checksum(image).tobytes(), row * 4)
         return image
 
     def count(self) -> int:
-        """Images that are here."""
+        """How many images the cache holds."""
         return int(np.count_nonzero(self._open()[2]))
 
     def _open(self) -> tuple[int, np.ndarray, np.ndarray]:
@@ -78,7 +82,7 @@ class Cache:
         for path, size in ((self._images, n * self._row), (self._sums, n * 4)):
             with path.open("ab") as file:
                 if file.tell() != size:
-                    file.truncate(size)  # sparse: the disk fills as rows come
+                    file.truncate(size)  # sparse: the disk fills as rows are written
         missing = (n - self.count()) * self._row
         free = shutil.disk_usage(self._images.parent).free
         if missing > free:

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to pixels."""
+"""Pixels from the bytes of an image file."""
 
 import importlib.util
 import io
@@ -19,7 +19,7 @@ def check_decoder(decoder: str) -> None:
 
 
 def decode(data: bytes, decoder: str = "pillow") -> np.ndarray:
-    """u8[H, W, 3]: the image upright, in RGB. Of an animation the first frame.
+    """u8[H, W, 3]: the image upright, in RGB; the first frame of an animation.
 
     ``decoder`` "fast" uses simplejpeg for upright colour JPEGs and Pillow for everything else. Raises whatever the
     decoder raises on a broken file; Pillow warns of images of more than 89 million pixels and refuses those of more
@@ -39,9 +39,9 @@ def decode(data: bytes, decoder: str = "pillow") -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB: 16-bit greys keep their high byte, transparency is laid on black.
+    """Any mode as RGB: 16-bit greys keep their high byte, transparent images get a black background.
 
-    Raises ValueError for images of floating-point numbers, whose range is anyone's guess.
+    Raises ValueError for images of floating-point numbers, whose range is not known.
     """
     if image.mode == "F":
         raise ValueError("32-bit floating-point pixels; save it with 8 or 16 bits")

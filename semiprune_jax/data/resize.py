@@ -1,7 +1,7 @@
-"""What the host does to a decoded image of any size so that it fits a batch. All in Pillow's bilinear resampling.
+"""How the host brings decoded images of any size to one size. All in Pillow's bilinear resampling.
 
-A fit is called with an image u8[H, W, 3] and its place (step, row of the global batch), and gives u8[S, S, 3]. What it
-draws is a function of the place, so that workers and processes may share the rows of a batch as they like.
+A fit is called with an image u8[H, W, 3] and its place (step, row of the global batch), and gives u8[S, S, 3]. Its
+random numbers are a function of the place, so that workers and processes may share the rows of a batch as they like.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
-from semiprune_jax.augment.views import PART_AREA, PART_ASPECT, PART_TRIES
+from semiprune_jax.augment import boxes
 
 Place: TypeAlias = tuple[int, int]
 
@@ -27,7 +27,7 @@ class Resize(NamedTuple):
 
 
 class CenterCrop(NamedTuple):
-    """The shorter side resized, then the centre cut out: how ImageNet's networks are tested (torchvision)."""
+    """The shorter side resized, then the centre cut out, as torchvision tests ImageNet's networks."""
 
     shorter: int
     size: int
@@ -43,7 +43,7 @@ class CenterCrop(NamedTuple):
 
 
 class RandomResizedCrop(NamedTuple):
-    """A random part of the image, of random aspect, resized: torchvision's RandomResizedCrop, without the flip."""
+    """A box of random area and aspect, resized: torchvision's RandomResizedCrop, without the flip."""
 
     seed: int
     stream: str
@@ -61,15 +61,14 @@ Fit: TypeAlias = Resize | CenterCrop | RandomResizedCrop
 
 
 def random_box(rng: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a crop: area uniform, aspect log-uniform; centred if ten draws do not fit."""
-    aspects = np.log(PART_ASPECT)
-    for _ in range(PART_TRIES):
-        area, aspect = height * width * rng.uniform(*PART_AREA), math.exp(rng.uniform(*aspects))
-        h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
-        if 0 < h <= height and 0 < w <= width:
+    """(top, left, height, width) of a random resized crop, see ``augment.boxes``."""
+    logs = np.log(boxes.ASPECT)
+    for _ in range(boxes.ATTEMPTS):
+        pixels, aspect = height * width * rng.uniform(*boxes.AREA), math.exp(rng.uniform(*logs))
+        h, w = map(int, boxes.extents(pixels, aspect, np))
+        if boxes.fit(h, w, (height, width)):
             return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    w, h = min(width, round(height * PART_ASPECT[1])), min(height, round(width / PART_ASPECT[0]))
-    return (height - h) // 2, (width - w) // 2, h, w
+    return boxes.central((height, width))
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

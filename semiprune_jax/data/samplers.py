@@ -1,6 +1,6 @@
 """The order in which examples are visited: a function of (seed, stream, epoch) and of nothing else.
 
-A feed turns a step number into ids, so a position in training is its step and there is nothing to save.
+A sampler turns a step number into ids, so the position in a training is its step and there is nothing else to save.
 """
 
 import zlib
@@ -20,7 +20,7 @@ def epoch_order(seed: int, stream: str, epoch: int, n: int) -> np.ndarray:
 
 
 class EpochSampler:
-    """Whole epochs: every id exactly once each, the last batch of an epoch padded.
+    """Whole epochs, each of which visits every id exactly once; the last batch of an epoch is padded.
 
     Args:
       seed, stream: name the order.

@@ -1,4 +1,4 @@
-"""What every source hands out, and how its images are read."""
+"""Datasets as every source gives them, and how their images are read."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -19,16 +19,16 @@ _REMEDY = "repair or remove them, or leave them out: --config.data.skip_bad=True
 
 @dataclass(frozen=True)
 class Split:
-    """One set of images. A row is an example's id; its key is the name that outlives the run."""
+    """One set of images. The row of an example is its id; its key is the name that outlives the run."""
 
     keys: Sequence[str]
     labels: np.ndarray  # i32[N], -1 where the source knows none
-    content: str  # digest by which a changed split is noticed
-    where: str  # the source, as a message should name it
+    content: str  # a digest, which differs if the split has changed
+    where: str  # the source, as messages name it
     image: Callable[[int], np.ndarray]  # id -> u8[H, W, 3], upright; raises anything if it cannot be decoded
 
     def one(self, row: int, fit: Fit, place: Place = (0, 0)) -> np.ndarray:
-        """u8[S, S, 3]: one image as a fit makes it; DataError if it cannot be decoded."""
+        """u8[S, S, 3]: one image, fitted; DataError if it cannot be decoded."""
         try:
             return fit(self.image(row), place)
         except Exception as error:
@@ -37,7 +37,7 @@ class Split:
             ) from None
 
     def read(self, ids: np.ndarray, fit: Fit, title: str = "") -> np.ndarray:
-        """u8[n, S, S, 3]: decoded in threads, under a progress bar if it has a title.
+        """u8[n, S, S, 3]: images decoded in threads and fitted, with a progress bar if there is a title.
 
         Raises:
           DataError: names all images that cannot be decoded.
@@ -56,11 +56,11 @@ class Split:
         return images
 
     def find_broken(self) -> dict[int, str]:
-        """id -> why not, of the images that cannot be decoded; reads all of them."""
+        """id -> reason, of the images that cannot be decoded; reads all of them."""
         return self._visit(np.arange(len(self.keys)), lambda row, image: None, "checking")
 
     def _visit(self, ids: np.ndarray, keep: Callable[[int, np.ndarray], None], title: str) -> dict[int, str]:
-        """Decodes images in threads and hands each to ``keep``; id -> why not, of those that cannot be."""
+        """Decodes images in threads and passes each to ``keep``; id -> reason, of those that cannot be decoded."""
         broken: dict[int, str] = {}
 
         def one(row: int) -> None:
@@ -92,7 +92,7 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     test: Split | None
-    skipped: tuple["Skipped", ...] = ()  # what data.skip_bad left out of train and test
+    skipped: tuple["Skipped", ...] = ()  # images that data.skip_bad left out of train and test
     corruption: np.ndarray | None = None  # i8[N] of train: index into variants.KINDS, -1 for none
 
 

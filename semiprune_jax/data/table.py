@@ -5,8 +5,6 @@ import io
 import math
 from typing import Any, NamedTuple
 
-from etils import epath
-
 from semiprune_jax.errors import DataError
 
 
@@ -19,15 +17,17 @@ class Line(NamedTuple):
 
 
 def read_table(name: str, field: str) -> list[Line]:
-    """The lines of a table, in its order; no path twice.
+    """The lines of a table, in its order; no path occurs twice.
 
     Args:
       name: ending in .parquet, or a CSV in UTF-8.
       field: the config field that named it, for messages.
 
     Raises:
-      DataError: it cannot be read, or is not what is expected; says in which line.
+      DataError: it cannot be read, or a line is wrong, which the message names.
     """
+    from etils import epath  # tables may lie in a bucket
+
     try:
         data = epath.Path(name).read_bytes()
     except OSError as error:
@@ -40,14 +40,14 @@ def read_table(name: str, field: str) -> list[Line]:
     for where, row in rows:
         path = epath.Path(row["path"] or "").as_posix()
         if path in seen:
-            raise DataError(f"{where}: {path!r} stands there twice; keep one line an image")
+            raise DataError(f"{where}: {path!r} stands there twice; keep one line per image")
         seen.add(path)
         lines.append(Line(where, path, _text(row["label"])))
     return lines
 
 
 def _text(value: Any) -> str:
-    """Whole numbers that a table with blanks holds as 3.0 are 3."""
+    """A label as text; 3.0, which is how a table with blanks holds a whole number, becomes 3."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
@@ -58,9 +58,9 @@ def _parquet(name: str, data: bytes) -> tuple[list[tuple[str, dict[str, Any]]], 
 
     try:
         table = pyarrow.parquet.read_table(io.BytesIO(data))
-    except Exception as error:  # of the format and of its compressions
+    except Exception as error:  # the format and each of its compressions raise their own
         text = " ".join(str(error).split())
-        raise DataError(f"{name} cannot be read as parquet ({text}); write it anew, or use CSV") from None
+        raise DataError(f"{name} cannot be read as parquet ({text}); write it again, or use CSV") from None
     columns = [column for column in table.column_names if column in ("path", "label")]
     rows = table.select(columns).to_pylist()
     return [(f"{name}, row {i}", row) for i, row in enumerate(rows)], table.column_names, ""

@@ -4,11 +4,11 @@ Preparing one needs TensorFlow itself, once (extra ``prepare``); the README has 
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from etils import epath
 from tqdm import tqdm
 
 from semiprune_jax.data.decode import decode
@@ -20,19 +20,44 @@ _KEYS = ("id", "file_name", "image/filename", "filename")  # features that name 
 _CHUNK = 1024
 
 
-def tfds(name: str, path: str, split: str, test_split: str, decoder: str, notes: Path | None = None) -> Dataset:
-    """A prepared dataset; ids follow the prepared order, keys are the dataset's own or "<split>/<position>".
+def check(options: Any) -> Iterator[tuple[str, str]]:
+    """Wrong fields of a config's ``data`` section, each with the value expected of it."""
+    if not options.name:
+        yield "name", f"the name of a dataset, for data.source = {options.source!r}"
+    if not options.split:
+        yield "split", f"the split of the pool, for data.source = {options.source!r}"
+
+
+def load(options: Any, notes: Path | None) -> Dataset:
+    """The prepared dataset ``options.name``; ids follow the prepared order, keys are its own or "<split>/<position>".
 
     Args:
-      name: "cifar10", or "cifar10:3.0.2" for one version.
-      path: the directory of prepared datasets, gs:// too; empty: TFDS' own default.
-      split, test_split: of TFDS, slices ("train[:90%]") too; an empty ``test_split`` is none.
-      notes: a directory to keep labels and keys in: to find them, every record is read.
+      options: its ``path`` is the directory of prepared datasets; empty: TFDS's default. ``split`` and ``test_split``
+        may be slices ("train[:90%]"); without a ``test_split`` there is no test set.
+      notes: a directory that keeps labels and keys: to find them, every record is read.
 
     Raises:
       DataError: the dataset, a split or a label is missing, or it was prepared in another format.
     """
-    import tensorflow_datasets as library  # seconds, and not needed by the other sources
+    prepared, test = _open(options.name, options.path), None
+    if options.test_split:
+        test = _split(prepared, options.test_split, "data.test_split", options.decoder, notes)
+    return Dataset(prepared.classes, _split(prepared, options.split, "data.split", options.decoder, notes), test)
+
+
+class _Prepared(NamedTuple):
+    """A dataset as TFDS describes it."""
+
+    builder: Any
+    where: str  # for messages
+    picture: str  # the feature that is the image
+    label: str  # the feature that is the class
+    key: str | None  # the feature that names an example, if there is one
+    classes: tuple[str, ...]
+
+
+def _open(name: str, path: str) -> _Prepared:
+    import tensorflow_datasets as library  # takes seconds to import, and the other sources do not need it
 
     where = f"data.name = {name!r} in {path or 'the default directory'}"
     try:
@@ -48,44 +73,47 @@ def tfds(name: str, path: str, split: str, test_split: str, decoder: str, notes:
             f"{where} was prepared as {builder.info.file_format.value}; prepare it with file_format='array_record'"
         )
     features = builder.info.features
-    picture = _one(features, library.features.Image, where)
-    label = _one(features, library.features.ClassLabel, where)
+    picture = _find_feature(features, library.features.Image, where)
+    label = _find_feature(features, library.features.ClassLabel, where)
     key = next((feature for feature in _KEYS if feature in features), None)
-    classes = tuple(features[label].names)
+    return _Prepared(builder, where, picture, label, key, tuple(features[label].names))
 
-    def load(part: str, field: str) -> Split:
-        try:
-            source = builder.as_data_source(split=part, decoders={picture: library.decode.SkipDecoding()})
-        except Exception as error:
-            raise DataError(
-                f"{field} = {part!r}: {_first_line(error)}; {where} has {', '.join(builder.info.splits)}"
-            ) from None
-        files = [
-            (file.filename, epath.Path(file.filename).stat().length, file.skip, file.take)
-            for file in builder.info.splits[part].file_instructions
-        ]
-        note = notes and notes / f"records-{hashlib.sha256(repr((key, files)).encode()).hexdigest()[:16]}.parquet"
-        labels, keys = _labels(source, label, key, note)
-        keys = keys or [f"{part}/{i:07d}" for i in range(len(source))]
-        if len(labels) and (labels.min() < -1 or labels.max() >= len(classes)):
-            raise DataError(f"{where}: labels span {labels.min()}..{labels.max()}; expected -1..{len(classes) - 1}")
-        if len(set(keys)) != len(keys):
-            raise DataError(f"{where}: {key!r} names {len(set(keys))} of {len(keys)} examples; expected no two alike")
-        check_keys(keys, where)
-        digest = hashlib.sha256(f"{builder.info.full_name} {part}".encode() + labels.tobytes())
-        digest.update("\n".join(keys).encode())
 
-        def image(row: int) -> np.ndarray:
-            return decode(source[row][picture], decoder)
+def _split(prepared: _Prepared, part: str, field: str, decoder: str, notes: Path | None) -> Split:
+    """One split; ``field`` is the config field that named it."""
+    import tensorflow_datasets as library
+    from etils import epath
 
-        return Split(keys, labels, digest.hexdigest(), f"{builder.info.full_name} ({part})", image)
+    info, where, classes = prepared.builder.info, prepared.where, prepared.classes
+    decoders = {prepared.picture: library.decode.SkipDecoding()}
+    try:
+        source = prepared.builder.as_data_source(split=part, decoders=decoders)
+    except Exception as error:
+        raise DataError(f"{field} = {part!r}: {_first_line(error)}; {where} has {', '.join(info.splits)}") from None
+    files = [
+        (file.filename, epath.Path(file.filename).stat().length, file.skip, file.take)
+        for file in info.splits[part].file_instructions
+    ]
+    identity = hashlib.sha256(repr((prepared.key, files)).encode()).hexdigest()[:16]
+    labels, keys = _labels(source, prepared.label, prepared.key, notes and notes / f"records-{identity}.parquet")
+    keys = keys or [f"{part}/{i:07d}" for i in range(len(source))]
+    if len(labels) and (labels.min() < -1 or labels.max() >= len(classes)):
+        raise DataError(f"{where}: labels span {labels.min()}..{labels.max()}; expected -1..{len(classes) - 1}")
+    if len(set(keys)) != len(keys):
+        names = f"{prepared.key!r} gives {len(keys)} examples {len(set(keys))} names"
+        raise DataError(f"{where}: {names}; expected a different one for each")
+    check_keys(keys, where)
+    digest = hashlib.sha256(f"{info.full_name} {part}".encode() + labels.tobytes())
+    digest.update("\n".join(keys).encode())
 
-    test = load(test_split, "data.test_split") if test_split else None
-    return Dataset(classes, load(split, "data.split"), test)
+    def image(row: int) -> np.ndarray:
+        return decode(source[row][prepared.picture], decoder)
+
+    return Split(keys, labels, digest.hexdigest(), f"{info.full_name} ({part})", image)
 
 
 def _labels(source: Any, label: str, key: str | None, note: Path | None) -> tuple[np.ndarray, list[str]]:
-    """i32[N] labels, and keys (none if the dataset names no examples): as noted before, or read from all records."""
+    """i32[N] labels, and keys (none if the dataset names no examples), from an earlier note or from all records."""
     if note and note.exists():
         table = read_table(note)
         return table["label"].astype(np.int32), table["key"].tolist() if key else []
@@ -106,7 +134,7 @@ def _labels(source: Any, label: str, key: str | None, note: Path | None) -> tupl
     return labels, keys
 
 
-def _one(features: Any, kind: type, where: str) -> str:
+def _find_feature(features: Any, kind: type, where: str) -> str:
     names = [name for name, feature in features.items() if isinstance(feature, kind)]
     if len(names) != 1:
         raise DataError(f"{where} has {len(names)} features of type {kind.__name__}; expected one")

@@ -1,7 +1,7 @@
 """Harder pools made from any pool: corrupted images (the paper's "-C") and long-tailed classes ("-LT").
 
-Which example gets what is a function of (seed, key), and what happens to its pixels of its key, so that a variant is
-the same on any machine and whatever reads it.
+Which examples are changed is a function of (seed, key), and their pixels are a function of the key, so that a variant
+is the same on any machine, from memory or from a stream.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from semiprune_jax.data.budget import first_of_each
+from semiprune_jax.apportionment import first_of_each_class
 from semiprune_jax.data.resize import resize
 from semiprune_jax.data.split import Split
 from semiprune_jax.errors import DataError
@@ -19,8 +19,8 @@ from semiprune_jax.randomness import hash_keys
 
 KINDS = ("motion_blur", "fog", "resolution", "rectangle", "gaussian")
 
-# Rows 7 and 8 of the 15x15 kernel, in 1/(15 * 1024): a diagonal of ones turned by 45 degrees as OpenCV does it, in
-# steps of 1/32 pixel, which leaves a horizontal line of weight 0.698.
+# Rows 7 and 8 of the 15x15 kernel, in 1/(15 * 1024): a diagonal of ones that OpenCV has turned by 45 degrees, in steps
+# of 1/32 pixel, which leaves a horizontal line of weight 0.698.
 _BLUR = (378, 432, 272, 341, 420, 348, 278, 400, 400, 278, 348, 420, 341, 272, 432)
 # Side of the image -> side it is shrunk to, and the corners of the black box.
 _GEOMETRY = {32: (8, 5, 20), 64: (16, 5, 45)}
@@ -40,7 +40,7 @@ def long_tail_sizes(largest: int, classes: int, factor: float) -> np.ndarray:
 
 
 def long_tailed(labels: np.ndarray, keys: Sequence[str], factor: float, seed: int) -> np.ndarray:
-    """ids, sorted, of the examples that stay: the lowest hashes of each class; class 0 is the head.
+    """ids, sorted, of the examples that are kept: the lowest hashes of each class; class 0 is the head.
 
     Raises:
       DataError: a label is unknown.
@@ -52,7 +52,7 @@ def long_tailed(labels: np.ndarray, keys: Sequence[str], factor: float, seed: in
     counts = np.bincount(labels)
     sizes = np.minimum(long_tail_sizes(int(counts.max()), len(counts), factor), counts)
     rank = np.argsort(hash_keys(seed, "long_tail", keys), kind="stable")
-    return first_of_each(rank, labels, sizes)
+    return first_of_each_class(rank, labels, sizes)
 
 
 def corruptions(keys: Sequence[str], rate: float, seed: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def corruptions(keys: Sequence[str], rate: float, seed: int) -> np.ndarray:
 
 
 def corrupted(split: Split, kinds: np.ndarray, size: int, *, faithful: bool) -> Split:
-    """The split with its images corrupted as ``corruptions`` says, each in its own way, as squares of ``size``."""
+    """The split with the images that ``corruptions`` has drawn corrupted, as squares of ``size``."""
 
     def image(row: int) -> np.ndarray:
         clean = split.image(row)
@@ -81,8 +81,8 @@ def corrupt(image: np.ndarray, kind: str, key: str, *, faithful: bool = False) -
     """One image u8[S, S, 3] under one of KINDS; the noise is drawn from the key.
 
     The kinds and their strength are those of Moderate and SemiPrune's scripts for images of 32 and 64 pixels, scaled
-    from 32 elsewhere. ``faithful`` also keeps what their scripts do by mistake: fog in [0, 1] is stored as whole
-    numbers, so that the image is black; negative noise wraps around modulo 256.
+    from 32 elsewhere. ``faithful`` also keeps two mistakes of their scripts: fog in [0, 1] is stored as whole numbers,
+    so that the image is black, and negative noise wraps around modulo 256.
     """
     size = image.shape[0]
     small, low, high = _GEOMETRY.get(size, (max(1, size // 4), 5 * size // 32, 20 * size // 32))

@@ -18,28 +18,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from semiprune_jax.augment.views import View
 from semiprune_jax.errors import DeviceError
 
 AXIS = "data"
 RECORD_MULTIPLE = 1024  # rows of a saved record: a multiple of this, whatever the number of devices
-
-
-def enable_compilation_cache(directory: str) -> None:
-    """Compiled programs are kept in a directory, and found again by later runs of this machine or kind of machine.
-
-    Nothing is kept where ``directory`` is empty or cannot be made, or where JAX has been told of another one already
-    (JAX_COMPILATION_CACHE_DIR). A damaged entry is compiled anew, with a warning of JAX's.
-    """
-    if not directory or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-        return
-    path = os.path.expanduser(directory)
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError:  # a home that cannot be written to, as some containers have
-        return
-    jax.config.update("jax_compilation_cache_dir", path)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 class Layout:
@@ -163,7 +145,7 @@ class Layout:
             return jax.device_put(feed, self._batches)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._batches, x), feed)
 
-    def per_shard(self, view: View) -> View:
+    def per_shard(self, view: Callable) -> Callable:
         """A batch view in which each device maps over its own rows only.
 
         Left to the compiler, a sequential map over a sharded axis would gather the whole batch everywhere.

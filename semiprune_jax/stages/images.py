@@ -5,9 +5,11 @@ from pathlib import Path
 
 from semiprune_jax.config.schema import Config
 from semiprune_jax.data import sources
-from semiprune_jax.data.pools import Pools, Sizes
-from semiprune_jax.data.sources import Dataset, Skipped
-from semiprune_jax.distributed.layout import Layout, enable_compilation_cache
+from semiprune_jax.data.pools import Pools
+from semiprune_jax.data.sizes import Sizes
+from semiprune_jax.data.split import Dataset, Skipped
+from semiprune_jax.distributed.compilation_cache import enable_compilation_cache
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
 from semiprune_jax.workdir import artifacts
 
@@ -16,47 +18,17 @@ PIXELS = artifacts.json("label/pixels.json", "label")  # digests of the pixels t
 
 
 def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Path | None = None) -> Dataset:
-    """Lists pool and test set; see ``datasets.load``. Decodes nothing.
-
-    What is costly to find again is noted in ``data.cache``, for all runs, or else in the directory ``notes``.
-    """
-    data = config.data
-    return sources.load(
-        data.source,
-        path=data.path,
-        labels=data.labels,
-        test_path=data.test_path,
-        test_labels=data.test_labels,
-        name=data.name,
-        split=data.split,
-        test_split=data.test_split,
-        test_fraction=data.test_fraction,
-        decoder=data.decoder,
-        classes=tuple(data.classes),
-        follow_links=data.follow_links,
-        skip_bad=data.skip_bad,
-        skipped=skipped,
-        imbalance=data.imbalance,
-        corruption=data.corruption,
-        faithful=data.corruption_faithful,
-        corrupted_size=sizes(config).square,
-        limit_per_class=data.limit_per_class,
-        expected=tuple(data.expected),
-        seed=config.seed,
-        notes=Path(data.cache) if data.cache else notes,
-    )
+    """Lists the pool and the test set, see ``sources.load``; decodes nothing."""
+    return sources.load(config.data, seed=config.seed, skipped=skipped, notes=notes)
 
 
 def sizes(config: Config) -> Sizes:
-    """Pixels of what stages see."""
-    data = config.data
-    resized = data.crops == "resized"
-    square = data.square_size if resized else data.image_size
-    return Sizes(data.image_size, square, resized, exact=data.supervised_crops == "original")
+    """The pixels that stages see."""
+    return Sizes.of(config.data)
 
 
 def pools(config: Config, dataset: Dataset) -> Pools:
-    """Where the images lie, on the devices that the config asks for."""
+    """The pools of images, on the devices that the config asks for."""
     data, runtime = config.data, config.runtime
     enable_compilation_cache(runtime.compilation_cache)
     return Pools(

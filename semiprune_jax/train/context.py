@@ -13,7 +13,7 @@ import optax
 from semiprune_jax import models
 from semiprune_jax.augment import views
 from semiprune_jax.data.pools import Pools
-from semiprune_jax.data.stream import StreamPool
+from semiprune_jax.data.stream import StreamArrays
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.learners import Learner
 from semiprune_jax.models import Network
@@ -56,7 +56,7 @@ class TrainContext:
         """Steps between dispatches, lines and checkpoints, of this training or of one whose images are resident."""
         # Never a scan over steps on a CPU: a convolution's weight gradient is some fifty times slower inside one.
         # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
-        single = self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamPool))
+        single = self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamArrays))
         return Pace(
             self.runtime.steps_per_dispatch or (1 if single else 16),
             self.runtime.log_every_steps,
@@ -82,7 +82,7 @@ class TrainContext:
         """
         if not self.pools.sizes.resized or self.pools.sizes.exact:
             return self.weak
-        return self.layout.per_shard(jax.vmap(views.resized_view(self.recipe)))
+        return self.layout.per_shard(jax.vmap(views.resized_crop_view(self.recipe)))
 
     @cached_property
     def inference(self) -> Inference:

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from semiprune_jax import learners
-from semiprune_jax.data.memory import paired
+from semiprune_jax.data.pools import paired
 from semiprune_jax.data.samplers import EndlessSampler, PairedSampler
 from semiprune_jax.learners import Learner
 from semiprune_jax.train import diagnostics, state, steps

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from semiprune_jax.augment import swav as crops
-from semiprune_jax.augment.views import Recipe, draw_part
+from semiprune_jax.augment.crops import resized_crop_params
+from semiprune_jax.augment.recipe import Recipe
 from semiprune_jax.baselines import swav
 from semiprune_jax.config import validation
 from semiprune_jax.errors import ConfigError
@@ -96,14 +97,14 @@ def test_how_often_colours_change():
 def test_views_are_parts_of_the_image():
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3)), jnp.uint8)
     recipe = Recipe((0.5,) * 3, (0.25,) * 3, 0.0, True)
-    view = crops.part_view(recipe, 6, (0.05, 0.14))
+    view = crops.crop_view(recipe, 6, (0.05, 0.14))
     made = jax.jit(jax.vmap(view, in_axes=(0, None)))(jax.random.split(jax.random.key(0), 400), image)
     assert made.shape == (400, 6, 6, 3)
     means = np.mean(0.25 * np.asarray(made) + 0.5, axis=(1, 2, 3))
     assert means.std() > 0.02  # no two alike
     assert means.min() >= 0
     assert means.max() <= 1
-    drawn = jax.vmap(lambda key: draw_part(key, image.shape, recipe, (0.05, 0.14)))(
+    drawn = jax.vmap(lambda key: resized_crop_params(key, image.shape, recipe, (0.05, 0.14)))(
         jax.random.split(jax.random.key(0), 400)
     )
     share = np.prod(np.asarray(drawn.extent), axis=1) / 16**2

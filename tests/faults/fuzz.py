@@ -20,7 +20,6 @@ from PIL import Image
 
 from semiprune_jax import main
 from semiprune_jax.config.schema import base_config
-from semiprune_jax.data import sources
 from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import UserError, in_words
 from semiprune_jax.preflight import plan
@@ -95,7 +94,7 @@ def table(root: Path, data: bytes, is_parquet: bool, with_folder: bool) -> str:
     pool = root / "pool"
 
     def read() -> None:
-        found = sources.load("folder", path=str(pool) if with_folder else "", labels=str(path))
+        found = small.dataset("folder", path=str(pool) if with_folder else "", labels=str(path))
         for key in found.train.keys:
             assert (pool / key).resolve().is_relative_to(pool.resolve()), key
 
@@ -109,7 +108,7 @@ def arrays(root: Path, data: bytes) -> str:
     """An .npz."""
     path = root / "pool.npz"
     path.write_bytes(data)
-    return attempt(lambda: sources.load("arrays", path=str(path)).train.read(np.arange(2), Resize(8)))
+    return attempt(lambda: small.dataset("arrays", path=str(path)).train.read(np.arange(2), Resize(8)))
 
 
 def image(root: Path, data: bytes, suffix: str) -> str:
@@ -120,7 +119,7 @@ def image(root: Path, data: bytes, suffix: str) -> str:
     def read() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of broken metadata
-            found = sources.load("folder", path=str(root / "images")).train
+            found = small.dataset("folder", path=str(root / "images")).train
             pixels = found.read(np.arange(len(found.keys)), Resize(8))
         assert pixels.shape == (len(found.keys), 8, 8, 3)
         assert pixels.dtype == np.uint8

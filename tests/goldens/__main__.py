@@ -79,7 +79,7 @@ def pretrained(name: str) -> dict[str, np.ndarray]:
     return made
 
 
-def crops(images: np.ndarray, drawn: views.Crop) -> list[Image.Image]:
+def crops(images: np.ndarray, drawn: views.RandomCropParams) -> list[Image.Image]:
     offsets, flips = np.asarray(drawn.offset), np.asarray(drawn.flip)
     return [
         augmentation.crop_flip(Image.fromarray(image), tuple(offset), bool(flip), goldens.PADDING)
@@ -92,7 +92,7 @@ def tensor(images: list[Image.Image]) -> torch.Tensor:
 
 
 def draw(keys, shape, strong: bool):
-    function = views.draw_strong if strong else views.draw_crop
+    function = views.strong_params if strong else views.random_crop_params
     return jax.vmap(lambda key: function(key, shape, VIEWS))(keys)
 
 

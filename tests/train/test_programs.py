@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from semiprune_jax import learners
-from semiprune_jax.data.stream import StreamPool
-from semiprune_jax.distributed.layout import enable_compilation_cache
+from semiprune_jax.data.stream import StreamArrays
+from semiprune_jax.distributed.compilation_cache import enable_compilation_cache
 from semiprune_jax.train import loop
 from tests import small
 
@@ -139,7 +139,7 @@ def test_where_steps_share_a_program(tiny_config, tmp_path):
     """Sixteen; one on a CPU, where a scan is many times slower, and for what is streamed; or as the config has it."""
     made, labels = small.trainer(tmp_path, tiny_config)
     resident = small.proxy_training(made, tiny_config, labels)
-    streamed = dataclasses.replace(resident, pool=StreamPool(jnp.asarray(labels)))
+    streamed = dataclasses.replace(resident, pool=StreamArrays(jnp.asarray(labels)))
     assert made.pace(resident).steps_per_dispatch == made.pace().steps_per_dispatch == 1
     elsewhere = dataclasses.replace(made, layout=SimpleNamespace(platform="gpu"))
     assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [16, 1, 16]

@@ -10,22 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiprune_jax.data import memory, sources, stream
-from semiprune_jax.data.pools import Pools, Sizes
+from semiprune_jax.data import memory, stream
+from semiprune_jax.data.pools import Pools
 from semiprune_jax.data.resize import RandomResizedCrop, Resize
 from semiprune_jax.data.samplers import EndlessSampler, EpochSampler, PairedSampler
-from semiprune_jax.data.sources import Split
+from semiprune_jax.data.sizes import Sizes
 from semiprune_jax.data.stream import StreamFeed
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError, DeviceError
 from semiprune_jax.train.training import Trainings
 from semiprune_jax.workdir.metrics import Metrics
 from tests import small
-
-
-def split(n, size=8, image=None):
-    images, labels = small.pool(n, size=size)
-    return Split([f"{i:03d}.png" for i in range(n)], labels, "c", "the pool", image or images.__getitem__)
 
 
 def feed(split, order, *, fit=Resize(8), total=100, workers=0, part=(0, 1)):  # noqa: B008
@@ -36,7 +31,7 @@ def feed(split, order, *, fit=Resize(8), total=100, workers=0, part=(0, 1)):  # 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_slices_of_processes_are_the_pool(n, processes):
     """Each id of an epoch once, at any size: divisible or not, padding aside, and all processes as many steps."""
-    pool = split(n)
+    pool = small.split(n)
     order = EpochSampler(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
     seen, steps = [], order.steps_per_epoch
     for process in range(processes):
@@ -56,7 +51,7 @@ def test_the_slices_of_processes_are_the_pool(n, processes):
 
 def test_steps_may_be_asked_for_anew(monkeypatch):
     """From any step, several at once, and again: what comes is the order's."""
-    pool = split(40)
+    pool = small.split(40)
     order = EndlessSampler(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
     made, opened = feed(pool, order), []
     monkeypatch.setattr(made, "_open", lambda step, opening=made._open: [opened.append(step), opening(step)])
@@ -74,8 +69,8 @@ def test_a_batch_is_that_of_a_memory_pool():
     images, labels = small.pool(5)
     ids = np.array([3, 5, 0, 4], np.int32)
     item = {"id": jnp.asarray(ids), "image": jnp.asarray(images[np.minimum(ids, 4)])}
-    streamed = stream.fetch(stream.StreamPool(jnp.asarray(labels)), item)
-    resident = memory.fetch(memory.MemoryPool.of(images, labels), jnp.asarray(ids))
+    streamed = stream.fetch(stream.StreamArrays(jnp.asarray(labels)), item)
+    resident = memory.fetch(memory.MemoryArrays.of(images, labels), jnp.asarray(ids))
     assert streamed.keys() == resident.keys()
     for name, value in resident.items():
         np.testing.assert_array_equal(value, streamed[name], err_msg=name)
@@ -83,7 +78,7 @@ def test_a_batch_is_that_of_a_memory_pool():
 
 def test_workers_change_nothing():
     """Processes or threads, random parts too: they are drawn from the place in the batch."""
-    pool, shared = split(30, size=20), small.shared_memory()
+    pool, shared = small.split(30, size=20), small.shared_memory()
     order = PairedSampler(
         EndlessSampler(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
         EndlessSampler(0, "u", np.arange(30), batch_size=8, rows=8, pad_id=30),
@@ -117,7 +112,7 @@ def broken_at_five(row):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_breaks_in_mid_epoch_is_named(workers):
     order = EpochSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
-    made = feed(split(30, image=broken_at_five), order, workers=workers)
+    made = feed(small.split(30, image=broken_at_five), order, workers=workers)
     with pytest.raises(DataError, match=r"the pool cannot be decoded: 005\.png \(image file is truncated\).*skip_bad"):
         [made(step, 1) for step in range(3)]
     made.close()
@@ -125,7 +120,7 @@ def test_an_image_that_breaks_in_mid_epoch_is_named(workers):
 
 def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
     order = EndlessSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
-    made = feed(split(30), order, workers=1, total=10_000)
+    made = feed(small.split(30), order, workers=1, total=10_000)
     made(0, 1)
     for pid in _workers():
         os.kill(pid, signal.SIGKILL)
@@ -139,7 +134,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
 def test_workers_do_not_hear_what_a_launcher_tells_all_processes():
     """SIGTERM and Ctrl-C are for the process they read for."""
     order = EndlessSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
-    made = feed(split(30), order, workers=1, total=10_000)
+    made = feed(small.split(30), order, workers=1, total=10_000)
     made(0, 1)
     for pid in _workers():
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -250,7 +245,7 @@ def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, cap
         for j in range(1000):
             Image.fromarray(np.roll(image, i * 1000 + j)).save(folder / f"{j:03d}.jpg")
     began = time.monotonic()
-    dataset = sources.load("folder", path=str(tmp_path / "pool"))
+    dataset = small.dataset("folder", path=str(tmp_path / "pool"))
     listed = time.monotonic() - began
     layout = Layout.of("jit", 1)
     pools = Pools(

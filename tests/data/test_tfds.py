@@ -13,7 +13,6 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from semiprune_jax import pipeline
-from semiprune_jax.data import sources
 from semiprune_jax.data.decode import decode
 from semiprune_jax.data.resize import Resize
 from semiprune_jax.errors import ConfigError, DataError, DeviceError
@@ -69,7 +68,7 @@ def write(
 
 def load(path, **options):
     defaults = {"name": "tiny", "split": "train", "test_split": "test"}
-    return sources.load("tfds", path=path, **(defaults | options))
+    return small.dataset("tfds", path=path, **(defaults | options))
 
 
 def test_a_prepared_dataset(tmp_path):
@@ -114,7 +113,7 @@ def test_a_run_on_it(tmp_path):
 def test_variants_and_skipping_work_on_it_as_on_any_source(tmp_path, monkeypatch):
     path = write(tmp_path, {"train": (30,)})
     clean = small.squares(load(path, test_split="").train, 16)
-    dataset = load(path, test_split="", corruption=0.5, imbalance=0.5, corrupted_size=16)
+    dataset = load(path, test_split="", corruption=0.5, imbalance=0.5, image_size=16)
     assert np.bincount(dataset.train.labels).tolist() == [10, 7, 5]
     rows = [int(key.split("_")[1].split(".")[0]) for key in dataset.train.keys]
     same = (small.squares(dataset.train, 16) == clean[rows]).all(axis=(1, 2, 3))
@@ -179,7 +178,7 @@ def test_labels_are_read_once(tmp_path, monkeypatch):
 
 def test_keys_that_are_alike_and_features_that_are_not_there(tmp_path):
     alike = write(tmp_path / "a", {"train": (4,)}, key="same.jpg")
-    with pytest.raises(DataError, match="'file_name' names 1 of 4 examples; expected no two alike"):
+    with pytest.raises(DataError, match="'file_name' gives 4 examples 1 names; expected a different one for each"):
         load(alike, test_split="")
     plain = write(tmp_path / "b", {"train": (4,)})
     features = tmp_path / "b" / "tiny" / "1.0.0" / "features.json"
@@ -190,10 +189,11 @@ def test_keys_that_are_alike_and_features_that_are_not_there(tmp_path):
 
 def test_tensorflow_is_not_loaded(tmp_path):
     path = write(tmp_path, {"train": (4,)})
+    fields = {"source": "tfds", "path": path, "name": "tiny", "test_split": ""}
     code = (
-        "import sys; from semiprune_jax import datasets; "
-        f"d = sources.load('tfds', path={path!r}, name='tiny'); "
-        "d.train.image(0); print('tensorflow' in sys.modules)"
+        "import sys; from semiprune_jax.config.schema import base_config; from semiprune_jax.data import sources; "
+        f"options = base_config().data; options.update({fields}); "
+        "sources.load(options, seed=0).train.image(0); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -6,8 +6,10 @@ import pytest
 
 from semiprune_jax.augment import views
 from semiprune_jax.data.cache import Cache
-from semiprune_jax.data.pools import Resident, Sizes, Streamed
+from semiprune_jax.data.memory import MemoryPool
 from semiprune_jax.data.samplers import EpochSampler
+from semiprune_jax.data.sizes import Sizes
+from semiprune_jax.data.stream import StreamPool
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.train.training import Trainings
 from semiprune_jax.workdir.metrics import Metrics
@@ -26,26 +28,26 @@ def pools(monkeypatch=None, memory=10**9, **options):
 @pytest.mark.parametrize(
     ("placement", "share", "train", "test"),
     [
-        ("auto", 1.0, Resident, Resident),
-        ("auto", 0.5, Streamed, Resident),  # 64 and 24 squares of 192 bytes, on devices of 15,000
-        ("auto", 0.1, Streamed, Streamed),
-        ("stream", 1.0, Streamed, Streamed),
-        ("memory", 0.1, Resident, Resident),
+        ("auto", 1.0, MemoryPool, MemoryPool),
+        ("auto", 0.5, StreamPool, MemoryPool),  # 64 and 24 squares of 192 bytes, on devices of 15,000
+        ("auto", 0.1, StreamPool, StreamPool),
+        ("stream", 1.0, StreamPool, StreamPool),
+        ("memory", 0.1, MemoryPool, MemoryPool),
     ],
 )
 def test_what_fits_is_resident(monkeypatch, placement, share, train, test):
     made = pools(monkeypatch, 15_000, placement=placement, memory_share=share)
     assert type(made.squares) is train
     assert type(made.test) is test
-    assert made.still is made.squares is made.supervised(0, "proxy/crops")
+    assert made.eval_pool is made.squares is made.supervised(0, "proxy/crops")
 
 
 def test_parts_come_from_the_original_or_from_the_square():
     exact, cached = pools(sizes=PARTS), pools(sizes=PARTS._replace(exact=False))
-    assert type(exact.squares) is Resident
-    assert type(exact.supervised(0, "proxy/crops")) is Streamed
+    assert type(exact.squares) is MemoryPool
+    assert type(exact.supervised(0, "proxy/crops")) is StreamPool
     assert cached.supervised(0, "proxy/crops") is cached.squares
-    assert type(exact.still) is Streamed
+    assert type(exact.eval_pool) is StreamPool
     assert exact.squares.arrays(np.zeros(64)).image.shape == (64, 10, 10, 3)
     assert exact.test is not None
     assert exact.test.arrays(np.zeros(24)).image.shape == (24, 8, 8, 3)
@@ -55,7 +57,7 @@ def test_what_is_streamed_more_than_once_is_cached(tmp_path):
     made = pools(sizes=PARTS, placement="stream", cache=tmp_path)
     assert type(made.squares._images) is Cache
     assert type(made.test._images) is Cache
-    assert type(made.still._images) is not Cache
+    assert type(made.eval_pool._images) is not Cache
     assert type(made.supervised(0, "s")._images) is not Cache
     assert sorted(path.name.split("-")[0] for path in tmp_path.glob("*.u8")) == ["central8", "square10"]
 
@@ -90,7 +92,7 @@ def test_minus_one_worker_is_one_a_core(monkeypatch, cores, count):
     assert pools(placement="stream", workers=-1).squares._workers == count
 
 
-def testsupervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
+def test_supervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
     """Drawn on the device; those that the host has cut out are flipped only."""
     tiny_config.data.flip = False
     keys, images = jax.random.split(jax.random.key(0), 2), small.pool(2, size=10)[0]

@@ -17,10 +17,11 @@ from tests.faults.program import Program
 FAILING = """
 import sys
 import jax
-from semiprune_jax import processes
 from semiprune_jax.data.samplers import EpochSampler
+from semiprune_jax.distributed import processes
 from semiprune_jax.errors import in_words
-from tests.test_stream_pool import broken_at_five, feed, split
+from tests import small
+from tests.data.test_stream import broken_at_five, feed
 import numpy as np
 from absl import flags
 
@@ -28,7 +29,7 @@ if __name__ == "__main__":
     flags.FLAGS.mark_as_parsed()
     processes.start(sys.argv[1], 2, int(sys.argv[2]), patience=300, lost_after=100)
     order = EpochSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
-    made = feed(split(30, image=broken_at_five), order, workers=1, part=(processes.index(), 2))
+    made = feed(small.split(30, image=broken_at_five), order, workers=1, part=(processes.index(), 2))
     try:
         for step in range(3):
             made(step, 1)

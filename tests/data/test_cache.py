@@ -1,4 +1,4 @@
-"""The cache of squares: what was decoded once is read; what is broken is decoded anew."""
+"""The cache of fitted images: it decodes each image once, and again if its row is damaged."""
 
 import dataclasses
 import os
@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 
 from semiprune_jax.data.cache import Cache
-from semiprune_jax.data.resize import Resize
+from semiprune_jax.data.resize import CenterCrop, Resize
 from semiprune_jax.errors import DeviceError
-from tests.test_stream_pool import split
+from tests import small
 
 
 def make(tmp_path, pool, size=8):
     return Cache(tmp_path / "cache", pool, Resize(size), "pillow")
+
+
+def test_names_of_files_do_not_drift(tmp_path):
+    """Golden: under another name the images of a whole pool would be decoded again."""
+    for fit in (Resize(8), CenterCrop(10, 8)):
+        Cache(tmp_path, small.split(20), fit, "pillow")
+    names = sorted(path.name for path in tmp_path.glob("*.u8"))
+    assert names == ["central8-b89b0a8b9a81ff23.u8", "square8-fe94193b4645ef99.u8"]
 
 
 def test_an_image_is_decoded_once(tmp_path):
@@ -25,8 +33,8 @@ def test_an_image_is_decoded_once(tmp_path):
         decoded.append(row)
         return images[row]
 
-    images = split(20).image.__self__
-    pool = split(20, image=image)
+    images = small.split(20).image.__self__
+    pool = small.split(20, image=image)
     cache = make(tmp_path, pool)
     for row in (3, 19, 3, 0, 19):
         np.testing.assert_array_equal(cache.one(row), images[row])
@@ -41,7 +49,7 @@ def test_an_image_is_decoded_once(tmp_path):
 
 
 def test_another_pool_size_or_decoder_has_files_of_its_own(tmp_path):
-    pool = split(20)
+    pool = small.split(20)
     make(tmp_path, pool).one(3)
     other = dataclasses.replace(pool, content="another", image=lambda row: np.full((8, 8, 3), row, np.uint8))
     assert make(tmp_path, other).one(3).tolist() == np.full((8, 8, 3), 3).tolist()
@@ -52,7 +60,7 @@ def test_another_pool_size_or_decoder_has_files_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("what", ["images", "checksums", "shorter"])
 def test_a_damaged_cache_heals(tmp_path, what):
-    pool = split(20)
+    pool = small.split(20)
     cache = make(tmp_path, pool)
     for row in range(20):
         cache.one(row)
@@ -74,14 +82,14 @@ def test_a_damaged_cache_heals(tmp_path, what):
 def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1000))
     with pytest.raises(DeviceError, match=r"data\.cache = .* needs 0\.0 GB more, but 0\.0 GB are free; name a larger"):
-        make(tmp_path, split(20))
+        make(tmp_path, small.split(20))
 
 
 def test_a_disk_that_fills_up_is_an_error_and_not_a_signal(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    cache = make(tmp_path, split(20))
+    cache = make(tmp_path, small.split(20))
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"):
         cache.one(0)
