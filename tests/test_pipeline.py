@@ -104,7 +104,9 @@ def test_coresets_are_whole_and_consistent(finished):
             assert sorted(kept + dropped) == sorted(table["key"])
             unknown = table["key"][table["kept"] & (table["label"] < 0)].tolist()
             assert (at / "to_label.txt").read_text().split() == unknown
-            assert len(kept) == int(64 * keep) == formats.read_json(at / "spec.json")["kept"]
+            spec = formats.read_json(at / "spec.json")
+            assert len(kept) == int(64 * keep) == spec["kept"]
+            assert (spec["name"], spec["keep"], spec["of"], spec["pruned"]) == (name, keep, 64, 1 - keep)
     aum = formats.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
     # The hardest 10% are out: the lowest AUM kept is the seventh of the pool.
     assert aum["score"][aum["kept"]].min() == pytest.approx(np.sort(aum["aum"])[6])

@@ -14,7 +14,7 @@ from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config, base_config, cutoff_at
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.select.scores import SCORES
-from semiprune_jax.select.selectors import SELECTORS, parameters
+from semiprune_jax.select.selectors import SELECTORS
 
 # What models.create knows, written again: it loads JAX.
 _NETWORK = re.compile(r"wrn_(10|16|22|28|34|40)_[1-9]\d*|resnet(8|18_cifar|50_cifar|18|34|50)")
@@ -256,8 +256,8 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
     if spec.selector not in SELECTORS:
         return
     # Only what the selector uses must fit this run: a base config's unused horizon must not get in the way.
-    taken, epochs, window = parameters(spec.selector), config.proxy.epochs, config.score.window
-    scored = "score" in taken
+    selector, epochs, window = SELECTORS[spec.selector], config.proxy.epochs, config.score.window
+    taken, scored = selector.reads, "score" in selector.reads
     if "probabilities" in taken:
         good = config.embed.source in ("fixmatch", "proxy")
         check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
@@ -269,27 +269,31 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
         needed = "neighbours or graph: with proxy.examples = 'labelled' other images have no score"
         check(spec.extrapolate != "none", f"{field}.extrapolate", needed)
     if spec.extrapolate != "none":
-        check("mean_probability" not in taken, f"{field}.extrapolate", "none: beta needs probabilities of all images")
+        needed = f"none: {spec.selector} needs probabilities of all images"
+        check("mean_probability" not in taken, f"{field}.extrapolate", needed)
     for score, needed in (("entropy", "record_entropy"), ("tdds", "record_kl"), ("grand", "record_grad_norm")):
         if spec.score == score and scored:
             check(config.proxy[needed], f"proxy.{needed}", f"True, since config.{field} selects by {score}")
-    if "cutoff" in taken:
+    if "cutoff" in selector.settings:
         fits = len(spec.cutoff) in (1, len(keep))
         check(fits, f"{field}.cutoff", f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
         for k in keep if fits else ():
             cutoff = cutoff_at(spec, keep, k)
             good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is told already
             check(good, f"{field}.cutoff", f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
-    if "c_d" in taken:
-        check(spec.score != "aum", f"{field}.score", "a score that is never negative, such as dual: beta weighs by it")
+    if selector.not_negative:
+        needed = f"a score that is never negative, such as dual: {spec.selector} weighs by it"
+        check(not SCORES[spec.score].may_be_negative, f"{field}.score", needed)
         found.positive(field, "c_d", "concentration")
 
 
 def _check_search(config: Config, found: _Problems) -> None:
     options, epochs, window = config.search, config.proxy.epochs, config.score.window
     for name in options.names:
-        searched = name in config.select.names and config.select[name].selector in ("double_end", "stratified", "beta")
-        found.check(searched, "search.names", "names of select.names whose selector is double_end, stratified or beta")
+        searchable = [key for key, selector in SELECTORS.items() if selector.search]
+        good = name in config.select.names and config.select[name].selector in searchable
+        names = f"{', '.join(searchable[:-1])} or {searchable[-1]}"
+        found.check(good, "search.names", f"names of select.names whose selector is {names}")
     found.check(0 < options.held_out < 1, "search.held_out", "0 < x < 1")
     fits = all(window <= horizon <= epochs for horizon in options.horizons)
     found.check(fits, "search.horizons", f"score.window = {window} .. proxy.epochs = {epochs}, each")

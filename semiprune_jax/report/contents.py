@@ -22,7 +22,7 @@ class Contents:
     lines: list[dict[str, Any]]  # metrics.jsonl
     quality: dict[str, dict[str, float]] | None  # of the pseudo-labels, with the oracle only
     search: dict[str, Any] | None  # what was chosen by trials, and what they cost
-    alike: list[list[str]]  # coresets that keep the same images
+    same_images: list[list[str]]  # coresets that keep the same images
     images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
     examples_a_row: int
     config: dict[str, Any]

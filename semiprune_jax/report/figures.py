@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from semiprune_jax.report.contents import Contents
-from semiprune_jax.select.coreset import keep_text
+from semiprune_jax.select.coreset import keep_text, orientation
 from semiprune_jax.select.scores import SCORES
+from semiprune_jax.select.selectors import SELECTORS
 
 DARK, LIGHT, LINE = "#1f3b57", "#c9d2db", "#b5442c"
 _MARKERS, _DASHES = "osD^vPX*", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
@@ -133,8 +134,9 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         bins = np.linspace(score.min(), score.max() + 1e-9, 41)
         ax.hist(score, bins, color=LIGHT, label="pool")
         ax.hist(score[kept], bins, color=DARK, label="kept")
-        for cut in _cuts(spec, score, kept):
-            ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
+        turned = orientation(spec)
+        for cut in SELECTORS[spec["selector"]].cuts(spec, turned * score, kept):
+            ax.axvline(turned * cut, color=LINE, linewidth=1, linestyle="--")
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.7)  # a bar of one example shows, and so does a whole decade
         ax.yaxis.set_minor_formatter("")
@@ -145,19 +147,6 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         *panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False
     )
     return figure
-
-
-def _cuts(spec: dict[str, Any], score: np.ndarray, kept: np.ndarray) -> list[float]:
-    """Where a selection cuts the score: at both ends, at one, or nowhere."""
-    high_is_hard = SCORES[spec["score"]].high_is_hard
-    if spec["selector"] == "double_end":
-        return [score[kept].min(), score[kept].max()]
-    if spec["selector"] == "top":
-        return [score[kept].min() if high_is_hard == (spec["end"] == "hard") else score[kept].max()]
-    if spec["selector"] == "stratified":
-        from_hard = np.sort(score)[::-1] if high_is_hard else np.sort(score)
-        return [from_hard[int(len(score) * spec["cutoff"] + 1e-9)]]
-    return []
 
 
 _SCORE_LABELS = {

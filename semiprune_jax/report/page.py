@@ -70,7 +70,7 @@ _PAGE = """<!doctype html>
 <td>{{ "%.0f"|format(100 * coreset.spec.pruned) }}%</td><td>{{ coreset.spec.selector }}</td>
 <td>{{ coreset.spec.score|default("") }}</td></tr>
 {% endfor %}</table>
-{% for names in alike %}<p>{{ names|join(" and ") }} keep the same images.</p>
+{% for names in same_images %}<p>{{ names|join(" and ") }} keep the same images.</p>
 {% endfor %}<p>Each holds coreset.parquet (every image, with its scores and <code>kept</code>) and lists of names:
 kept.txt, dropped.txt, and to_label.txt, those kept whose label is not known yet.</p>
 
@@ -100,7 +100,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         search=contents.search,
         figures={caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()},
         coresets=contents.coresets,
-        alike=contents.alike,
+        same_images=contents.same_images,
         config=contents.config,
     )
     write_atomically(path, html.encode())

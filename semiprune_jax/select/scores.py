@@ -182,10 +182,11 @@ class Score(NamedTuple):
     fields: tuple[str, ...]  # the arrays of the record it reads, in the order of its arguments
     options: tuple[str, ...]  # its keyword arguments
     high_is_hard: bool
+    may_be_negative: bool = False
 
 
 SCORES: dict[str, Score] = {
-    "aum": Score(aum, ("margin",), (), high_is_hard=False),
+    "aum": Score(aum, ("margin",), (), high_is_hard=False, may_be_negative=True),
     "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True),
     "correctness": Score(correctness, ("correct",), (), high_is_hard=False),
     "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True),

@@ -1,9 +1,9 @@
-"""Choosing what a selection leaves open, on pseudo-labels alone (arXiv:2605.23198, appendix).
+"""Choosing the settings that a selection leaves open, on pseudo-labels alone (arXiv:2605.23198, appendix).
 
-The pseudo-labelled pool is split nine to one. A trial selects from the nine parts, trains a network on what it
-selected, with pseudo-labels, and counts how many of the tenth's pseudo-labels that network finds. No label outside the
-budget and no test label is read. Each trial's number is written as it ends, and a search that was killed goes on from
-there.
+The pseudo-labelled pool is split nine to one. A trial selects from the nine parts, trains a network on the selected
+examples with pseudo-labels, and counts how many pseudo-labels of the tenth part that network predicts. No label outside
+the budget and no test label is read. Each trial's result is written as it ends, and a search that was killed goes on
+from there. Which settings may be searched for, and how, stands in each selector's record.
 """
 
 import csv
@@ -14,50 +14,114 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError, DataError
+from semiprune_jax.select.coreset import keep_text
+from semiprune_jax.select.selectors import SELECTORS, Search, Spec, Sweep
 from semiprune_jax.workdir import formats
 
-COLUMNS = ("name", "keep", "cutoff", "horizon", "c_d", "seed", "examples", "steps", "seconds", "accuracy")
-_POINT = COLUMNS[:6]
-
-# (fields of the selection that this trial changes, keep, seed) -> accuracy on the held-out part, and examples and steps
+# (name of the selection, fields of it that this trial changes, keep, seed) -> accuracy on the held-out part, and
+# examples, steps and seconds
 Try = Callable[[str, Mapping[str, Any], float, int], Mapping[str, float]]
 
 
-class Chosen(NamedTuple):
-    """What a search found for one selection."""
+def sweeps() -> dict[str, tuple[Sweep, bool]]:
+    """Every setting that some selector searches for: its sweep, and whether all kept fractions share its value.
 
-    cutoff: dict[float, float]  # by kept fraction; empty where the selection has none
-    horizon: int | None
-    c_d: float | None
+    >>> {field: together for field, (_, together) in sweeps().items()}
+    {'cutoff': False, 'horizon': True, 'c_d': True}
+    """
+    searches = [selector.search for selector in SELECTORS.values() if selector.search]
+    return {sweep.field: (sweep, search.together) for search in searches for sweep in search.sweeps}
+
+
+def columns() -> tuple[str, ...]:
+    """The columns of trials.csv."""
+    return ("name", "keep", *sweeps(), "seed", "examples", "steps", "seconds", "accuracy")
+
+
+def searched(selector: str) -> Search:
+    """What may be searched for with a selector; ArgumentError if there is nothing."""
+    found = SELECTORS[selector].search
+    if found is None:
+        names = [name for name, each in SELECTORS.items() if each.search]
+        raise ArgumentError(f"{selector} has nothing to search for; expected {', '.join(names[:-1])} or {names[-1]}")
+    return found
+
+
+class Chosen(NamedTuple):
+    """The settings that a search has found for one selection."""
+
+    apart: dict[float, dict[str, float]]  # kept fraction -> field -> value
+    together: dict[str, float]  # field -> value at every kept fraction
+
+    def at(self, keep: float) -> dict[str, float]:
+        """Fields of the selection at a kept fraction."""
+        return self.together | self.apart.get(keep, {})
+
+    def __str__(self) -> str:
+        titles = {field: sweep.title or field for field, (sweep, _) in sweeps().items()}
+        shown = [
+            f"{titles[field]} {value:g} at {keep:g}" for keep, at in self.apart.items() for field, value in at.items()
+        ]
+        return ", ".join([*shown, *(f"{titles[field]} {value:g}" for field, value in self.together.items())])
+
+    def to_json(self) -> dict[str, Any]:
+        """field -> value, or kept fraction -> value where each has its own; null or {} where there was no search."""
+        found: dict[str, Any] = {}
+        for field, (_, together) in sweeps().items():
+            own = {keep: at[field] for keep, at in self.apart.items() if field in at}
+            found[field] = self.together.get(field) if together else own
+        return found
 
     @classmethod
     def of(cls, saved: Sequence[Mapping[str, Any]]) -> "Chosen":
-        """From JSON, whose names are texts: of one search, or of one a kept fraction."""
-        cutoff = {float(keep): cutoff for part in saved for keep, cutoff in part["cutoff"].items()}
-        return cls(cutoff, saved[0]["horizon"], saved[0]["c_d"])
-
-    def __str__(self) -> str:
-        cutoffs = [f"cutoff {cutoff:g} at {keep:g}" for keep, cutoff in self.cutoff.items()]
-        return ", ".join(cutoffs) or f"horizon {self.horizon}, c_D {self.c_d:g}"
-
-    def at(self, keep: float) -> dict[str, Any]:
-        """Fields of the selection at a kept fraction, those of them that were searched for."""
-        found = {"cutoff": self.cutoff.get(keep), "horizon": self.horizon, "c_d": self.c_d}
-        return {key: value for key, value in found.items() if value is not None}
+        """From what ``to_json`` gave, of one search, or of one for each kept fraction."""
+        apart: dict[float, dict[str, float]] = {}
+        together: dict[str, float] = {}
+        for part in saved:
+            for field, (_, is_shared) in sweeps().items():
+                if is_shared and part[field] is not None:
+                    together[field] = part[field]
+                elif not is_shared:
+                    for keep, value in part[field].items():
+                        apart.setdefault(float(keep), {})[field] = value
+        return cls(apart, together)
 
 
 def parts(selector: str, keeps: Sequence[float]) -> list[tuple[float, ...]]:
-    """The kept fractions that are searched for together: cutoffs each alone, Beta sampling's horizon and c_D for all.
+    """The kept fractions that are searched together.
 
     >>> parts("double_end", (0.5, 0.3)), parts("beta", (0.5, 0.3))
     ([(0.5,), (0.3,)], [(0.5, 0.3)])
     """
-    return [tuple(keeps)] if selector == "beta" else [(keep,) for keep in keeps]
+    return [tuple(keeps)] if searched(selector).together else [(keep,) for keep in keeps]
 
 
-def searched(selector: str) -> tuple[str, ...]:
-    """Fields of a selection whose configured values a search does not read."""
-    return ("horizon",) if selector == "beta" else ("cutoff",)
+def directory(name: str, selector: str, keeps: Sequence[float]) -> str:
+    """The name of the directory in which one part of a selection's search stands."""
+    return name if searched(selector).together else f"{name}_keep{keep_text(keeps[0])}"
+
+
+def grids(selector: str, options: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The values that come from options of the search, by the option's name."""
+    return {sweep.option: list(sweep.values(options, 1.0)) for sweep in searched(selector).sweeps if sweep.option}
+
+
+def start(selector: str, spec: Spec) -> dict[str, Any]:
+    """The settings that a search begins with: all but the one that it chooses first."""
+    first = searched(selector).sweeps[0].field
+    return {key: value for key, value in spec.items() if key != first}
+
+
+def trial_counts(selector: str, keeps: Sequence[float], options: Mapping[str, Any]) -> dict[float, int]:
+    """How many trials a selection takes at each kept fraction, with one seed."""
+    return {
+        keep: sum(
+            len(sweep.values(options, keep))
+            for sweep in searched(selector).sweeps
+            if not sweep.at_largest or keep == max(keeps)
+        )
+        for keep in keeps
+    }
 
 
 def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
@@ -65,24 +129,6 @@ def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
     held = np.zeros(n, bool)
     held[np.argsort(order, kind="stable")[: max(1, int(share * n + 1e-9))]] = True
     return held
-
-
-def cutoffs(keep: float) -> list[float]:
-    """The paper's grid at a kept fraction: 0, 0.1, ..., up to the pruned one.
-
-    >>> cutoffs(0.7), len(cutoffs(0.1))
-    ([0.0, 0.1, 0.2, 0.3], 10)
-    """
-    return [round(0.1 * i, 1) for i in range(int(np.floor((1.0 - keep) * 10 + 1e-9)) + 1)]
-
-
-def horizons(window: int, epochs: int) -> list[int]:
-    """Where none are named: every ten epochs from the window on, and all that were recorded.
-
-    >>> horizons(10, 45)
-    [10, 20, 30, 40, 45]
-    """
-    return [*range(window, epochs, 10), epochs]
 
 
 class Trials:
@@ -113,42 +159,40 @@ class Trials:
         return {"trials": len(own)} | {key: sum(float(row[key]) for row in own) for key in ("steps", "seconds")}
 
     def _one(self, name: str, changes: Mapping[str, Any], keep: float, seed: int) -> float:
-        point = {"name": name, "keep": keep, **{key: changes.get(key, "") for key in ("cutoff", "horizon", "c_d")}}
-        point = {key: str(value) for key, value in (point | {"seed": seed}).items()}
+        point = {"name": name, "keep": keep, **{field: changes.get(field, "") for field in sweeps()}, "seed": seed}
+        point = {key: str(value) for key, value in point.items()}
         for row in self.rows:
-            if all(row[key] == point[key] for key in _POINT):
+            if all(row[key] == value for key, value in point.items()):
                 return float(row["accuracy"])
         found = self._attempt(name, changes, keep, seed)
-        self.rows.append(point | {key: str(found[key]) for key in COLUMNS[6:]})
-        formats.write_csv(self._path, COLUMNS, self.rows)
+        self.rows.append(point | {key: str(found[key]) for key in ("examples", "steps", "seconds", "accuracy")})
+        formats.write_csv(self._path, columns(), self.rows)
         return float(found["accuracy"])
 
 
-def tune(
-    spec: Mapping[str, Any], keeps: Sequence[float], trials: Trials, horizons: Sequence[int], c_ds: Sequence[float]
-) -> Chosen:
-    """Searches for one selection.
+def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[str, Any]) -> Chosen:
+    """Searches for one selection, at kept fractions that are searched together.
 
-    A cutoff is chosen for each kept fraction, from the grid 0, 0.1, ... Beta sampling's horizon is chosen at the
-    largest kept fraction (the paper: 30% pruned), with the c_D that is configured, and then its c_D by the mean over
-    all kept fractions, which the paper does not say.
+    One sweep after the other: each tries its values with those that earlier sweeps have chosen, and with the configured
+    ones of later sweeps.
+
+    Args:
+      options: the fields of config.search, and window and epochs of the proxy's dynamics.
 
     Raises:
       ArgumentError: the selector has nothing to choose.
     """
-    name, selector = spec["name"], spec["selector"]
-    if selector in ("double_end", "stratified"):
-        best = {
-            keep: trials.best(name, [{"cutoff": cutoff} for cutoff in cutoffs(keep)], [keep])["cutoff"]
-            for keep in keeps
-        }
-        return Chosen(best, None, None)
-    if selector != "beta":
-        raise ArgumentError(f"{name}: {selector} has nothing to search for; expected double_end, stratified or beta")
-    given = spec["c_d"]
-    horizon = trials.best(name, [{"horizon": horizon, "c_d": given} for horizon in horizons], [max(keeps)])["horizon"]
-    c_d = trials.best(name, [{"horizon": horizon, "c_d": c_d} for c_d in c_ds], keeps)["c_d"]
-    return Chosen({}, int(horizon), float(c_d))
+    name = spec["name"]
+    try:
+        search = searched(spec["selector"])
+    except ArgumentError as error:
+        raise ArgumentError(f"{name}: {error}") from None
+    now: dict[str, Any] = {sweep.field: spec.get(sweep.field) for sweep in search.sweeps}
+    for sweep in search.sweeps:
+        points = [now | {sweep.field: value} for value in sweep.values(options, max(keeps))]
+        best = trials.best(name, points, [max(keeps)] if sweep.at_largest else keeps)
+        now = now | {sweep.field: best[sweep.field]}
+    return Chosen({}, now) if search.together else Chosen({keep: now for keep in keeps}, {})
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -157,6 +201,6 @@ def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
-    if tuple(reader.fieldnames or ()) != COLUMNS or any(None in row or None in row.values() for row in rows):
-        raise DataError(f"{path} is not what was written; remove it, and its trials are made anew")
+    if tuple(reader.fieldnames or ()) != columns() or any(None in row or None in row.values() for row in rows):
+        raise DataError(f"{path} is not what was written; remove it, and its trials are made again")
     return rows

@@ -46,7 +46,7 @@ def _contents(context: Context) -> report.Contents:
         lines=context.metrics.lines(),
         quality=store.load_if_made(QUALITY),
         search=searched(context.workdir),
-        alike=coreset.alike(context.workdir / "select" / name for name in finished),
+        same_images=coreset.same_images(context.workdir / "select" / name for name in finished),
         images=lambda ids: context.dataset.train.read(ids, Resize(images.sizes(config).square)),
         examples_a_row=config.report.examples,
         config=config.to_dict(),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
 from semiprune_jax.randomness import hash_keys
 from semiprune_jax.select import coreset, search, selectors
@@ -45,35 +46,29 @@ def chosen(context: Context, name: str) -> Chosen | None:
 
 def chosen_file(config: Config, name: str, keeps: Sequence[float]) -> Artifact[Any]:
     """What is chosen for one selection: {"name", "cutoff", "horizon", "c_d", "trials", "steps", "seconds"}."""
-    together = config.select[name].selector == "beta"
-    task = f"search/{name}" + ("" if together else f"_keep{coreset.keep_text(keeps[0])}")
-    return artifacts.json(f"{task}/chosen.json", task, "name", *Chosen._fields)
+    task = f"search/{search.directory(name, config.select[name].selector, keeps)}"
+    return artifacts.json(f"{task}/chosen.json", task, "name", *search.sweeps())
 
 
-def search_settings(config: Config, name: str, keeps: Sequence[float], grid: Sequence[int]) -> dict[str, Any]:
-    """The trials of one selection at these kept fractions, and those of its settings that they start from.
-
-    Args:
-      grid: horizons that are tried, where any are.
-    """
+def search_settings(config: Config, name: str, keeps: Sequence[float]) -> dict[str, Any]:
+    """The trials of one selection at these kept fractions, and those of its settings that they start from."""
     options, selector = config.search, config.select[name].selector
     spec = coreset.relevant(settings.selection(config, name) | {"keep": list(keeps)})
-    found = settings.retraining(config) | {
-        "selection": {key: value for key, value in spec.items() if key not in search.searched(selector)},
+    trials = {"held_out": options.held_out, "seeds": list(options.seeds)}
+    return settings.retraining(config) | {
+        "selection": search.start(selector, spec),
         "batch": [settings.retrain_batch(config, keep) for keep in keeps],
-        "search": {"held_out": options.held_out, "seeds": list(options.seeds)},
+        "search": trials | search.grids(selector, _options(config)),
     }
-    if selector == "beta":
-        found["search"] |= {"horizons": list(grid), "c_d": list(options.c_d)}
-    return found
 
 
 def _parts(config: Config, name: str) -> list[tuple[float, ...]]:
     return search.parts(config.select[name].selector, config.select.keep)
 
 
-def _grid(config: Config) -> Sequence[int]:
-    return config.search.horizons or search.horizons(config.score.window, config.proxy.epochs)
+def _options(config: Config) -> dict[str, Any]:
+    """The options that grids are made of."""
+    return schema.settings(config.search) | {"window": config.score.window, "epochs": config.proxy.epochs}
 
 
 def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[str, Any]) -> Task:
@@ -82,17 +77,17 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
     Args:
       shared: holds the split of the pool and the compiled training, once a search of this run has needed them.
     """
-    config, grid = context.config, _grid(context.config)
+    config = context.config
     spec, output = settings.selection(config, name), chosen_file(config, name, keeps)
-    depends = search_settings(config, name, keeps, grid)
+    depends = search_settings(config, name, keeps)
     reads = (EXAMPLES, *(READS[stage] for stage in sorted(coreset.reads(depends["selection"]) | {"pseudolabel"})))
 
     def work(inputs: Inputs) -> Outcome:
         path = context.workdir / "search" / "trials.csv"
         made = Trials(path, _attempt(context, inputs, shared), config.search.seeds)
-        found = search.tune(spec, keeps, made, grid, config.search.c_d)
+        found = search.tune(spec, keeps, made, _options(config))
         cost = made.cost(name, keeps)
-        return Outcome({output: {"name": name} | found._asdict() | cost}, f"{found} of {cost['trials']} trials")
+        return Outcome({output: {"name": name} | found.to_json() | cost}, f"{found} of {cost['trials']} trials")
 
     return Task(output.task, depends, reads, work)
 
@@ -108,13 +103,18 @@ def _attempt(context: Context, inputs: Inputs, shared: dict[str, Any]) -> Try:
         tested = np.flatnonzero(held_out)
         shared["train"] = trials(context.trainer, config.retrain, config.model.retrain, labels, tested)
     rows, train = shared["rows"], shared["train"]
-    known = inputs[EXAMPLES]["label"][rows] >= 0
-    record = {key: values[rows] for key, values in inputs[DYNAMICS].items()} if DYNAMICS in inputs else {}
-    features = {"features": inputs[EMBEDDINGS]["features"][rows]} if EMBEDDINGS in inputs else None
+    embeddings = inputs.get(EMBEDDINGS)
+    pool = coreset.Pool(
+        list(keys[rows]),
+        {key: values[rows] for key, values in (inputs.get(DYNAMICS) or {}).items()},
+        labels[rows],
+        embeddings and {"features": embeddings["features"][rows]},
+        inputs[EXAMPLES]["label"][rows] >= 0,
+    )
 
     def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
         spec = coreset.relevant(settings.selection(config, name) | dict(changes) | {"keep": keep})
-        _, kept = coreset.choose(spec, record, list(keys[rows]), labels[rows], features, known=known)
+        _, kept = coreset.choose(spec, pool)
         point = "_".join(f"{key}{value:g}" for key, value in changes.items())
         trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
         return train(trial, rows[kept], batch_size=settings.retrain_batch(config, keep), seed=trial_seed)
@@ -133,11 +133,8 @@ def _spec(config: Config, name: str) -> dict[str, Any]:
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     options, trained = config.search, dict.fromkeys(config.select.keep, 0)
     for name in options.names:
-        for keep in config.select.keep:
-            if config.select[name].selector == "beta":
-                trained[keep] += len(options.c_d) + len(_grid(config)) * (keep == max(config.select.keep))
-            else:
-                trained[keep] += len(search.cutoffs(keep))
+        counted = search.trial_counts(config.select[name].selector, config.select.keep, _options(config))
+        trained = {keep: trained[keep] + count for keep, count in counted.items()}
     for keep, count in trained.items():
         if count:
             times = count * len(options.seeds)

@@ -50,7 +50,7 @@ def run(context: Context) -> None:
             for keep in context.config.select.keep:
                 context.runner.run(_task(context, name, keep, found, memo), line)
     directories = [context.workdir / task for task in tasks(context.config)]
-    for names in coreset.alike(directories):
+    for names in coreset.same_images(directories):
         context.runner.log(f"note: {' and '.join(names)} keep the same images")
 
 
@@ -65,7 +65,7 @@ def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: 
     config, task = context.config, f"select/{name}_keep{coreset.keep_text(keep)}"
     options, keeps = settings.selection(config, name), config.select.keep
     sharing = list(keeps)  # kept fractions that share one order of choice
-    if "cutoff" in selectors.parameters(options["selector"]):
+    if "cutoff" in selectors.SELECTORS[options["selector"]].settings:
         cutoffs = {each: schema.cutoff_at(config.select[name], keeps, each) for each in keeps}
         options["cutoff"] = cutoffs[keep]
         sharing = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
@@ -78,18 +78,16 @@ def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: 
     def work(inputs: Inputs) -> Outcome:
         examples = inputs[EXAMPLES]
         keys = list(examples["key"])
+        pool = coreset.Pool(
+            keys,
+            inputs.get(DYNAMICS) or {},
+            pseudo_labels(inputs[PSEUDOLABELS]) if "pseudolabel" in reads else None,
+            inputs.get(EMBEDDINGS),
+            examples["label"] >= 0,
+            len(inputs[CLASSES]),
+        )
         try:
-            score, kept = coreset.choose(
-                spec,
-                inputs[DYNAMICS] if "score" in reads else {},
-                keys,
-                pseudo_labels(inputs[PSEUDOLABELS]) if "pseudolabel" in reads else None,
-                inputs[EMBEDDINGS] if "embed" in reads else None,
-                known=examples["label"] >= 0,
-                clusters=len(inputs[CLASSES]),
-                memo=memo,
-                largest=max(sharing),
-            )
+            score, kept = coreset.choose(spec, pool, memo, largest=max(sharing))
         except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
             raise ConfigError(f"config.select.{name}: {error}") from None
         outputs: dict[Artifact, Any] = {table: ({} if score is None else {"score": score}) | {"kept": kept}}

@@ -1,6 +1,7 @@
 """The search: its grid and order, trials that are made once, and test labels that nobody reads."""
 
 import csv
+import json
 import re
 import shutil
 
@@ -9,7 +10,7 @@ import pytest
 
 from semiprune_jax.data.pools import Pools
 from semiprune_jax.errors import ConfigError, DataError
-from semiprune_jax.select import search
+from semiprune_jax.select import search, selectors
 from semiprune_jax.stages import report
 from semiprune_jax.stages.label import ORACLE
 from semiprune_jax.workdir import formats
@@ -28,26 +29,32 @@ def trials(path, accuracy, seeds=(0,)):
     return search.Trials(path, attempt, seeds), made
 
 
+def cutoffs_of(keeps, made):
+    """What is chosen at each kept fraction, as a run does it: one search each, written and read again."""
+    parts = [search.tune(SPEC, part, made, {}) for part in search.parts("double_end", keeps)]
+    chosen = search.Chosen.of([json.loads(json.dumps(part.to_json())) for part in parts])
+    return {keep: chosen.at(keep) for keep in keeps}
+
+
 SPEC = {"name": "mine", "selector": "double_end", "c_d": 4.0}
 
 
 def test_the_papers_grid():
-    assert [len(search.cutoffs(keep)) for keep in (0.7, 0.5, 0.3, 0.2, 0.1)] == [4, 6, 8, 9, 10]
-    assert search.cutoffs(0.2)[-1] == 0.8
-    assert search.cutoffs(1.0) == [0.0]
+    assert [len(selectors.cutoffs(keep)) for keep in (0.7, 0.5, 0.3, 0.2, 0.1)] == [4, 6, 8, 9, 10]
+    assert selectors.cutoffs(0.2)[-1] == 0.8
+    assert selectors.cutoffs(1.0) == [0.0]
 
 
 def test_a_cutoff_for_each_kept_fraction(tmp_path):
     made, points = trials(tmp_path / "trials.csv", lambda changes, keep, seed: -abs(changes["cutoff"] - (0.8 - keep)))
-    chosen = search.tune(SPEC, (0.5, 0.3), made, (), ())
-    assert chosen == search.Chosen({0.5: 0.3, 0.3: 0.5}, None, None)
+    chosen = cutoffs_of((0.5, 0.3), made)
+    assert chosen == {0.5: {"cutoff": 0.3}, 0.3: {"cutoff": 0.5}}
     assert len(points) == 6 + 8
-    assert chosen.at(0.5) == {"cutoff": 0.3}
 
 
 def test_of_equal_points_the_first(tmp_path):
     made, _ = trials(tmp_path / "trials.csv", lambda changes, keep, seed: 0.5)
-    assert search.tune(SPEC, (0.5,), made, (), ()).cutoff == {0.5: 0.0}
+    assert cutoffs_of((0.5,), made) == {0.5: {"cutoff": 0.0}}
 
 
 def test_the_horizon_first_and_then_c_d(tmp_path):
@@ -60,8 +67,9 @@ def test_the_horizon_first_and_then_c_d(tmp_path):
 
     made, points = trials(tmp_path / "trials.csv", accuracy)
     spec = SPEC | {"selector": "beta"}
-    chosen = search.tune(spec, (0.7, 0.1), made, (10, 20, 30), (4.0, 5.0))
-    assert chosen == search.Chosen({}, 20, 4.0)
+    chosen = search.tune(spec, (0.7, 0.1), made, {"horizons": (10, 20, 30), "c_d": (4.0, 5.0)})
+    assert chosen == search.Chosen({}, {"horizon": 20, "c_d": 4.0})
+    assert chosen == search.Chosen.of([chosen.to_json()])
     assert chosen.at(0.1) == {"horizon": 20, "c_d": 4.0}
     assert [(p[1]["horizon"], p[1]["c_d"], p[2]) for p in points] == [
         (10, 4.0, 0.7), (20, 4.0, 0.7), (30, 4.0, 0.7), (20, 4.0, 0.1), (20, 5.0, 0.7), (20, 5.0, 0.1),
@@ -82,7 +90,7 @@ def test_a_trial_is_made_once_and_counts_for_all_seeds(tmp_path):
     assert [row["accuracy"] for row in rows] == ["0.5", "1.5", "99.0"]
 
 
-@pytest.mark.parametrize("text", ["name,keep\n", "x", ",".join(search.COLUMNS) + "\nmine,0.3,0.1\n"])
+@pytest.mark.parametrize("text", ["name,keep\n", "x", ",".join(search.columns()) + "\nmine,0.3,0.1\n"])
 def test_a_broken_list_of_trials_is_refused(tmp_path, text):
     (tmp_path / "trials.csv").write_text(text)
     with pytest.raises(DataError, match=r"trials\.csv is not what was written; remove it"):
@@ -92,7 +100,7 @@ def test_a_broken_list_of_trials_is_refused(tmp_path, text):
 def test_selectors_without_anything_to_choose(tmp_path):
     made, _ = trials(tmp_path / "trials.csv", lambda *_: 0.0)
     with pytest.raises(ValueError, match="mine: random has nothing to search for"):
-        search.tune(SPEC | {"selector": "random"}, (0.5,), made, (), ())
+        search.tune(SPEC | {"selector": "random"}, (0.5,), made, {})
 
 
 def test_what_is_held_out():

@@ -14,7 +14,7 @@ STAGES = {
     "pseudolabel": pseudolabel.settings,
     "score": score.settings,
     "embed": embed.settings,
-    "search": lambda config: search.search_settings(config, "semi_dual", config.select.keep, (30,)),
+    "search": lambda config: search.search_settings(config, "semi_dual", config.select.keep),
     "retrain": lambda config: retrain.retrain_settings(config, 0.3, "true labels", 1),
 }
 

@@ -70,7 +70,7 @@ def contents(rng, classes=3, n=40, **changes):
         ] + [{"stage": "retrain/a", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
         "quality": None,
         "search": None,
-        "alike": [["a_keep0.50", "b_keep0.50"]],
+        "same_images": [["a_keep0.50", "b_keep0.50"]],
         "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
         "examples_a_row": 4,
         "config": {"data": {"path": "<script>alert(1)</script>"}, "seed": 0},

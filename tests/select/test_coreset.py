@@ -5,7 +5,6 @@ import pytest
 
 from semiprune_jax.config import schema
 from semiprune_jax.select import coreset, scores
-from semiprune_jax.workdir import formats
 
 KEYS = [f"k{i}" for i in range(60)]
 CLASSES = np.arange(60) % 3
@@ -18,6 +17,11 @@ def spec(name="mine", **changes):
     return coreset.relevant(options | {"name": name, "keep": 0.3, "cutoff": 0.2, "seed": 0, "window": 5} | changes)
 
 
+def choose(spec, dynamics, classes, embeddings=None, *, known=None, clusters=0, memo=None, largest=None):
+    pool = coreset.Pool(KEYS, dynamics, classes, embeddings, known, clusters)
+    return coreset.choose(spec, pool, memo, largest)
+
+
 @pytest.fixture
 def dynamics(rng):
     p = np.sort(rng.random((60, 12)), axis=1).astype(np.float32)
@@ -26,10 +30,10 @@ def dynamics(rng):
 
 def test_balanced_selections_are_of_the_labels_in_use(dynamics):
     for selector in ("balanced_top", "balanced_random"):
-        _, kept = coreset.choose(spec(selector=selector), dynamics, KEYS, CLASSES)
+        _, kept = choose(spec(selector=selector), dynamics, CLASSES)
         assert np.bincount(CLASSES[kept]).tolist() == [6, 6, 6]
-    hard = coreset.choose(spec(selector="balanced_top"), dynamics, KEYS, CLASSES)[1]
-    easy = coreset.choose(spec(selector="balanced_top", end="easy"), dynamics, KEYS, CLASSES)[1]
+    hard = choose(spec(selector="balanced_top"), dynamics, CLASSES)[1]
+    easy = choose(spec(selector="balanced_top", end="easy"), dynamics, CLASSES)[1]
     aum = scores.compute("aum", dynamics, {})
     assert aum[hard].max() < aum[easy].max()
     assert not np.any(hard & easy)
@@ -38,10 +42,10 @@ def test_balanced_selections_are_of_the_labels_in_use(dynamics):
 def test_d2_leaves_out_the_lowest_aum(dynamics, rng):
     features = {"features": rng.normal(size=(60, 4)).astype(np.float32)}
     cut = spec(selector="d2", score="forgetting", cutoff=0.5)
-    _, kept = coreset.choose(cut, dynamics, KEYS, CLASSES, features)
+    _, kept = choose(cut, dynamics, CLASSES, features)
     aum = scores.compute("aum", dynamics, {})
     assert aum[kept].min() >= np.sort(aum)[30]
-    _, plain = coreset.choose(cut | {"cutoff": 0.0}, dynamics, KEYS, CLASSES, features)
+    _, plain = choose(cut | {"cutoff": 0.0}, dynamics, CLASSES, features)
     assert aum[plain].min() < np.sort(aum)[30]
 
 
@@ -51,7 +55,7 @@ def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
     carried = spec(selector="top", score="dyn_unc", extrapolate="neighbours", neighbours=3)
     assert coreset.reads(carried) == {"score", "embed"}
     assert "extrapolate" not in spec(selector="top", score="dyn_unc", neighbours=3)
-    score, kept = coreset.choose(carried, dynamics, KEYS, None, features, known=known)
+    score, kept = choose(carried, dynamics, None, features, known=known)
     own = scores.compute("dyn_unc", dynamics, {"window": 5})
     np.testing.assert_array_equal(score[known], own[known])
     assert not np.array_equal(score, own)
@@ -81,10 +85,10 @@ def test_what_is_the_same_for_all_kept_fractions_is_made_once(dynamics, rng, mon
         monkeypatch.setattr(module, function, lambda *a, real=real, **k: made.append(real) or real(*a, **k))
     memo = {}
     for keep in (0.3, 0.5):
-        shared = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **given, memo=memo)
+        shared = choose(spec(keep=keep, **changes), dynamics, CLASSES, features, **given, memo=memo)
         assert len(made) == 1
         by_itself = given | {"largest": None}
-        alone = coreset.choose(spec(keep=keep, **changes), dynamics, KEYS, CLASSES, features, **by_itself)
+        alone = choose(spec(keep=keep, **changes), dynamics, CLASSES, features, **by_itself)
         np.testing.assert_array_equal(shared[1], alone[1])
         assert shared[1].sum() == 60 * keep
         del made[1:]
@@ -94,8 +98,8 @@ def test_orders_of_choice_are_shared_by_kept_fractions_with_the_same_cutoff_only
     features, memo = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, {}
     for keep, cutoff in ((0.3, 0.5), (0.5, 0.1), (0.2, 0.5)):
         cut = spec(selector="d2", score="forgetting", keep=keep, cutoff=cutoff)
-        _, shared = coreset.choose(cut, dynamics, KEYS, CLASSES, features, memo=memo)
-        _, alone = coreset.choose(cut, dynamics, KEYS, CLASSES, features)
+        _, shared = choose(cut, dynamics, CLASSES, features, memo=memo)
+        _, alone = choose(cut, dynamics, CLASSES, features)
         np.testing.assert_array_equal(shared, alone)
 
 
@@ -111,7 +115,7 @@ def test_only_what_is_used_is_remembered():
 
 @pytest.mark.parametrize("score", ["aum", "el2n", "forgetting", "correctness", "mean_probability"])
 def test_cutoffs_drop_the_hard_end_whatever_way_a_score_points(dynamics, score):
-    values, kept = coreset.choose(spec(selector="double_end", score=score, last=12), dynamics, KEYS, CLASSES)
+    values, kept = choose(spec(selector="double_end", score=score, last=12), dynamics, CLASSES)
     assert values is not None
     hardness = values if scores.SCORES[score].high_is_hard else -values
     assert kept.sum() == 18
@@ -122,40 +126,29 @@ def test_cutoffs_drop_the_hard_end_whatever_way_a_score_points(dynamics, score):
 def test_top_keeps_the_end_that_is_asked_for(dynamics):
     aum = scores.aum(dynamics["p_label"] - dynamics["p_other"])
     for end, expected in (("hard", np.argsort(aum)[:18]), ("easy", np.argsort(aum)[-18:])):
-        _, kept = coreset.choose(spec(selector="top", end=end), dynamics, KEYS, CLASSES)
+        _, kept = choose(spec(selector="top", end=end), dynamics, CLASSES)
         assert set(np.flatnonzero(kept)) == set(expected)
 
 
 def test_selections_draw_apart_and_again_alike(dynamics):
-    one = coreset.choose(spec("one", selector="random"), dynamics, KEYS, CLASSES)[1]
-    np.testing.assert_array_equal(one, coreset.choose(spec("one", selector="random"), dynamics, KEYS, CLASSES)[1])
-    assert not np.array_equal(one, coreset.choose(spec("two", selector="random"), dynamics, KEYS, CLASSES)[1])
+    one = choose(spec("one", selector="random"), dynamics, CLASSES)[1]
+    np.testing.assert_array_equal(one, choose(spec("one", selector="random"), dynamics, CLASSES)[1])
+    assert not np.array_equal(one, choose(spec("two", selector="random"), dynamics, CLASSES)[1])
 
 
 def test_beta_looks_at_its_horizon_only(dynamics):
     beta = spec(selector="beta", score="dual", horizon=6)
-    _, kept = coreset.choose(beta, dynamics, KEYS, CLASSES)
+    _, kept = choose(beta, dynamics, CLASSES)
     later = {key: value.copy() for key, value in dynamics.items()}
     later["p_label"][:, 6:] = 0.5
-    np.testing.assert_array_equal(coreset.choose(beta, later, KEYS, CLASSES)[1], kept)
+    np.testing.assert_array_equal(choose(beta, later, CLASSES)[1], kept)
     later["p_label"][:, 3:6] = 0.5
-    assert not np.array_equal(coreset.choose(beta, later, KEYS, CLASSES)[1], kept)
+    assert not np.array_equal(choose(beta, later, CLASSES)[1], kept)
 
 
 def test_a_horizon_beyond_the_record(dynamics):
     with pytest.raises(ValueError, match="horizon 13"):
-        coreset.choose(spec(selector="beta", score="dual", horizon=13), dynamics, KEYS, CLASSES)
-
-
-def test_files(tmp_path, dynamics):
-    random = spec(selector="random")
-    score, kept = coreset.choose(random, dynamics, KEYS, CLASSES)
-    label = np.where(np.arange(60) % 2 == 0, 1, -1)
-    files = coreset.write(tmp_path, random, {"id": np.arange(60), "key": KEYS, "label": label}, score, kept)
-    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in files}
-    assert (tmp_path / "kept.txt").read_text().split() == [KEYS[i] for i in np.flatnonzero(kept)]
-    assert set((tmp_path / "to_label.txt").read_text().split()) == {KEYS[i] for i in np.flatnonzero(kept) if i % 2}
-    assert formats.read_json(tmp_path / "spec.json") == random | {"kept": 18, "of": 60, "pruned": 0.7}
+        choose(spec(selector="beta", score="dual", horizon=13), dynamics, CLASSES)
 
 
 def test_kept_fractions_in_names():

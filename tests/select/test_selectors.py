@@ -1,27 +1,35 @@
-import inspect
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semiprune_jax.select import selectors
+from semiprune_jax.select.selectors import ranks
 from tests.oracles import selection as oracle
 
 STRATA = 5
 # Those that go by scores and classes alone; embeddings have tests of their own below.
-BY_SCORE = [name for name in selectors.SELECTORS if "features" not in selectors.parameters(name)]
+BY_SCORE = [name for name in selectors.SELECTORS if "features" not in selectors.SELECTORS[name].reads]
 MAGNITUDES = st.sampled_from([0.0, 5e-324, 1e-310, 1e-300, 1.0, 1e300]) | st.floats(0, 1)
 
 
 def run(name, score, keep, cutoff=0.0, **extra):
     """Any selector on the same inputs; beta, which takes no negative score, on the magnitudes."""
-    arguments = {
-        "n": len(score), "score": np.abs(score) if name == "beta" else score, "keep": keep, "cutoff": cutoff,
-        "mean_probability": np.linspace(0.05, 0.95, len(score)), "c_d": 4.0, "seed": 0, "strata": STRATA,
-        "classes": np.arange(len(score)) % 3, **extra,
-    }  # fmt: skip
-    return selectors.select(name, arguments)
+    defaults = {field: value.default for field, value in selectors.settings().items()}
+    arguments = defaults | {
+        "n": len(score),
+        "score": np.abs(score) if name == "beta" else score,
+        "keep": keep,
+        "cutoff": cutoff,
+        "mean_probability": np.linspace(0.05, 0.95, len(score)),
+        "seed": 0,
+        "strata": STRATA,
+        "classes": np.arange(len(score)) % 3,
+        "tiebreak": None,
+        "noise": None,
+        **extra,
+    }
+    return selectors.SELECTORS[name].select(arguments)
 
 
 @st.composite
@@ -240,13 +248,14 @@ def test_bad_arguments(call, message):
         call()
 
 
-def test_parameters_are_the_contract():
-    """``select`` matches by name, so a renamed parameter would silently get its default."""
-    known = {"n", "score", "classes", "mean_probability", "keep", "cutoff", "c_d", "seed", "concentration", "form"}
-    known |= {"strata", "features", "probabilities", "clusters", "balanced", "neighbours", "gamma", "samples"}
-    known |= {"easiness", *(argument for argument, _ in selectors.SHARED.values())}
-    for function in selectors.SELECTORS.values():
-        assert set(inspect.signature(function).parameters) <= known | {"noise", "tiebreak"}
+def test_records_declare_all_that_their_functions_take():
+    """A setting or an input that a record forgot would silently keep the function's default."""
+    for name, selector in selectors.SELECTORS.items():
+        function = selector.function.__code__
+        taken = set(function.co_varnames[: function.co_argcount])
+        shared = {selector.shared.argument} if selector.shared else set()
+        declared = {"keep", *selector.reads, *selector.settings} - {"end"}
+        assert declared == taken - shared, name
 
 
 def moderate_by_loop(features, classes, keep):
@@ -342,17 +351,17 @@ def test_the_smallest_of_many_are_those_of_a_sort(values, rng):
     tiebreak = rng.permutation(len(values))
     order = np.lexsort((tiebreak, values))
     for size in (0, 1, 17, len(values) // 3, len(values) // 2, len(values) - 1, len(values)):
-        chosen = selectors._smallest(values, size, tiebreak)
+        chosen = ranks.smallest(values, size, tiebreak)
         np.testing.assert_array_equal(np.flatnonzero(chosen), np.sort(order[:size]), err_msg=str(size))
 
 
 def test_without_a_tiebreak_the_first_of_equals_are_taken():
-    assert np.flatnonzero(selectors._smallest(np.array([1.0, 0, 1, 1, 0]), 3)).tolist() == [0, 1, 4]
+    assert np.flatnonzero(ranks.smallest(np.array([1.0, 0, 1, 1, 0]), 3)).tolist() == [0, 1, 4]
 
 
 def test_single_precision_is_kept(rng):
     """A hundred million scores are not copied into doubles; the same examples are chosen."""
     score = rng.random(5_000, np.float32)
-    assert selectors._checked(score) is score
+    assert ranks.checked_score(score) is score
     for name in BY_SCORE:
         np.testing.assert_array_equal(run(name, score, 0.3, 0.1), run(name, score.astype(np.float64), 0.3, 0.1))

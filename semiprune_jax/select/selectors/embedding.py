@@ -1,0 +1,250 @@
+"""Selectors that go by embeddings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from semiprune_jax.errors import ArgumentError
+from semiprune_jax.field import AT_LEAST_ONE, NOT_NEGATIVE, Field
+from semiprune_jax.select.selectors.ranks import (
+    checked_score,
+    checked_tiebreak,
+    class_numbers,
+    coreset_size,
+    cutoff_size,
+    smallest,
+    uniform_noise,
+)
+from semiprune_jax.select.selectors.selector import Selector, Shared
+from semiprune_jax.select.selectors.threshold import CUTOFF, END, balanced_top, top
+
+
+def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
+    """Moderate: those in the middle, by Euclidean distance from the median of their class, of all classes together.
+
+    Args:
+      features: f32[N, D].
+      classes: i64[N].
+
+    Sorted by distance, positions round(N (1/2 - keep/2)) and on are kept. (Xia et al., ICLR 2023; the released function
+    returns what it drops.)
+
+    >>> moderate(np.array([[0.0], [1.0], [2.0], [4.0], [8.0]]), np.zeros(5, int), keep=0.4)
+    array([0, 3])
+    """
+    from semiprune_jax.features.blocks import checked
+
+    features, classes = checked(features), class_numbers(classes)
+    distance = np.empty(len(features))
+    for c in range(classes.max() + 1):
+        own = features[classes == c]
+        distance[classes == c] = np.linalg.norm(own - np.median(own, axis=0), axis=1)
+    size = coreset_size(len(features), keep)
+    first = min(max(round(len(features) * (0.5 - keep / 2)), 0), len(features) - size)
+    tiebreak = checked_tiebreak(tiebreak, distance)
+    return np.flatnonzero(smallest(distance, first + size, tiebreak) & ~smallest(distance, first, tiebreak))
+
+
+def prototypicality(
+    features: np.ndarray,
+    keep: float,
+    clusters: int,
+    seed: int = 0,
+    balanced: bool = False,
+    tiebreak: np.ndarray | None = None,
+    clustering: Any = None,
+) -> np.ndarray:
+    """Those farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
+
+    Args:
+      features: f32[N, D].
+      clusters: k; as many as there are classes.
+      balanced: of each cluster its share, instead of the farthest of all.
+      clustering: of ``features.kmeans.fit``, if it has been made already.
+
+    >>> prototypicality(np.array([[0.0], [1.0], [4.0], [50.0], [51.0]]), keep=0.4, clusters=2)
+    array([0, 2])
+    """
+    from semiprune_jax.features import kmeans
+
+    found = clustering or kmeans.fit(features, clusters, seed)
+    if balanced:
+        return balanced_top(found.distance, found.cluster, keep, tiebreak)
+    return top(found.distance, keep, tiebreak)
+
+
+def k_centre(
+    features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None, order: np.ndarray | None = None
+) -> np.ndarray:
+    """Greedy k-centre: a drawn example, then each time the one farthest from those kept (arXiv:1708.00489).
+
+    Args:
+      features: f32[N, D].
+      noise: f64[N]; the example of the least number is the first.
+      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+
+    >>> k_centre(np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, noise=np.array([0.1, 0.5, 0.5, 0.5]))
+    array([0, 3])
+    """
+    order = _k_centre_order(features, keep, seed, noise) if order is None else order
+    return _first(order, len(features), keep)
+
+
+def d2(
+    score: np.ndarray,
+    features: np.ndarray,
+    keep: float,
+    neighbours: int = 10,
+    gamma: float = 0.1,
+    cutoff: float = 0.0,
+    easiness: np.ndarray | None = None,
+    order: np.ndarray | None = None,
+) -> np.ndarray:
+    """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
+
+    Args:
+      score: [N], high is worth keeping; where some are negative all are shifted, so that the least is 0.
+      features: f32[N, D].
+      neighbours, gamma: see ``features.graph.message_passing``.
+      cutoff: fraction of the pool that is left out beforehand: the lowest ``easiness`` [N] (AUM), likely mislabelled.
+      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+
+    >>> d2(np.array([1.0, 0.9, 0.8, 0.3]), np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, neighbours=2, gamma=1.0)
+    array([1, 3])
+    """
+    order = _d2_order(score, features, keep, neighbours, gamma, cutoff, easiness) if order is None else order
+    return _first(order, len(features), keep)
+
+
+def zcore(
+    features: np.ndarray,
+    keep: float,
+    seed: int = 0,
+    samples: int = 1_000_000,
+    noise: np.ndarray | None = None,
+    coverage: np.ndarray | None = None,
+) -> np.ndarray:
+    """The largest ZCore scores, ``coverage`` f32[N] if it has been made already; see ``features.zcore.zcore``.
+
+    >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # of twins, one
+    array([0, 2])
+    """
+    return top(_coverage(features, seed, samples, noise) if coverage is None else coverage, keep)
+
+
+def badge(
+    probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0, order: np.ndarray | None = None
+) -> np.ndarray:
+    """BADGE: k-means++ on the gradients of the last layer, were predictions labels (arXiv:1906.03671).
+
+    Args:
+      probabilities: f32[N, C], of the network whose ``features`` f32[N, D] these are.
+      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+
+    >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.9, 0.1]])
+    >>> 0 in badge(p, np.ones((3, 2)), keep=0.7)  # the least certain comes first
+    True
+    """
+    order = _badge_order(probabilities, features, keep, seed) if order is None else order
+    return _first(order, len(features), keep)
+
+
+def _coverage(features: np.ndarray, seed: int, samples: int, noise: np.ndarray | None) -> np.ndarray:
+    from semiprune_jax.features.zcore import zcore
+
+    return zcore(features, seed, samples=samples, noise=noise)
+
+
+def _clustering(features: np.ndarray, clusters: int, seed: int) -> Any:
+    from semiprune_jax.features import kmeans
+
+    return kmeans.fit(features, clusters, seed)
+
+
+def _k_centre_order(features: np.ndarray, keep: float, seed: int, noise: np.ndarray | None) -> np.ndarray:
+    from semiprune_jax.features import centres
+
+    first = int(np.argmin(uniform_noise(len(features), seed, noise)))
+    return centres.farthest_first(features, coreset_size(len(features), keep), first)
+
+
+def _badge_order(probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int) -> np.ndarray:
+    from semiprune_jax.features import centres
+
+    return centres.badge(probabilities, features, coreset_size(len(features), keep), seed)
+
+
+def _d2_order(
+    score: np.ndarray,
+    features: np.ndarray,
+    keep: float,
+    neighbours: int,
+    gamma: float,
+    cutoff: float,
+    easiness: np.ndarray | None,
+) -> np.ndarray:
+    from semiprune_jax.features import graph
+
+    score = checked_score(score).astype(np.float64)
+    size, skipped = coreset_size(len(score), keep), cutoff_size(len(score), keep, cutoff)
+    rest = np.arange(len(score))
+    if skipped:
+        if easiness is None:
+            raise ArgumentError(f"cutoff = {cutoff} leaves out the lowest easiness, which is not given")
+        rest = np.flatnonzero(~smallest(checked_score(easiness), skipped))
+    worth = score[rest] - min(score[rest].min(), 0.0)
+    return rest[graph.message_passing(worth, np.asarray(features)[rest], size, neighbours=neighbours, gamma=gamma)]
+
+
+def _shared_d2_order(a: Mapping[str, Any]) -> np.ndarray:
+    settings = (a["neighbours"], a["gamma"], a["cutoff"])
+    return _d2_order(a["score"], a["features"], a["keep"], *settings, a["easiness"])
+
+
+def _first(order: np.ndarray, n: int, keep: float) -> np.ndarray:
+    return np.sort(order[: coreset_size(n, keep)])
+
+
+NEIGHBOURS = Field(
+    10, "d2 and extrapolated scores: the number of neighbours of each example in the graph.", AT_LEAST_ONE
+)
+_GAMMA = Field(0.1, "d2: how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE)
+_SAMPLES = Field(1_000_000, "zcore: the number of points drawn.", AT_LEAST_ONE)
+_BALANCED = Field(False, "prototypicality: whether each cluster gives its share.")
+
+MODERATE = Selector("moderate", moderate, ("features", "classes", "tiebreak"))
+PROTOTYPICALITY = Selector(
+    "prototypicality",
+    prototypicality,
+    ("features", "clusters", "seed", "tiebreak"),
+    {"balanced": _BALANCED},
+    shared=Shared("clustering", lambda a: _clustering(a["features"], a["clusters"], a["seed"])),
+)
+K_CENTRE = Selector(
+    "k_centre",
+    k_centre,
+    ("features", "seed", "noise"),
+    shared=Shared("order", lambda a: _k_centre_order(a["features"], a["keep"], a["seed"], a.get("noise"))),
+)
+D2 = Selector(
+    "d2",
+    d2,
+    ("score", "features", "easiness"),
+    {"cutoff": CUTOFF, "neighbours": NEIGHBOURS, "gamma": _GAMMA, "end": END},
+    "end",
+    shared=Shared("order", _shared_d2_order),
+)
+ZCORE = Selector(
+    "zcore",
+    zcore,
+    ("features", "seed", "noise"),
+    {"samples": _SAMPLES},
+    shared=Shared("coverage", lambda a: _coverage(a["features"], a["seed"], a["samples"], a.get("noise"))),
+)
+BADGE = Selector(
+    "badge",
+    badge,
+    ("probabilities", "features", "seed"),
+    shared=Shared("order", lambda a: _badge_order(a["probabilities"], a["features"], a["keep"], a["seed"])),
+)
