@@ -20,8 +20,7 @@ The horizon and c_D are those of the authors' scripts for true labels.
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -33,7 +32,7 @@ def get_config(variant: str = ""):
     config.model.proxy = config.model.retrain = "resnet18"
     recipes.large_images(config)
     recipes.imagenet_crops(config)
-    config.fixmatch.steps = 10_800  # 100 passes of 108 steps
+    config.ssl.steps = 10_800  # 100 passes of 108 steps
     config.select.semi_aum.cutoff = (0.0, 0.1, 0.4, 0.5, 0.6)
     config.select.semi_dual.horizon = 50
     config.select.semi_dual.c_d = 4.0

@@ -19,8 +19,7 @@ Hardware: one GPU; see ``plan``. The exponent and c_D of its DUAL scores are not
 paper's.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

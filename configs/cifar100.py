@@ -18,8 +18,7 @@ Expected (the paper's tables 1 and 5): pseudo-labels 81.0% right; test accuracy 
 Hardware: one GPU. FixMatch took the authors 2.05 h on an RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

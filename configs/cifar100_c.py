@@ -16,8 +16,7 @@ Expected (the paper's tables 1 and 3): pseudo-labels 65.4% right; test accuracy 
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

@@ -3,7 +3,7 @@
     python -m semiprune_jax.main --config=configs/cifar100_lt.py --workdir=runs/cifar100_lt --config.data.path=DATA
 
 DATA and variants as in cifar100.py; for an imbalance factor of 0.01 (table 13) add --config.data.imbalance=0.01
---config.data.expected=10847,10000,100 --config.fixmatch.steps=2400. The test set is balanced.
+--config.data.expected=10847,10000,100 --config.ssl.steps=2400. The test set is balanced.
 
 Expected (the paper's tables 1 and 4): pseudo-labels 65.4% right; test accuracy by pruned share
 
@@ -16,8 +16,7 @@ The paper's row of random (32.9 at 30%) lies far below every other method and is
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -25,6 +24,6 @@ def get_config(variant: str = ""):
     recipes.cifar100(config)
     config.data.imbalance = 0.1
     config.data.expected = (19_573, 10_000, 100)
-    config.fixmatch.steps = 4_300  # 100 passes of 43 steps
+    config.ssl.steps = 4_300  # 100 passes of 43 steps
     config.select.semi_aum.cutoff = (0.1, 0.4, 0.5, 0.6, 0.8)
     return recipes.varied(config, variant, usb_steps=102_400)

@@ -6,8 +6,7 @@
 has the results. ``configs/digits.py:smoke`` runs every stage in small.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -19,15 +18,15 @@ def get_config(variant: str = ""):
     config.data.flip = False  # a mirrored digit is another one, or none
     config.data.oracle = True
 
-    config.model.fixmatch = "wrn_10_1"  # three blocks of 16, 32 and 64 channels
+    config.model.ssl = "wrn_10_1"  # three blocks of 16, 32 and 64 channels
     config.model.proxy = "resnet8"
     config.model.retrain = "resnet8"
 
-    config.fixmatch.steps = 1000
-    config.fixmatch.batch_size = 32
-    config.fixmatch.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
-    config.fixmatch.bn_momentum = 0.95
-    config.fixmatch.eval_every_steps = 200
+    config.ssl.steps = 1000
+    config.ssl.batch_size = 32
+    config.ssl.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
+    config.ssl.bn_momentum = 0.95
+    config.ssl.eval_every_steps = 200
 
     config.proxy.epochs = 30
     config.proxy.eval_every_epochs = 10

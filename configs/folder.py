@@ -10,12 +10,11 @@ Any folder, with a table of the labels there are (columns path,label; a blank la
         --config.data.labels=labels.csv --config.label.rule=given
 
 Images are resized to 32x32. With 10,000 images on one GPU the defaults are a matter of an hour; on a CPU start with
---config.fixmatch.steps=1000 --config.fixmatch.ema_decay=0.98 --config.fixmatch.bn_momentum=0.98
+--config.ssl.steps=1000 --config.ssl.ema_decay=0.98 --config.ssl.bn_momentum=0.98
 --config.proxy.epochs=30 --config.retrain.epochs=30. A run says at its start which average is too slow for its length.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

@@ -20,8 +20,7 @@ Hardware: a GPU that holds the squares (15 GB of images), or --config.data.cache
 authors 13.65 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -34,7 +33,7 @@ def get_config(variant: str = ""):
     config.model.proxy = config.model.retrain = "resnet18"
     recipes.large_images(config)
     recipes.imagenet_crops(config)
-    config.fixmatch.steps = 59_150  # 50 passes of 1,183 steps
+    config.ssl.steps = 59_150  # 50 passes of 1,183 steps
     config.select.semi_aum.cutoff = (0.1, 0.3, 0.5, 0.6, 0.8)
     config.select.semi_dual.c_d = 4.0
     return recipes.varied(config, variant, usb_steps=51_200)

@@ -11,7 +11,7 @@ is inexact. ``plan`` says what all this takes.
 
 After the name, ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each (102,400 in all; here 10,009, a pass
 over the pool), and ``:smoke`` runs every stage in small. The authors ran eight GPUs, each perhaps with the batch of
-table 7: --config.fixmatch.batch_size=1024 --config.fixmatch.steps=125100 is a pass in that reading.
+table 7: --config.ssl.batch_size=1024 --config.ssl.steps=125100 is a pass in that reading.
 
 Table 8 says 90 epochs for all supervised trainings. Their READMEs have 60 for the proxy, and 300,000 steps for every
 coreset.
@@ -26,8 +26,7 @@ Expected (the paper's tables 1 and 5): pseudo-labels 64.0% right; test accuracy 
 Hardware: a TPU slice or eight GPUs; FixMatch took the authors 32.88 h on eight RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -43,9 +42,9 @@ def get_config(variant: str = ""):
     recipes.imagenet_crops(config)
     recipes.supervised(config, epochs=90, batch_size=256)
     config.retrain.batch_rule = "fixed"
-    config.fixmatch.batch_size = 128
-    config.fixmatch.steps = 1_000_900  # 100 passes of 10,009 steps
-    config.fixmatch.eval_every_steps = 10_000
+    config.ssl.batch_size = 128
+    config.ssl.steps = 1_000_900  # 100 passes of 10,009 steps
+    config.ssl.eval_every_steps = 10_000
     # SwAV's own: 64 images on each of 64 devices.
     config.swav.epochs = 800
     config.swav.batch_size = 4096

@@ -23,8 +23,7 @@ Hardware: a GPU that holds the squares (15 GB of images), or --config.data.cache
 authors 13.82 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -38,8 +37,8 @@ def get_config(variant: str = ""):
     config.model.proxy = config.model.retrain = "resnet18"
     recipes.large_images(config)
     recipes.imagenet_crops(config)
-    config.fixmatch.threshold = 0.8
-    config.fixmatch.steps = 59_450  # 50 passes of 1,189 steps
+    config.ssl.threshold = 0.8
+    config.ssl.steps = 59_450  # 50 passes of 1,189 steps
     config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.6, 0.7)
     config.select.semi_dual.c_d = 4.0
     return recipes.varied(config, variant, usb_steps=51_200)

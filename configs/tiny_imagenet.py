@@ -13,8 +13,7 @@ no numbers for the clean pool; the cutoffs, horizon and c_D are those of the cor
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

@@ -17,8 +17,7 @@ Expected (the paper's tables 1 and 3): pseudo-labels 58.0% right; test accuracy 
 Hardware: one GPU; FixMatch took the authors 7.3 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

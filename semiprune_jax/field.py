@@ -1,11 +1,12 @@
-"""One setting of a run: its default, what it means, and which values it may have."""
+"""A setting of a run: its default, its meaning, and the values that it may have; and sections of them."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """What a value has to fulfil."""
+    """A condition on a value."""
 
     expected: str  # in words, as an error message says it: "0 <= x < 1"
     holds: Callable[[Any], bool]
@@ -21,14 +22,58 @@ POSITIVE_SHARE = Rule("0 < x <= 1", lambda value: 0 < value <= 1)
 
 
 def one_of(names: Iterable[str]) -> Rule:
-    """One of these names."""
+    """Only these names.
+
+    >>> one_of(["jit", "pmap"]).expected
+    'jit | pmap'
+    """
     allowed = tuple(names)
     return Rule(" | ".join(allowed), lambda value: value in allowed)
 
 
 class Field(NamedTuple):
-    """A setting. The type of a value has to be that of the default."""
+    """A setting. A value must be of the type of the default, and must obey the rule.
+
+    >>> rate = Field(0.1, "Learning rate.", POSITIVE)
+    >>> rate.type_expected("fast"), rate.type_expected(2), rate.rule.holds(-1)
+    ('a finite number', '', False)
+    """
 
     default: Any
     help: str
     rule: Rule = ANY
+    element: type = float  # of a tuple's elements
+
+    def type_expected(self, value: Any) -> str:
+        """The type that a value should have, in words; "" where it has it.
+
+        A whole number passes for a number, and a list for a tuple; True is not a number.
+        """
+        if isinstance(self.default, tuple):
+            good = isinstance(value, tuple | list) and all(_is_a(element, self.element) for element in value)
+            return "" if good else _PLURALS[self.element]
+        kind = type(self.default)
+        return "" if _is_a(value, kind) else _TYPES[kind]
+
+
+class Section(NamedTuple):
+    """Settings of one subject."""
+
+    title: str  # one sentence
+    fields: Mapping[str, Field]
+
+    def defaults(self) -> dict[str, Any]:
+        """The default of each field."""
+        return {name: field.default for name, field in self.fields.items()}
+
+
+_TYPES = {str: "text", int: "a whole number", float: "a finite number", bool: "True or False"}
+_PLURALS = {str: "names", int: "whole numbers", float: "finite numbers"}
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, kind)

@@ -48,10 +48,10 @@ def large_images(config: Config) -> None:
     eleven epochs. SwAV's recipe is its own for ImageNet, at the 64 images on each of four devices that ELFS had; the
     rate in proportion, which ELFS does not tell. Its 3,000 prototypes are for its batches, 4,096 images.
     """
-    config.model.fixmatch = "resnet50"
-    config.fixmatch.mu = 1
-    config.fixmatch.weight_decay = 3e-4
-    config.fixmatch.bn_momentum = 0.9
+    config.model.ssl = "resnet50"
+    config.ssl.mu = 1
+    config.ssl.weight_decay = 3e-4
+    config.ssl.bn_momentum = 0.9
     supervised(config, nesterov=False, weight_decay=1e-4)
     config.score.last = 11
     config.swav.network = "resnet50"
@@ -80,8 +80,8 @@ def cifar100(config: Config) -> None:
     config.data.oracle = True
     config.data.mean = (0.507, 0.487, 0.441)
     config.data.std = (0.267, 0.256, 0.276)
-    config.model.fixmatch = "wrn_28_8"
-    config.fixmatch.weight_decay = 1e-3
+    config.model.ssl = "wrn_28_8"
+    config.ssl.weight_decay = 1e-3
     config.score.last = 20  # SemiPrune's EL2N window
     config.select.semi_dual.c_d = 4.0
 
@@ -95,8 +95,8 @@ def tiny_imagenet(config: Config) -> None:
     config.model.proxy = config.model.retrain = "resnet34"
     large_images(config)
     supervised(config, epochs=90, batch_size=256)
-    config.fixmatch.batch_size = 128
-    config.fixmatch.steps = 39_050  # 50 passes of 781 steps
+    config.ssl.batch_size = 128
+    config.ssl.steps = 39_050  # 50 passes of 781 steps
     config.swav.network = "resnet50_cifar"
     config.swav.small_crop_size = 28  # as 96 of 224
     config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
@@ -127,7 +127,7 @@ def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
         if part in BASELINES:
             baseline(config, part)
     if "usb" in parts:
-        config.fixmatch.steps = usb_steps
+        config.ssl.steps = usb_steps
     if "smoke" in parts:
         smoke(config)
     return config
@@ -151,15 +151,15 @@ def smoke(config: Config) -> None:
     config.data.image_size = min(config.data.image_size, 32)
     config.data.square_size = 36 if resized else config.data.square_size
 
-    config.model.fixmatch = "wrn_10_1"
+    config.model.ssl = "wrn_10_1"
     config.model.proxy = config.model.retrain = "resnet8"
     config.label.budget = 0.25
-    config.fixmatch.steps = 10
-    config.fixmatch.batch_size = 8
-    config.fixmatch.mu = min(config.fixmatch.mu, 2)
-    config.fixmatch.threshold = 0.0  # no network is sure after so few steps
-    config.fixmatch.ema_decay = config.fixmatch.bn_momentum = 0.5
-    config.fixmatch.eval_every_steps = 10
+    config.ssl.steps = 10
+    config.ssl.batch_size = 8
+    config.ssl.mu = min(config.ssl.mu, 2)
+    config.ssl.threshold = 0.0  # no network is sure after so few steps
+    config.ssl.ema_decay = config.ssl.bn_momentum = 0.5
+    config.ssl.eval_every_steps = 10
     config.proxy.epochs = 10
     config.proxy.batch_size = config.retrain.batch_size = 32
     config.retrain.epochs = 2
