@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 CURRENT = {"fixmatch": "ssl"}  # former name: today's, of a section and of its network in config.model
 
-_FLAG = re.compile(r"--?config\.(?:model\.)?(fixmatch)\b")
+_FLAG = re.compile(rf"--?config\.(model\.)?({'|'.join(CURRENT)})\b")
 
 
 class AliasedDict(ConfigDict):
@@ -47,11 +47,11 @@ class AliasedDict(ConfigDict):
 def former_names(arguments: Iterable[str]) -> dict[str, str]:
     """The former names that flags use, and today's.
 
-    >>> former_names(["--config.fixmatch.steps=5", "--config.seed=1"])
-    {'fixmatch': 'ssl'}
+    >>> former_names(["--config.fixmatch.steps=5", "--config.model.fixmatch=resnet8", "--config.seed=1"])
+    {'fixmatch': 'ssl', 'model.fixmatch': 'model.ssl'}
     """
-    found = [match[1] for argument in arguments if (match := _FLAG.match(argument))]
-    return {name: CURRENT[name] for name in found}
+    found = [match.groups("") for argument in arguments if (match := _FLAG.match(argument))]
+    return {section + name: section + CURRENT[name] for section, name in found}
 
 
 def _current(key: Any) -> Any:
