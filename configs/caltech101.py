@@ -3,12 +3,13 @@
     python -m semiprune_jax.main --config=configs/caltech101.py --workdir=runs/caltech101 \
         --config.data.path=101_ObjectCategories
 
-The folder is the original one, less BACKGROUND_Google, which is no class. A fifth of each class is set apart to test.
+The folder is the original one without BACKGROUND_Google, which is not a class. The run sets a fifth of each class apart
+for testing.
 
-After the name, ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in
-small.
+Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small.
 
-Expected (the paper's tables 1 and 4): pseudo-labels 52.6% right (61.7 in its table 12); test accuracy by pruned share
+Expected (the paper's tables 1 and 4): 52.6% of the pseudo-labels are right (61.7% in its table 12); test accuracy by
+pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      78.4  70.6  58.5  53.1  45.7

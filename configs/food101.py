@@ -6,10 +6,10 @@ DATA is a TFDS directory in which food101 was prepared as ArrayRecord (the READM
 works with two tables: --config.data.source=folder --config.data.path= --config.data.labels=food-101/train.csv
 --config.data.test_labels=food-101/test.csv, with the columns path,label (images/apple_pie/1005649.jpg,apple_pie).
 
-After the name, ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in
-small. The strong views here begin with the square of 256; the authors' may keep the aspect.
+Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small. The
+strong views here begin with the square of 256; the authors' may keep the aspect ratio.
 
-Expected (the paper's tables 1 and 2): pseudo-labels 61.7% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 2): 61.7% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      77.9  73.9  67.2  63.1  51.2

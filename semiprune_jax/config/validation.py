@@ -1,6 +1,6 @@
-"""Whether a config makes sense: its types, its values, and how they fit together; all problems at once.
+"""Validation of a config: the types of its values, the values themselves, and how they fit together.
 
-Importing this module does not import JAX, so that a typo is told before it has loaded.
+Importing this module does not import JAX, so that a typo is reported before JAX has loaded.
 """
 
 import re
@@ -15,7 +15,7 @@ from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 from semiprune_jax.select.selectors import parameters
 
-# What absl, ml_collections and Python say of a config that cannot be read, and how it reads in one line.
+# Messages of absl, ml_collections and Python about a config that cannot be read: pattern, and our one line for it.
 _EXPLAINED = {
     r'Did you mean "(\w+)" instead of "(\w+)"': r"the config has no field '\2'; did you mean '\1'?",
     r"""^["']+(\w+)["']+$""": r"the config has no field '\1'",
@@ -34,7 +34,7 @@ _EXPLAINED = {
 
 
 def explain(error: Exception) -> str:
-    """One line for what went wrong while flags and config were read."""
+    """One line that explains an error in reading the flags and the config."""
     text = " ".join(str(error).replace("\\n", " ").split())
     for pattern, plain in _EXPLAINED.items():
         if match := re.search(pattern, text):
@@ -45,10 +45,11 @@ def explain(error: Exception) -> str:
 
 
 def validate(config: Config) -> None:
-    """Raises one ConfigError that lists everything wrong with the values: of their types first, if any is wrong.
+    """Checks everything, and splits names that a flag spelled as one text.
 
-    Then come the fields that break their own rule, and then those that do not fit others. Names that a flag spelled as
-    one text are split before.
+    Raises:
+      ConfigError: one line for each wrong value. If any value is of a wrong type, the lines are about types only;
+        otherwise fields that break their own rule come first, and fields that do not fit others follow.
     """
     _split_texts(config)
     if problems := list(_wrong_types(config)):
@@ -65,7 +66,7 @@ def validate(config: Config) -> None:
 
 
 def _split_texts(config: Config) -> None:
-    """Makes ("a,b",), which is how a flag spells it, ("a", "b") in the fields that hold names, and ("",) none."""
+    """In fields that hold names, makes ("a,b",), which is how a flag spells it, ("a", "b"), and makes ("",) ()."""
     for section, fields in ((name, section.fields) for name, section in SECTIONS.items()):
         texts = [name for name, field in fields.items() if isinstance(field.default, tuple) and field.element is str]
         for name in texts if isinstance(config[section], ConfigDict) else ():
@@ -76,7 +77,7 @@ def _split_texts(config: Config) -> None:
 
 
 def _wrong_types(config: Config) -> Iterator[str]:
-    """One line per field whose value has another type than its default. ml_collections lets None and any tuple pass."""
+    """One line per field whose value has another type than its default; ml_collections lets None and any tuple pass."""
     yield from _misfits("config", config, {"seed": SEED})
     for name, section in SECTIONS.items():
         if not isinstance(config[name], ConfigDict):
@@ -85,7 +86,7 @@ def _wrong_types(config: Config) -> Iterator[str]:
         yield from _misfits(f"config.{name}", config[name], section.fields)
     if isinstance(config.select, ConfigDict):
         for name, spec in config.select.items():
-            if _is_selection(spec):  # validate says of others that they are none
+            if _is_selection(spec):  # others are reported below
                 yield from _misfits(f"config.select.{name}", spec, SELECTION.fields)
 
 
@@ -100,14 +101,14 @@ def _is_selection(value: Any) -> bool:
 
 
 class _Problems:
-    """What is wrong with a config, one line each. Fields are dotted names."""
+    """The problems of a config, one line each. Fields are dotted names."""
 
     def __init__(self, config: Config):
         self.config = config
         self.lines: list[str] = []
 
     def check(self, good: bool, field: str, expected: str) -> None:
-        """Notes what was expected of a field that is not good."""
+        """Notes a field that is not good, with the values that are expected of it."""
         if not good:
             value: Any = self.config
             for part in field.split("."):
@@ -173,7 +174,7 @@ def _check_selections(config: Config, found: _Problems) -> None:
 def _check_selection(config: Config, found: _Problems, name: str) -> None:
     spec = config.select[name]
     if not _is_selection(spec):
-        return  # which has been told
+        return  # it has been reported
     for key, field in SELECTION.fields.items():
         found.check(field.rule.holds(spec[key]), f"select.{name}.{key}", field.rule.expected)
     if spec.selector in SELECTORS and spec.score in SCORES:
@@ -217,7 +218,7 @@ def _check_cutoff(config: Config, found: _Problems, name: str) -> None:
     found.check(fits, field, f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
     for k in keep if fits else ():
         cutoff = cutoff_at(spec, keep, k)
-        good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is told already
+        good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is reported already
         found.check(good, field, f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
 
 
