@@ -41,7 +41,7 @@ def run(
     """Runs the stages of a config up to and including ``until``; the same call resumes a run or finds it done.
 
     Args:
-      config: a config object, as ``semiprune_jax.config.base_config()`` makes it; or what ``--config`` may name.
+      config: a config object, as ``semiprune_jax.config.base_config()`` makes it; or a text that ``--config`` may be.
       workdir: the directory of this run; see the README for the files in it.
       overwrite: whether to remove the files of an earlier run first.
       log: receives one line per stage.

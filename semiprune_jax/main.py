@@ -21,8 +21,8 @@ from semiprune_jax.workdir import directory
 VERBS = {
     "run": "(default) all stages; the same command again goes on where the last one ended",
     "report": "makes the report again from the files of the work directory",
-    "plan": "what a run would take: steps, FLOPs, memory, disk, decoding; needs no accelerator",
-    "doctor": "whether a run would work here, and if not, what to do",
+    "plan": "the cost of a run: steps, FLOPs, memory, disk, decoding; needs no accelerator",
+    "doctor": "checks whether a run would work here, and says how to mend it if not",
 }
 
 USAGE = "usage: semiprune [VERB] --config=CONFIG --workdir=DIR [--config.SECTION.SETTING=VALUE ...]"
@@ -94,7 +94,7 @@ def _command(argv: list[str]) -> int:
 
 
 def _answer(argv: list[str]) -> str | None:
-    """What --help and --version print; None without them."""
+    """The text that --help and --version print; None without them."""
     for argument in argv[1:]:
         name, _, topic = argument.partition("=")
         if name in ("--help", "-help", "-h"):
@@ -167,7 +167,7 @@ def _say(line: str) -> None:
     try:
         print(line)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python puts what is left at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest into it at its end
         raise DeviceError("nobody reads the output any more; the same command goes on") from None
 
 

@@ -1,4 +1,4 @@
-"""What is written for people is true: examples in docstrings, the README's code, flags, links and files."""
+"""Documents are true: examples in docstrings, the README's code, flags, links and files."""
 
 import ast
 import doctest
@@ -109,7 +109,7 @@ def test_no_tracked_file_is_large_or_generated():
 
 
 def test_versions_are_pinned_in_one_place():
-    """The commit hooks run what the extra dev installs, so that they and CI cannot differ."""
+    """The commit hooks run the tools that the extra dev installs, so that they and CI cannot differ."""
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
     pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
     for tool in ("ruff", "pyright"):

@@ -33,7 +33,7 @@ def command(tmp_path, *flags):
 
 
 def environment():
-    """As a person has it: Python keeps back what is printed to a file or a pipe."""
+    """A person's environment: Python buffers output to a file or a pipe."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return own | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
@@ -149,7 +149,7 @@ def test_a_bug_of_ours_stays_visible(monkeypatch):
 
 
 def struck(tmp_path, number, *flags):
-    """The command, sent a signal within FixMatch; its exit code, its lines, and what it said of the signal."""
+    """Sends the command a signal within FixMatch; returns its exit code, its lines, and its words about the signal."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command(tmp_path, *flags), cwd=ROOT, env=environment(), text=True, **pipes)
     small.wait_for_lines(tmp_path / "w" / "metrics.jsonl", 6)
@@ -164,7 +164,7 @@ STRUCK += ["--config.ssl.eval_every_steps=90"]
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The pool's file, and what a run on it comes to that nothing strikes."""
+    """The pool's file, and the pseudo-labels of a run on it that nothing strikes."""
     directory = tmp_path_factory.mktemp("undisturbed")
     pool = small.write_npz(directory / "pool.npz")
     done = start(command(directory, f"--config.data.path={pool}", *STRUCK))
@@ -179,7 +179,7 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
     flags = [*STRUCK, f"--config.data.path={pool}"]
     flags += [f"--config.runtime.checkpoint_every_steps={3 if number == signal.SIGKILL else 0}"]
     code, lines, told = struck(tmp_path, number, *flags)
-    assert lines.startswith("label  ")  # printed when it was done: a kill takes what is kept back
+    assert lines.startswith("label  ")  # printed at once: a kill would lose buffered lines
     words = {
         signal.SIGTERM: (42, r"semiprune: pseudolabel: preempted, and saved at step \d+ of 90; run the same command"),
         signal.SIGINT: (130, "semiprune: interrupted; the same command goes on from the last checkpoint"),

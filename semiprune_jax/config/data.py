@@ -3,7 +3,7 @@
 from semiprune_jax.config.registries import SOURCES
 from semiprune_jax.field import FRACTION, POSITIVE, POSITIVE_SHARE, SHARE, Field, Rule, Section, one_of
 
-_CLASSES = Rule("two names or more, no two alike, or none", lambda names: len(set(names)) == len(names) != 1)
+_CLASSES = Rule("two or more different names, or none", lambda names: len(set(names)) == len(names) != 1)
 _COUNTS = Rule(
     "3 whole numbers (pool, test set, classes), or none",
     lambda counts: not counts or (len(counts) == 3 and all(count >= 0 for count in counts)),
@@ -103,7 +103,7 @@ DATA = Section(
         ),
         "decoder": Field(
             "pillow",
-            "What decodes images; fast is simplejpeg for JPEG (extra fast-decode) and may differ by a grey level.",
+            "The decoder; fast decodes JPEG with simplejpeg (extra fast-decode) and may differ by a grey level.",
             one_of(("pillow", "fast")),
         ),
         "pool": Field(
@@ -115,7 +115,7 @@ DATA = Section(
         "cache": Field(
             "",
             "A directory on a local disk that all runs share, for streamed squares, 3 * square_size^2 bytes each, and "
-            "for what a prepared dataset's records say. Empty: none.",
+            "for the labels that a prepared dataset's records hold. Empty: none.",
         ),
         "mean": Field(
             (0.485, 0.456, 0.406),

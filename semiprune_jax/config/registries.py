@@ -1,7 +1,7 @@
-"""The names that settings may have and that other modules own, none of which is imported with JAX.
+"""The names that settings may have and that other modules own. Importing this module does not import JAX.
 
-STAND-INS: the statements between the lines below repeat what registries will hold once they can be imported without
-JAX. Each then becomes the import that its comment names.
+STAND-INS: the statements between the lines below repeat the contents of registries that cannot be imported without JAX
+yet. Each becomes the import that its comment names.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The sections ``report`` and ``runtime``: what a run shows, and how it uses the machine."""
+"""The sections ``report`` and ``runtime``: the report of a run, and its use of the machine."""
 
 from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, Rule, Section, one_of
 

@@ -1,7 +1,7 @@
 """The schema of a run's config: every setting once, with its default, its meaning and its rule.
 
-The defaults are the paper's CIFAR-10 recipe. A file in ``configs/`` starts from ``base_config()`` and sets what is
-different. Importing this module does not import JAX.
+The defaults are the paper's CIFAR-10 recipe. A file in ``configs/`` starts from ``base_config()`` and sets the fields
+that differ. Importing this module does not import JAX.
 """
 
 import math

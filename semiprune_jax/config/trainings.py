@@ -102,11 +102,13 @@ PROXY = _supervised(
             "Train on all examples, or on the labelled ones alone by their labels (Score Extrapolation).",
             one_of(("all", "labelled")),
         ),
-        "record_entropy": Field(False, "Record what the entropy score reads; adds 4 bytes for each example and epoch."),
-        "record_grad_norm": Field(False, "Record what GraNd reads; adds 4 bytes for each example and epoch."),
+        "record_entropy": Field(
+            False, "Record entropies for the entropy score; adds 4 bytes for each example and epoch."
+        ),
+        "record_grad_norm": Field(False, "Record gradient norms for GraNd; adds 4 bytes for each example and epoch."),
         "record_kl": Field(
             False,
-            "Record what TDDS reads; adds 4 bytes for each example and epoch, and on the devices 4 bytes for each "
+            "Record divergences for TDDS; adds 4 bytes for each example and epoch, and on the devices 4 bytes for each "
             "example and class.",
         ),
     },

@@ -152,7 +152,7 @@ def _check_embeddings(config: Config, found: _Problems) -> None:
 
 def _check_scores(config: Config, found: _Problems) -> None:
     options, epochs = config.score, config.proxy.epochs
-    smallest = 2 if config.proxy.record_kl else 1  # TDDS looks at what lies between epochs
+    smallest = 2 if config.proxy.record_kl else 1  # TDDS looks at the differences between epochs
     found.check(smallest <= options.window <= epochs, "score.window", f"{smallest} .. proxy.epochs = {epochs}")
     good = options.first < options.last <= epochs
     found.check(good, "score.last", f"score.first < x <= proxy.epochs = {epochs}")
@@ -183,7 +183,7 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
 
 
 def _check_scored(config: Config, found: _Problems, name: str) -> None:
-    """Only what the selector uses must fit this run: a base config's unused horizon must not get in the way."""
+    """Only the fields that the selector uses must fit this run; the unused horizon of a base config may be anything."""
     spec, field, check = config.select[name], f"select.{name}", found.check
     taken, read, epochs, window = (
         parameters(spec.selector),

@@ -1,1 +1,1 @@
-"""Bad input of every kind, and what the program says to it; see ``__main__`` and ``cases``."""
+"""Bad input of every kind, and the answers of the program; see ``__main__`` and ``cases``."""

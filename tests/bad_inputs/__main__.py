@@ -1,8 +1,8 @@
-"""What users and disks do to the program, and what it says: ``python -m tests.bad_inputs`` writes the table of
-tests/README.md; tests/test_bad_inputs.py holds every case to its exit code and its words.
+"""Answers of the program to bad input from users and disks.
 
-Each case runs the real command line in a process of its own, forked from one that has imported everything, in a
-directory that holds a pool as .npz and as class folders, a table of labels, and a finished run.
+``python -m tests.bad_inputs`` writes the table of tests/README.md; tests/test_bad_inputs.py checks the exit code and
+the words of every case. Each case runs the real command line in a process of its own, forked from one that has imported
+everything, in a directory that holds a pool as .npz and as class folders, a table of labels, and a finished run.
 """
 
 import json
@@ -25,17 +25,17 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 class Outcome(NamedTuple):
-    """What a case came to."""
+    """The end of a case."""
 
     case: Case
     code: int
     stdout: str
     stderr: str
-    trouble: str  # what is wrong with how it ended; empty where nothing is
+    trouble: str  # in which way it ended wrongly; empty if it did not
 
     @property
     def printed(self) -> str:
-        """What a person would look at: the error, or the line that says how it was dealt with."""
+        """The lines that a person would look at: the error, or the line that tells how it was handled."""
         lines = (self.stderr + self.stdout).splitlines()
         return self.stderr if self.code else next((line for line in lines if re.search(self.case.says, line)), "")
 
@@ -83,7 +83,7 @@ def finished(place: Path) -> list[str]:
 
 
 def ended(running: dict[int, tuple[Case, Path]]) -> Outcome:
-    """Waits for one of the processes and looks at what it left."""
+    """Waits for one of the processes and examines its files."""
     pid, status = os.waitpid(-1, 0)
     case, place = running.pop(pid)
     code = os.waitstatus_to_exitcode(status)

@@ -1,4 +1,4 @@
-"""The cases: how bad input is prepared, the flags of the command line, its exit code, and what it says."""
+"""The cases: how bad input is prepared, the flags of the command line, its exit code, and its words."""
 
 import io
 import os
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     what: str
     flags: list[str]
     code: int
-    says: str  # a regular expression, found in what is printed
+    says: str  # a regular expression, found in the output
     prepare: Callable[[], object] = lambda: None  # run in the case's directory
     lines: int = 1  # all problems of a config are told at once
 
@@ -251,7 +251,7 @@ CASES = [
     Case("the same, skipped", [*FOLDER, *LABEL, "--config.data.skip_bad=True"], 0, "60 images, 3 classes, .*; 4 skipped", broken_images),
     Case("none that can be decoded, skipped", [*FOLDER, "--config.data.skip_bad=True"], 3, "no images in photos", truncate("photos/*/*.png")),
     Case("the list of skipped images altered", [*FOLDER, *SKIPPED], 3, "skipped.json is not what was written", skipped_then(write("skipped/label/skipped.json", '[{"part": 1}]'))),
-    # What stages handed on.
+    # Files of earlier stages.
     Case("examples.parquet cut in half", DONE, 3, "examples.parquet is not what stage 'label' wrote", truncate("done/examples.parquet")),
     Case("examples.parquet gone", DONE, 3, "examples.parquet, which stage 'label' wrote, is gone", remove("done/examples.parquet")),
     Case("a byte of the pseudo-labels flipped", DONE, 3, "pseudolabels.parquet is not what stage 'pseudolabel' wrote", flip("done/pseudolabel/*.parquet")),

@@ -13,12 +13,12 @@ def run(flags: list[str]) -> int:
     """The command line, in this process."""
     given = {flag.partition("=")[0] for flag in flags}
     defaults = [flag for flag in ("--config=config.py", "--workdir=w") if flag.partition("=")[0] not in given]
-    sys.argv = ["main", *defaults, *flags]  # read by config_flags for what overrides the file
+    sys.argv = ["main", *defaults, *flags]  # config_flags reads the overrides of the file from it
     return main.main(sys.argv)
 
 
 def start(place: Path, work: Callable[[], object]) -> int:
-    """Forks a process for ``work`` in a directory; returns its id. What it prints goes to the file "preparing"."""
+    """Forks a process for ``work`` in a directory; returns its id. Its output goes to the file "preparing"."""
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():

@@ -1,4 +1,4 @@
-"""What --help says of the settings."""
+"""The settings in --help."""
 
 import pytest
 

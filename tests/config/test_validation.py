@@ -125,7 +125,7 @@ def test_bad_values_name_their_field(path, value):
     with pytest.raises(ConfigError) as error:
         validation.validate(change(path, value))
     section = path if path != "data.source" or value != "folder" else "data.path"
-    first = str(error.value).splitlines()[0]  # what follows from it may follow
+    first = str(error.value).splitlines()[0]  # its consequences may follow
     assert first.startswith((f"config.{section}", "config.proxy.record_entropy"))
     assert "expected" in first
 
@@ -151,7 +151,7 @@ def nonsense(value):
 
 
 def refusal(config):
-    """What validation says, or nothing."""
+    """The message of validation, or an empty text."""
     try:
         validation.validate(config)
     except ConfigError as error:
