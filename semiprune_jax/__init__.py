@@ -40,6 +40,8 @@ def run(
 ) -> None:
     """Runs the stages of a config up to and including ``until``; the same call resumes a run or finds it done.
 
+    The run has this process alone; runs of several processes begin on the command line.
+
     Args:
       config: a config object, as ``semiprune_jax.config.base_config()`` makes it; or a text that ``--config`` may be.
       workdir: the directory of this run; see the README for the files in it.
@@ -63,12 +65,14 @@ def run(
     pipeline.run(config, Path(workdir), until=until, log=log)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LATE[name]
-    found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+if not TYPE_CHECKING:  # type checkers would take any name for an attribute
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, attribute = _LATE[name]
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
 
 
 def __dir__() -> list[str]:
