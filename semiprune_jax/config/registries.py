@@ -5,12 +5,25 @@ yet. Each becomes the import that its comment names.
 """
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from semiprune_jax.field import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Field, Rule, one_of
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors import SELECTORS
 
-__all__ = ["LEARNERS", "NETWORK", "PATCHES", "RESNET", "SCORES", "SEARCHED", "SELECTORS", "SETTINGS", "SOURCES"]
+__all__ = [
+    "LEARNERS",
+    "NETWORK",
+    "PATCHES",
+    "RESNET",
+    "SCORES",
+    "SEARCHED",
+    "SELECTORS",
+    "SETTINGS",
+    "SOURCES",
+    "source_problems",
+]
 
 # --- stand-ins begin
 LEARNERS = ("fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label")  # semiprune_jax.learners.LEARNERS
@@ -50,4 +63,19 @@ SETTINGS: dict[str, Field] = {
     "gamma": Field(0.1, "d2: how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE),
     "samples": Field(1_000_000, "zcore: the number of points drawn.", AT_LEAST_ONE),
 }
+
+
+def source_problems(data: Any) -> Iterator[tuple[str, str]]:
+    """Fields of the section ``data`` that do not fit its source; ``SOURCES[data.source].problems(data)``."""
+    if data.source == "tfds" and not data.name:
+        yield "name", "the name of a dataset, for data.source = 'tfds'"
+    if data.source == "tfds" and not data.split:
+        yield "split", "the split of the pool, for data.source = 'tfds'"
+    needs_path = data.source == "arrays" or (data.source == "folder" and not data.labels)
+    if needs_path and not data.path:
+        yield "path", f"where the data lies, for data.source = {data.source!r}"
+    if data.classes and data.source != "folder":
+        yield "classes", "none, but for data.source = 'folder'"
+
+
 # --- stand-ins end

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from semiprune_jax.config.registries import PATCHES, SCORES, SEARCHED, SELECTORS
+from semiprune_jax.config.registries import PATCHES, SCORES, SEARCHED, SELECTORS, SOURCES, source_problems
 from semiprune_jax.config.schema import SECTIONS, SEED, SELECTION, Config, cutoff_at
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
@@ -126,13 +126,8 @@ def _check_rules(config: Config, found: _Problems) -> None:
 
 def _check_data(config: Config, found: _Problems) -> None:
     data, check = config.data, found.check
-    if data.source == "tfds":
-        check(bool(data.name), "data.name", "the name of a dataset, for data.source = 'tfds'")
-        check(bool(data.split), "data.split", "the split of the pool, for data.source = 'tfds'")
-    elif data.source != "digits":
-        named = bool(data.path) or (data.source == "folder" and bool(data.labels))
-        check(named, "data.path", f"where the data lies, for data.source = {data.source!r}")
-    check(data.source == "folder" or not data.classes, "data.classes", "none, but for data.source = 'folder'")
+    for name, expected in source_problems(data) if data.source in SOURCES else ():
+        check(False, f"data.{name}", expected)
     if data.crops == "resized":
         check(data.square_size >= data.image_size, "data.square_size", f"data.image_size = {data.image_size} or more")
         check(data.square_size <= 512, "data.square_size", "512 or less: parts are resized in 32-bit whole numbers")

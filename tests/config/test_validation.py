@@ -13,8 +13,11 @@ from semiprune_jax.errors import ConfigError, DataError
 from semiprune_jax.models import pretrained
 
 
-def test_stand_ins_for_registries_hold_what_the_registries_hold():
+def test_the_stand_in_for_learners():
     assert tuple(registries.LEARNERS) == tuple(learners.LEARNERS)
+
+
+def test_the_stand_in_for_networks():
     assert set(registries.PATCHES) == set(pretrained.NAMES)
     assert all(registries.PATCHES[name] == vit[0] for name, vit in pretrained.VITS.items())
     for name in models.RESNETS:
@@ -24,6 +27,9 @@ def test_stand_ins_for_registries_hold_what_the_registries_hold():
     for depth in range(1, 60):
         name = f"wrn_{depth}_2"
         assert registries.NETWORK.holds(name) == (depth <= 40 and models._wide(name) is not None)
+
+
+def test_the_stand_in_for_sources():
     for source in registries.SOURCES[1:]:  # the first needs no path
         with pytest.raises(DataError, match="nowhere"):
             sources.load(source, path="nowhere", name="cifar10")
