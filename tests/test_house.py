@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A folder, or a file beside them, may import itself and what stands in a group before its own.
 GROUPS = [
-    {"errors", "field"},
+    {"errors"},
     {"randomness", "augment", "learners", "models"},
     {"distributed"},
     {"features", "workdir"},
