@@ -8,8 +8,7 @@ from ml_collections import ConfigDict
 
 from semiprune_jax import learners, models
 from semiprune_jax.config import registries, schema, validation
-from semiprune_jax.data import sources
-from semiprune_jax.errors import ConfigError, DataError
+from semiprune_jax.errors import ConfigError
 from semiprune_jax.models import pretrained
 
 
@@ -27,12 +26,6 @@ def test_the_stand_in_for_networks():
     for depth in range(1, 60):
         name = f"wrn_{depth}_2"
         assert registries.NETWORK.holds(name) == (depth <= 40 and models._wide(name) is not None)
-
-
-def test_the_stand_in_for_sources():
-    for source in registries.SOURCES[1:]:  # the first needs no path
-        with pytest.raises(DataError, match="nowhere"):
-            sources.load(source, path="nowhere", name="cifar10")
 
 
 def test_tdds_needs_two_visits_to_a_window():
