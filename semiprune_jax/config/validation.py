@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config, base_config, cutoff_at
 from semiprune_jax.errors import ConfigError
+from semiprune_jax.learners import LEARNERS
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors import SELECTORS, parameters
 
@@ -158,7 +159,7 @@ def _check_pseudo_labels(config: Config, found: _Problems) -> None:
     options, temi = config.fixmatch, config.temi
     _check_network(config, found, "fixmatch")
     found.one_of("model.wide_resnet", ("usb", "tf"))
-    found.one_of("fixmatch.learner", ("fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label"))
+    found.one_of("fixmatch.learner", LEARNERS)
     found.one_of("fixmatch.alignment", ("none", "uniform", "labelled"))
     found.positive("fixmatch", "steps", "batch_size", "mu", "learning_rate", "eval_every_steps")
     found.not_negative("fixmatch", "operations", "unsupervised_weight", "weight_decay")
