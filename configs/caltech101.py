@@ -3,12 +3,13 @@
     python -m semiprune_jax.main --config=configs/caltech101.py --workdir=runs/caltech101 \
         --config.data.path=101_ObjectCategories
 
-The folder is the original one, less BACKGROUND_Google, which is no class. A fifth of each class is set apart to test.
+The folder is the original one without BACKGROUND_Google, which is not a class. The run sets a fifth of each class apart
+for testing.
 
-After the name, ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in
-small.
+Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small.
 
-Expected (the paper's tables 1 and 4): pseudo-labels 52.6% right (61.7 in its table 12); test accuracy by pruned share
+Expected (the paper's tables 1 and 4): 52.6% of the pseudo-labels are right (61.7% in its table 12); test accuracy by
+pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      78.4  70.6  58.5  53.1  45.7
@@ -20,8 +21,7 @@ The horizon and c_D are those of the authors' scripts for true labels.
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -33,7 +33,7 @@ def get_config(variant: str = ""):
     config.model.proxy = config.model.retrain = "resnet18"
     recipes.large_images(config)
     recipes.imagenet_crops(config)
-    config.fixmatch.steps = 10_800  # 100 passes of 108 steps
+    config.ssl.steps = 10_800  # 100 passes of 108 steps
     config.select.semi_aum.cutoff = (0.0, 0.1, 0.4, 0.5, 0.6)
     config.select.semi_dual.horizon = 50
     config.select.semi_dual.c_d = 4.0

@@ -5,22 +5,22 @@
 DATA is a TFDS directory in which cifar10 was prepared as ArrayRecord (the README says how). Class folders work as well:
 --config.data.source=folder --config.data.path=cifar10/train --config.data.test_path=cifar10/test.
 
-After the name, ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here 111, a pass over the
-pool), and ``:smoke`` runs every stage in small.
+Variants: ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 111 steps, a pass over
+the pool), and ``:smoke`` runs every stage in small.
 
-Expected (the paper's tables 1 and 5): pseudo-labels 95.4% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 5): 95.4% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      95.4  95.2  93.1  91.3  87.2
     semi_dual     95.4  95.0  92.7  90.9  86.2
     random        94.4  93.2  90.5  88.3  83.7
 
-Hardware: one GPU; see ``plan``. The exponent and c_D of its DUAL scores are not in the paper; c_D is the DUAL
-paper's.
+The paper does not give the exponent and the c_D of its DUAL scores; this c_D is the DUAL paper's.
+
+Hardware: one GPU; see ``plan``.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

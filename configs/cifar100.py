@@ -2,13 +2,13 @@
 
     python -m semiprune_jax.main --config=configs/cifar100.py --workdir=runs/cifar100 --config.data.path=DATA
 
-DATA is a TFDS directory in which cifar100 was prepared as ArrayRecord (the README says how); class folders as in
+DATA is a TFDS directory in which cifar100 was prepared as ArrayRecord (the README says how); class folders work as in
 cifar10.py.
 
-After the name, ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here 111, a pass over the
-pool), and ``:smoke`` runs every stage in small. USB's own config has WRN-28-2 here; the paper says WRN-28-8.
+Variants: ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 111 steps, a pass over
+the pool), and ``:smoke`` runs every stage in small. USB's own config has WRN-28-2 here; the paper says WRN-28-8.
 
-Expected (the paper's tables 1 and 5): pseudo-labels 81.0% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 5): 81.0% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      77.4  73.5  67.7  63.1  53.9
@@ -18,8 +18,7 @@ Expected (the paper's tables 1 and 5): pseudo-labels 81.0% right; test accuracy 
 Hardware: one GPU. FixMatch took the authors 2.05 h on an RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

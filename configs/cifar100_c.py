@@ -1,12 +1,12 @@
-"""CIFAR-100 with 30% of the pool corrupted, five kinds alike; the test set is clean (the paper's table 3).
+"""CIFAR-100 with 30% of the pool corrupted in five kinds, in equal parts; the test set is clean (the paper's table 3).
 
     python -m semiprune_jax.main --config=configs/cifar100_c.py --workdir=runs/cifar100_c --config.data.path=DATA
 
-DATA and variants as in cifar100.py. The corruption is that of the authors' script with its mistakes (black fog, noise
-that wraps around), since their numbers were made with it; --config.data.corruption_faithful=False mends them. Which
-image gets what is drawn by key, so that it is not the authors' draw.
+DATA and variants are as in cifar100.py. The corruption is that of the authors' script, with its mistakes (black fog,
+noise that wraps around), because their numbers were made with it; --config.data.corruption_faithful=False mends them.
+The key of an image decides its corruption, so the draw is not the authors'.
 
-Expected (the paper's tables 1 and 3): pseudo-labels 65.4% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 3): 65.4% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      73.1  70.0  63.9  60.2  52.0
@@ -16,8 +16,7 @@ Expected (the paper's tables 1 and 3): pseudo-labels 65.4% right; test accuracy 
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

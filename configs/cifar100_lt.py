@@ -1,23 +1,22 @@
-"""CIFAR-100 with a long tail: the last class keeps a tenth of the first one's images (the paper's table 4).
+"""CIFAR-100 with a long tail: the last class keeps a tenth of the first class's images (the paper's table 4).
 
     python -m semiprune_jax.main --config=configs/cifar100_lt.py --workdir=runs/cifar100_lt --config.data.path=DATA
 
-DATA and variants as in cifar100.py; for an imbalance factor of 0.01 (table 13) add --config.data.imbalance=0.01
---config.data.expected=10847,10000,100 --config.fixmatch.steps=2400. The test set is balanced.
+DATA and variants are as in cifar100.py. For an imbalance factor of 0.01 (table 13) add --config.data.imbalance=0.01
+--config.data.expected=10847,10000,100 --config.ssl.steps=2400. The test set is balanced.
 
-Expected (the paper's tables 1 and 4): pseudo-labels 65.4% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 4): 65.4% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      50.4  46.5  43.8  34.4  27.0
     semi_dual     58.3  53.6  41.9  35.1  27.5
 
-The paper's row of random (32.9 at 30%) lies far below every other method and is not to be expected.
+The paper's row of random (32.9 at 30%) lies far below every other method; do not expect it.
 
 Hardware: one GPU.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -25,6 +24,6 @@ def get_config(variant: str = ""):
     recipes.cifar100(config)
     config.data.imbalance = 0.1
     config.data.expected = (19_573, 10_000, 100)
-    config.fixmatch.steps = 4_300  # 100 passes of 43 steps
+    config.ssl.steps = 4_300  # 100 passes of 43 steps
     config.select.semi_aum.cutoff = (0.1, 0.4, 0.5, 0.6, 0.8)
     return recipes.varied(config, variant, usb_steps=102_400)

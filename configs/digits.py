@@ -2,12 +2,11 @@
 
     python -m semiprune_jax.main --config=configs/digits.py --workdir=runs/digits
 
-1,437 images of 8x8 pixels, 143 of them labelled; 360 to test. Two to three and a half minutes on two cores; the README
-has the results. ``configs/digits.py:smoke`` runs every stage in small.
+The pool has 1,437 images of 8x8 pixels, 143 of them labelled; 360 others are for testing. A run takes two to three and
+a half minutes on two cores; the README has the results. ``configs/digits.py:smoke`` runs every stage in small.
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -16,18 +15,18 @@ def get_config(variant: str = ""):
     config.data.image_size = 8
     config.data.mean = (0.305, 0.305, 0.305)
     config.data.std = (0.377, 0.377, 0.377)
-    config.data.flip = False  # a mirrored digit is another one, or none
+    config.data.flip = False  # a mirrored digit is another digit, or none
     config.data.oracle = True
 
-    config.model.fixmatch = "wrn_10_1"  # three blocks of 16, 32 and 64 channels
+    config.model.ssl = "wrn_10_1"  # three blocks of 16, 32 and 64 channels
     config.model.proxy = "resnet8"
     config.model.retrain = "resnet8"
 
-    config.fixmatch.steps = 1000
-    config.fixmatch.batch_size = 32
-    config.fixmatch.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
-    config.fixmatch.bn_momentum = 0.95
-    config.fixmatch.eval_every_steps = 200
+    config.ssl.steps = 1000
+    config.ssl.batch_size = 32
+    config.ssl.ema_decay = 0.98  # the paper's 0.999 would still remember the first step
+    config.ssl.bn_momentum = 0.95
+    config.ssl.eval_every_steps = 200
 
     config.proxy.epochs = 30
     config.proxy.eval_every_epochs = 10
@@ -39,7 +38,7 @@ def get_config(variant: str = ""):
     config.select.semi_dual.c_d = 4.0
 
     config.select.zcore.samples = 10_000  # seven for each image; ZCore's million take longer than all the rest
-    # Of the pixels: 67% of the images in clusters that match a class, in 78 s.
+    # On the pixels, 67% of the images are in clusters that match a class, after 78 s.
     config.temi.heads = 8
     config.temi.neighbours = 20
     config.temi.epochs = 100
@@ -48,7 +47,7 @@ def get_config(variant: str = ""):
     config.temi.warm_up_epochs = 5
     config.temi.teacher_decay = 0.99
 
-    # 63% of the images in clusters that match a class.
+    # On its embeddings, 63% of the images are in clusters that match a class.
     config.swav.network = "resnet8"
     config.swav.epochs = 200
     config.swav.batch_size = 256

@@ -6,10 +6,10 @@ DATA is a TFDS directory in which food101 was prepared as ArrayRecord (the READM
 works with two tables: --config.data.source=folder --config.data.path= --config.data.labels=food-101/train.csv
 --config.data.test_labels=food-101/test.csv, with the columns path,label (images/apple_pie/1005649.jpg,apple_pie).
 
-After the name, ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in
-small. The strong views here begin with the square of 256; the authors' may keep the aspect.
+Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small. The
+strong views here begin with the square of 256; the authors' may keep the aspect ratio.
 
-Expected (the paper's tables 1 and 2): pseudo-labels 61.7% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 2): 61.7% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      77.9  73.9  67.2  63.1  51.2
@@ -20,8 +20,7 @@ Hardware: a GPU that holds the squares (15 GB of images), or --config.data.cache
 authors 13.65 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -34,7 +33,7 @@ def get_config(variant: str = ""):
     config.model.proxy = config.model.retrain = "resnet18"
     recipes.large_images(config)
     recipes.imagenet_crops(config)
-    config.fixmatch.steps = 59_150  # 50 passes of 1,183 steps
+    config.ssl.steps = 59_150  # 50 passes of 1,183 steps
     config.select.semi_aum.cutoff = (0.1, 0.3, 0.5, 0.6, 0.8)
     config.select.semi_dual.c_d = 4.0
     return recipes.varied(config, variant, usb_steps=51_200)

@@ -3,20 +3,20 @@
     python -m semiprune_jax.main --config=configs/imagenet.py --workdir=runs/imagenet --config.data.path=DATA \
         --config.data.cache=/local/disk
 
-DATA is a TFDS directory in which imagenet2012 was prepared as ArrayRecord, in a bucket too (the README says how).
+DATA is a TFDS directory in which imagenet2012 was prepared as ArrayRecord, possibly in a bucket (the README says how).
 Class folders work as well: --config.data.source=folder --config.data.path=imagenet/train
---config.data.test_path=imagenet/val. With a cache of 252 GB on each host's disk, FixMatch decodes each image once;
-supervised stages decode on each pass, or see parts of the squares with --config.data.supervised_crops=cached, which
-is inexact. ``plan`` says what all this takes.
+--config.data.test_path=imagenet/val. With a cache of 252 GB on each host's disk, FixMatch decodes each image once.
+Supervised stages decode on each pass, or see parts of the squares with --config.data.supervised_crops=cached, which
+is inexact. ``plan`` says how much all this takes.
 
-After the name, ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each (102,400 in all; here 10,009, a pass
-over the pool), and ``:smoke`` runs every stage in small. The authors ran eight GPUs, each perhaps with the batch of
-table 7: --config.fixmatch.batch_size=1024 --config.fixmatch.steps=125100 is a pass in that reading.
+Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 10,009
+steps, a pass over the pool), and ``:smoke`` runs every stage in small. The authors ran eight GPUs, each perhaps with
+the batch of table 7; in that reading, --config.ssl.batch_size=1024 --config.ssl.steps=125100 makes 100 passes.
 
-Table 8 says 90 epochs for all supervised trainings. Their READMEs have 60 for the proxy, and 300,000 steps for every
-coreset.
+Table 8 says 90 epochs for all supervised trainings. The authors' READMEs have 60 for the proxy, and 300,000 steps for
+every coreset.
 
-Expected (the paper's tables 1 and 5): pseudo-labels 64.0% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 5): 64.0% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      73.3  72.1  67.7  63.8  54.2
@@ -26,8 +26,7 @@ Expected (the paper's tables 1 and 5): pseudo-labels 64.0% right; test accuracy 
 Hardware: a TPU slice or eight GPUs; FixMatch took the authors 32.88 h on eight RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -43,10 +42,10 @@ def get_config(variant: str = ""):
     recipes.imagenet_crops(config)
     recipes.supervised(config, epochs=90, batch_size=256)
     config.retrain.batch_rule = "fixed"
-    config.fixmatch.batch_size = 128
-    config.fixmatch.steps = 1_000_900  # 100 passes of 10,009 steps
-    config.fixmatch.eval_every_steps = 10_000
-    # SwAV's own: 64 images on each of 64 devices.
+    config.ssl.batch_size = 128
+    config.ssl.steps = 1_000_900  # 100 passes of 10,009 steps
+    config.ssl.eval_every_steps = 10_000
+    # SwAV's own recipe: 64 images on each of 64 devices.
     config.swav.epochs = 800
     config.swav.batch_size = 4096
     config.swav.learning_rate, config.swav.final_learning_rate = 4.8, 4.8e-3

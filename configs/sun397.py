@@ -2,17 +2,16 @@
 
     python -m semiprune_jax.main --config=configs/sun397.py --workdir=runs/sun397 --config.data.path=DATA
 
-DATA is a TFDS directory in which sun397/tfds was prepared as ArrayRecord (the README says how). Its split of 70% is
-as large as the authors', who do not say how theirs was made; its test set here is all the rest.
+DATA is a TFDS directory in which sun397/tfds was prepared as ArrayRecord (the README says how). Its training split of
+70% is as large as the authors' pool; they do not say how they made theirs. The test set here is all the rest.
 
-After the name, ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in
-small.
+Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small.
 
 Two values are inferred: the threshold of 0.8, from the name of the authors' run, and the cutoffs. Table 9 gives 0.1,
-0.1, 0.1, 0.2, 0.2, unlike any other row: their scripts sorted this pool the other way, so that those were cut from
-the easy end. Here is what the same bands leave at the hard end: the pruned share less that.
+0.1, 0.1, 0.2, 0.2, unlike any other row: the authors' scripts sorted this pool the other way, so those cutoffs are at
+the easy end. The cutoffs here cut the same bands at the hard end: each is the pruned share minus the table's cutoff.
 
-Expected (the paper's tables 1 and 2): pseudo-labels 49.2% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 2): 49.2% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      60.7  55.8  47.7  44.1  35.0
@@ -23,8 +22,7 @@ Hardware: a GPU that holds the squares (15 GB of images), or --config.data.cache
 authors 13.82 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):
@@ -38,8 +36,8 @@ def get_config(variant: str = ""):
     config.model.proxy = config.model.retrain = "resnet18"
     recipes.large_images(config)
     recipes.imagenet_crops(config)
-    config.fixmatch.threshold = 0.8
-    config.fixmatch.steps = 59_450  # 50 passes of 1,189 steps
+    config.ssl.threshold = 0.8
+    config.ssl.steps = 59_450  # 50 passes of 1,189 steps
     config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.6, 0.7)
     config.select.semi_dual.c_d = 4.0
     return recipes.varied(config, variant, usb_steps=51_200)

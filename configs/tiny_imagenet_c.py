@@ -1,13 +1,13 @@
-"""Tiny-ImageNet with 30% of the pool corrupted, five kinds alike; the test set is clean (the paper's table 3).
+"""Tiny-ImageNet with 30% of the pool corrupted in five kinds, in equal parts; the test set is clean (table 3).
 
     python -m semiprune_jax.main --config=configs/tiny_imagenet_c.py --workdir=runs/tiny_c \
         --config.data.path=tiny-imagenet-200/train --config.data.test_path=tiny-imagenet-200/val
 
-DATA and variants as in tiny_imagenet.py. The corruption is that of the authors' script with its mistakes (black fog,
-noise that wraps around); --config.data.corruption_faithful=False mends them. Their script corrupts every image as
-shipped and overwrites JPEGs; here it is the 30% of the paper, and nothing is compressed again.
+DATA and variants are as in tiny_imagenet.py. The corruption is that of the authors' script, with its mistakes (black
+fog, noise that wraps around); --config.data.corruption_faithful=False mends them. As shipped, their script corrupts
+every image and overwrites JPEGs; here it is the paper's 30%, and nothing is compressed again.
 
-Expected (the paper's tables 1 and 3): pseudo-labels 58.0% right; test accuracy by pruned share
+Expected (the paper's tables 1 and 3): 58.0% of the pseudo-labels are right; test accuracy by pruned share:
 
                    30%   50%   70%   80%   90%
     semi_aum      40.9  37.7  33.4  30.8  24.1
@@ -17,8 +17,7 @@ Expected (the paper's tables 1 and 3): pseudo-labels 58.0% right; test accuracy 
 Hardware: one GPU; FixMatch took the authors 7.3 h on four RTX A6000 (table 15).
 """
 
-from semiprune_jax.config import recipes
-from semiprune_jax.config.schema import base_config
+from semiprune_jax.config import base_config, recipes
 
 
 def get_config(variant: str = ""):

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts that start processes themselves.
 
-# Waits until a child has ended, and returns its exit code; a trapped signal ends a wait, and not the child.
+# Waits until a child has ended, and returns its exit code. A trapped signal interrupts the wait but not the child.
 await() {
   local code
   while true; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# One process on this machine, with all its devices. Runs the command again for as long as it asks for that (exit 42).
+# Runs one process on this machine with all its devices, and starts it again each time it ends with 42 (preempted).
 #
-#   launch/local.sh [--dry-run] --config=configs/digits.py --workdir=runs/digits
+#   launch/local.sh [--dry-run] --config=digits --workdir=runs/digits
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR source=children.sh
 . "$(dirname "$0")/children.sh"
@@ -14,7 +14,7 @@ fi
 
 stopped=
 child=
-# What asks this script to stop asks the run: it saves and ends with 42, and is not started again.
+# A signal to stop is passed on to the run, which saves, ends with 42, and is not started again.
 trap 'stopped=1; kill -TERM "$child" 2>/dev/null' TERM
 trap 'stopped=1; kill -INT "$child" 2>/dev/null' INT
 while true; do

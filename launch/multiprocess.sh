@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# N processes on this machine, which join over its loopback address. Runs all of them again when they end with 42.
+# Runs N processes on this machine, which join over its loopback address, and starts all of them again when they end
+# with 42 (preempted).
 #
-#   launch/multiprocess.sh [--dry-run] N --config=configs/digits.py --workdir=runs/digits
+#   launch/multiprocess.sh [--dry-run] N --config=digits --workdir=runs/digits
 #
-# On a CPU give each its devices: JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=2. On GPUs process I gets GPU I alone.
+# On a CPU, set the number of devices of each: JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=2. On GPUs, process I gets GPU I.
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR source=children.sh
 . "$(dirname "$0")/children.sh"
@@ -44,7 +45,7 @@ while true; do
   for child in "${children[@]}"; do
     await "$child"
     ended=$?
-    # 42 stands for the run where all that went wrong is that it was preempted.
+    # The code of a failure counts more than 42.
     if [ "$ended" -ne 0 ] && { [ "$code" -eq 0 ] || [ "$code" -eq 42 ]; }; then code=$ended; fi
   done
   if [ "$code" -ne 42 ] || [ -n "$stopped" ]; then exit "$code"; fi

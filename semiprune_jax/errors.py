@@ -1,55 +1,55 @@
-"""What can go wrong for a person at the keyboard, and the exit code each kind ends with.
+"""Errors that a user can mend, and the exit code of each kind.
 
-Every message says what was got, what was expected and what to do. Anything that is not one of these is a
-bug of ours and ends with a traceback and exit code 1.
+Every message names the value that the program got, the values that it expects, and the remedy. Any other error is a bug
+of ours, and ends with a traceback and exit code 1.
 """
 
 import errno
 
 
 class UserError(Exception):
-    """Base of every error that is shown as one line, without a traceback."""
+    """Base of the errors that are shown as one line, without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(UserError):
-    """Usage, configuration or work directory."""
+    """The usage, the configuration or the work directory is wrong."""
 
     exit_code = 2
 
 
 class ArgumentError(ConfigError, ValueError):
-    """An argument of a public function that does not fit the others: a ValueError to those who call it."""
+    """An argument of a public function does not fit the others; callers may catch it as a ValueError."""
 
 
 class DataError(UserError):
-    """Images, labels, or an artifact of an earlier stage."""
+    """Images, labels, or a file of an earlier stage are unusable."""
 
     exit_code = 3
 
 
 class DeviceError(UserError):
-    """Devices, disk or peers."""
+    """A device, a disk or another process failed."""
 
     exit_code = 4
 
 
 class TrainingError(UserError):
-    """Training collapsed or is not finite."""
+    """A training collapsed or is not finite."""
 
     exit_code = 6
 
 
 class PreemptedError(UserError):
-    """Told to stop; the same command goes on."""
+    """The run was told to stop; the same command goes on."""
 
     exit_code = 42
 
 
 def in_words(error: BaseException) -> tuple[str, int]:
-    """What to say of an error, and the exit code; 1 for what no person can mend: a bug of ours."""
-    if isinstance(error, ConfigError):  # its problems are told at once, a line each
+    """The message and the exit code of an error; the code is 1 for a bug of ours."""
+    if isinstance(error, ConfigError):  # shows all problems at once, one line each
         return _printable(str(error), but="\n"), error.exit_code
     if isinstance(error, UserError):
         return _printable(str(error)), error.exit_code
@@ -64,5 +64,5 @@ def in_words(error: BaseException) -> tuple[str, int]:
 
 
 def _printable(text: str, but: str = "") -> str:
-    """With what a file may hold and a terminal would obey written out."""
+    """The text with the control characters escaped, which a file may hold and a terminal would obey."""
     return "".join(c if c.isprintable() or c in but else repr(c)[1:-1] for c in text)

@@ -5,25 +5,16 @@ to each other as files of the work directory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from semiprune_jax.config.schema import Config
-from semiprune_jax.stages import embed, label, pseudolabel, report, retrain, score, search, select
+from semiprune_jax.stages import ORDER
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.workdir.record import verify
 
-# In the order of the method, as far as what they read allows: embeddings by a network of the run come after it.
-STAGES: tuple[Stage, ...] = (
-    label.STAGE,
-    embed.STAGE,
-    pseudolabel.STAGE,
-    score.STAGE,
-    search.STAGE,
-    select.STAGE,
-    retrain.STAGE,
-    report.STAGE,
-)
+STAGES: tuple[Stage, ...] = tuple(import_module(f"semiprune_jax.stages.{name}").STAGE for name in ORDER)
 
 
 def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[str], None] = print) -> None:
@@ -36,7 +27,7 @@ def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[
                 stage.run(context)
             if stage.name == until:
                 return
-            if stage is label.STAGE:  # before anything is trained, and once the pool is known
+            if stage is STAGES[0]:  # before anything is trained, and once the pool is known
                 for warning in (text for other in needed for text in other.warnings(context)):
                     context.runner.log(f"warning: {warning}")
     finally:
@@ -48,7 +39,7 @@ def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] =
     verify(workdir)
     context = Context(config, workdir, log)
     try:
-        report.STAGE.run(context)
+        STAGES[-1].run(context)
     finally:
         context.close()
 

@@ -1,4 +1,4 @@
-"""The launch scripts: what they would run, and what they make of exit codes and signals.
+"""The launch scripts: the commands that they run, and their answers to exit codes and signals.
 
 Stand-ins play python, srun, scontrol and gcloud.
 """
@@ -26,10 +26,9 @@ def stand_in(directory, name, script):
 
 def launch(tmp_path, script, *arguments):
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-    return subprocess.Popen(
-        ["bash", str(LAUNCH / script), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=environment, cwd=tmp_path,
-    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command = ["bash", str(LAUNCH / script), *arguments]
+    return subprocess.Popen(command, text=True, env=environment, cwd=tmp_path, **pipes)
 
 
 def run(tmp_path, script, *arguments):
@@ -68,7 +67,7 @@ def test_local_runs_again_for_as_long_as_it_is_asked_to(tmp_path, codes, expecte
 
 
 def test_processes_run_again_together(tmp_path):
-    """Two, both preempted; then one fails, which is what counts."""
+    """Two are both preempted; then one fails, and its code counts."""
     stand_in(
         tmp_path,
         "python",
@@ -132,8 +131,8 @@ def test_usage(tmp_path, script, arguments):
     assert printed.startswith(f"usage: launch/{script} ")
 
 
-def test_kubernetes_counts_its_nodes_alike():
-    """Without a cluster only this can be checked: it is YAML, and what must agree does."""
+def test_kubernetes_counts_its_nodes_the_same_everywhere():
+    """Without a cluster only this can be checked: the file is YAML, and its counts agree."""
     jobset = yaml.safe_load((LAUNCH / "kubernetes.yaml").read_text())
     (workers,) = jobset["spec"]["replicatedJobs"]
     job = workers["template"]["spec"]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from semiprune_jax import main
+from semiprune_jax import __version__, main
+from semiprune_jax.config import schema
 from semiprune_jax.distributed import preemption
 from semiprune_jax.errors import DataError
 from tests import small
@@ -32,23 +33,75 @@ def command(tmp_path, *flags):
 
 
 def environment():
-    """As a person has it: Python keeps back what is printed to a file or a pipe."""
+    """A person's environment: Python buffers output to a file or a pipe."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return own | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
-def start(arguments, **variables):
+def start(arguments, cwd=ROOT, **variables):
     env = environment() | variables
-    return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
+    return subprocess.run(arguments, capture_output=True, text=True, cwd=cwd, env=env, check=False)
 
 
 def test_help_is_quick_and_complete():
     began = time.monotonic()
     done = start([sys.executable, "-m", "semiprune_jax.main", "--help"])
     assert done.returncode == 0
-    for word in ("run", "report", "--config", "--workdir", "--until", "overwrite"):
-        assert word in done.stdout
     assert time.monotonic() - began < 2
+    for word in (*main.VERBS, "--config", "--workdir", "--until", "--overwrite"):
+        assert word in done.stdout
+    for flag in main._FLAGS:
+        assert f"--{flag.name}=" in done.stdout
+    for section in schema.SECTIONS:
+        assert f"\n--config.{section}\n" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("flag", ["--help=ssl", "-help=fixmatch"])
+def test_help_of_a_section(capsys, flag):
+    assert main.main(["semiprune", "run", flag]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("--config.ssl\n")
+    assert "learner=fixmatch" in out
+    assert "--workdir" not in out
+
+
+def test_help_of_an_unknown_section(capsys):
+    assert main.main(["semiprune", "run", "--help=sll"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("semiprune: --help=sll: there is no such section; expected one of data, ")
+    assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["semiprune_jax", "semiprune_jax.main"])
+def test_without_arguments_it_says_how_it_is_used(module):
+    done = start([sys.executable, "-m", module])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: semiprune [VERB] --config=CONFIG --workdir=DIR ")
+
+
+def test_version(capsys):
+    assert main.main(["semiprune", "--version"]) == 0
+    assert capsys.readouterr().out == f"semiprune_jax {__version__}\n"
+
+
+def test_a_packaged_config_by_name(tmp_path):
+    """Where no file has that name; a former name of a field is noticed."""
+    flags = ["--workdir", "w", "--until=label", "--config.model.fixmatch=resnet8", "--config.fixmatch.steps=11"]
+    done = start([sys.executable, "-m", "semiprune_jax", "--config", "digits:smoke", *flags], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        "note: --config.model.fixmatch is named --config.model.ssl now; the old name is still read",
+        "note: --config.fixmatch is named --config.ssl now; the old name is still read",
+    ]
+    config = json.loads((tmp_path / "w" / "config.json").read_text())
+    assert config["data"]["limit_per_class"] == 20
+    assert (config["ssl"]["steps"], config["model"]["ssl"]) == (11, "resnet8")
+    assert "fixmatch" not in config
+    (tmp_path / "digits").write_text("def get_config():\n    raise ValueError('a file of that name')\n")
+    done = start([sys.executable, "-m", "semiprune_jax", "--config=digits", *flags], cwd=tmp_path)
+    assert (done.returncode, "a file of that name" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -96,24 +149,22 @@ def test_a_bug_of_ours_stays_visible(monkeypatch):
 
 
 def struck(tmp_path, number, *flags):
-    """The command, sent a signal within FixMatch; its exit code, its lines, and what it said of the signal."""
-    process = subprocess.Popen(
-        command(tmp_path, *flags), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    """Sends the command a signal within FixMatch; returns its exit code, its lines, and its words about the signal."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command(tmp_path, *flags), cwd=ROOT, env=environment(), text=True, **pipes)
     small.wait_for_lines(tmp_path / "w" / "metrics.jsonl", 6)
     process.send_signal(number)
     lines, told = process.communicate()
     return process.returncode, lines, told
 
 
-STRUCK = ["--until=pseudolabel", "--config.fixmatch.steps=90", "--config.runtime.log_every_steps=3"]
-STRUCK += ["--config.fixmatch.eval_every_steps=90"]
+STRUCK = ["--until=pseudolabel", "--config.ssl.steps=90", "--config.runtime.log_every_steps=3"]
+STRUCK += ["--config.ssl.eval_every_steps=90"]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The pool's file, and what a run on it comes to that nothing strikes."""
+    """The pool's file, and the pseudo-labels of a run on it that nothing strikes."""
     directory = tmp_path_factory.mktemp("undisturbed")
     pool = small.write_npz(directory / "pool.npz")
     done = start(command(directory, f"--config.data.path={pool}", *STRUCK))
@@ -128,7 +179,7 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
     flags = [*STRUCK, f"--config.data.path={pool}"]
     flags += [f"--config.runtime.checkpoint_every_steps={3 if number == signal.SIGKILL else 0}"]
     code, lines, told = struck(tmp_path, number, *flags)
-    assert lines.startswith("label  ")  # printed when it was done: a kill takes what is kept back
+    assert lines.startswith("label  ")  # printed at once: a kill would lose buffered lines
     words = {
         signal.SIGTERM: (42, r"semiprune: pseudolabel: preempted, and saved at step \d+ of 90; run the same command"),
         signal.SIGINT: (130, "semiprune: interrupted; the same command goes on from the last checkpoint"),
@@ -169,18 +220,16 @@ def test_of_a_reader_that_has_gone(tmp_path, verb, code, told):
     flags = [f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}", "--until=label"]
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        command(tmp_path, *flags, verb), cwd=ROOT, env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True,
-        check=False,
-    )  # fmt: skip
+    pipes = {"stdout": writing, "stderr": subprocess.PIPE}
+    done = subprocess.run(command(tmp_path, *flags, verb), cwd=ROOT, env=environment(), text=True, check=False, **pipes)
     os.close(writing)
     assert (done.returncode, done.stderr) == (code, told)
 
 
 def test_told_to_stop_while_it_ends_it_ends_as_it_is():
     """Schedulers say it more than once."""
-    code = "import os; from semiprune_jax import preemption as p; p.heed(); p.over(); os.kill(os.getpid(), 15)"
-    assert start([sys.executable, "-c", code]).returncode == 0
+    code = "import os; from semiprune_jax.distributed import preemption as p; p.install_handler(); p.ignore_sigterm()"
+    assert start([sys.executable, "-c", f"{code}; os.kill(os.getpid(), 15)"]).returncode == 0
 
 
 def test_told_to_stop_between_trainings_it_ends_at_once(monkeypatch, capsys):

@@ -1,24 +1,26 @@
-"""What the paper's experiments share (its tables 7 and 8), and the variants of a config: ``configs/NAME.py:VARIANT``.
+"""Recipes that the paper's experiments share (its tables 7 and 8), and variants of a config: ``NAME:VARIANT``.
 
-Importing this module imports neither JAX nor the rest of the package.
+Importing this module does not import JAX.
 """
 
 from typing import Any
 
+from semiprune_jax.config.registries import PATCHES
 from semiprune_jax.config.schema import Config
 
 VARIANTS = ("usb", "smoke")
 
-# What the paper compares with, each on any config's pool: the selections it makes, and fields that differ.
+# The paper's comparisons, each on any config's pool: the selections that it makes, and the fields that differ.
 BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "random": (("random",), {}),
     "supervised": (("semi_dual",), {"label.rule": "given"}),  # DUAL and Beta sampling on every true label
-    # On SwAV's ResNet-50.
+    # By the embeddings of SwAV's ResNet-50.
     "prototypicality": (
         ("prototypicality", "balanced_prototypicality"),
         {"embed.source": "weights", "embed.network": "resnet50"},
     ),
-    "zcore": (("zcore",), {"embed.source": "weights"}),  # ZCore's own: CLIP's and a ResNet-18's side by side, a file
+    # ZCore's own embeddings are CLIP's and a ResNet-18's side by side, which need embed.source = "file".
+    "zcore": (("zcore",), {"embed.source": "weights"}),
     "extrapolation": (("extrapolated",), {"proxy.examples": "labelled"}),
     "elfs": (
         ("semi_aum",),
@@ -30,28 +32,29 @@ BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "semi_aum": (("semi_aum",), {}),
     "semi_dual": (("semi_dual",), {}),
-    # Table 6: which score, by double-end cutoff; with pseudolabel.source = "clusters", from which pseudo-labels.
+    # Table 6 compares scores by double-end cutoff, and pseudo-labels: set pseudolabel.source = "clusters" for ELFS's.
     "ablation": (("semi_aum", "semi_forgetting", "semi_el2n"), {}),
 }
 
 
 def supervised(config: Config, **fields: Any) -> None:
-    """Sets fields of the proxy's and of the retrainings' recipe alike."""
+    """Sets fields in the recipes of both the proxy and the retrainings."""
     for section in (config.proxy, config.retrain):
         section.update(fields)
 
 
 def large_images(config: Config) -> None:
-    """ResNet-50 for FixMatch, plain SGD after it: the recipes of all pools but CIFAR's.
+    """The recipes of all pools but CIFAR's: ResNet-50 for FixMatch, and plain SGD after it.
 
     FixMatch's weight decay is USB's for ImageNet; the authors' for these pools is not known. EL2N sums SemiPrune's
-    eleven epochs. SwAV's recipe is its own for ImageNet, at the 64 images on each of four devices that ELFS had; the
-    rate in proportion, which ELFS does not tell. Its 3,000 prototypes are for its batches, 4,096 images.
+    eleven epochs. SwAV has its own recipe for ImageNet, at the 64 images on each of four devices that ELFS had. The
+    learning rate is in proportion to them, since ELFS does not tell its own. The 3,000 prototypes are those of SwAV's
+    batches of 4,096 images.
     """
-    config.model.fixmatch = "resnet50"
-    config.fixmatch.mu = 1
-    config.fixmatch.weight_decay = 3e-4
-    config.fixmatch.bn_momentum = 0.9
+    config.model.ssl = "resnet50"
+    config.ssl.mu = 1
+    config.ssl.weight_decay = 3e-4
+    config.ssl.bn_momentum = 0.9
     supervised(config, nesterov=False, weight_decay=1e-4)
     config.score.last = 11
     config.swav.network = "resnet50"
@@ -73,21 +76,21 @@ def imagenet_crops(config: Config) -> None:
 
 
 def cifar100(config: Config) -> None:
-    """CIFAR-100 of TFDS, and the networks and dynamics that its three experiments share."""
+    """CIFAR-100 of TFDS, and the networks and scores that its three experiments share."""
     config.data.source = "tfds"
     config.data.name = "cifar100"
     config.data.expected = (50_000, 10_000, 100)
     config.data.oracle = True
     config.data.mean = (0.507, 0.487, 0.441)
     config.data.std = (0.267, 0.256, 0.276)
-    config.model.fixmatch = "wrn_28_8"
-    config.fixmatch.weight_decay = 1e-3
+    config.model.ssl = "wrn_28_8"
+    config.ssl.weight_decay = 1e-3
     config.score.last = 20  # SemiPrune's EL2N window
     config.select.semi_dual.c_d = 4.0
 
 
 def tiny_imagenet(config: Config) -> None:
-    """Tiny-ImageNet's folder at 64 pixels: clean or corrupted, the recipe is one."""
+    """Tiny-ImageNet's folder at 64 pixels; the clean and the corrupted pool share the recipe."""
     config.data.source = "folder"
     config.data.expected = (100_000, 10_000, 200)
     config.data.oracle = True
@@ -95,8 +98,8 @@ def tiny_imagenet(config: Config) -> None:
     config.model.proxy = config.model.retrain = "resnet34"
     large_images(config)
     supervised(config, epochs=90, batch_size=256)
-    config.fixmatch.batch_size = 128
-    config.fixmatch.steps = 39_050  # 50 passes of 781 steps
+    config.ssl.batch_size = 128
+    config.ssl.steps = 39_050  # 50 passes of 781 steps
     config.swav.network = "resnet50_cifar"
     config.swav.small_crop_size = 28  # as 96 of 224
     config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
@@ -105,12 +108,13 @@ def tiny_imagenet(config: Config) -> None:
 
 
 def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
-    """The config in some of VARIANTS, and one of BASELINES; several have commas between them.
+    """Changes the config to some of VARIANTS and one of BASELINES, and returns it.
 
     Args:
-      variant: "": as it is, the paper's epochs of FixMatch read as passes over the pool. "usb": read as USB's 1,024
-        steps. "smoke": everything, in small, within a minute on a laptop; see ``smoke``. A baseline's name: that.
-      usb_steps: FixMatch's steps in "usb"; 0: there is no such variant.
+      variant: their names, separated by commas. "" reads the paper's epochs of FixMatch as passes over the pool, "usb"
+        as USB's 1,024 steps; "smoke" runs everything in small, within a minute on a laptop, see ``smoke``; the name of
+        a baseline, see ``baseline``.
+      usb_steps: FixMatch's steps in "usb"; 0: the config has no such variant.
 
     Raises:
       ValueError: there is no such variant.
@@ -127,14 +131,14 @@ def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
         if part in BASELINES:
             baseline(config, part)
     if "usb" in parts:
-        config.fixmatch.steps = usb_steps
+        config.ssl.steps = usb_steps
     if "smoke" in parts:
         smoke(config)
     return config
 
 
 def baseline(config: Config, name: str) -> None:
-    """Sets what one of BASELINES does otherwise; pool, networks and recipes stay those of the config."""
+    """Sets the selections and fields of one of BASELINES; pool, networks and recipes stay those of the config."""
     config.select.names, fields = BASELINES[name]
     for field, value in fields.items():
         section, key = field.split(".")
@@ -151,15 +155,15 @@ def smoke(config: Config) -> None:
     config.data.image_size = min(config.data.image_size, 32)
     config.data.square_size = 36 if resized else config.data.square_size
 
-    config.model.fixmatch = "wrn_10_1"
+    config.model.ssl = "wrn_10_1"
     config.model.proxy = config.model.retrain = "resnet8"
     config.label.budget = 0.25
-    config.fixmatch.steps = 10
-    config.fixmatch.batch_size = 8
-    config.fixmatch.mu = min(config.fixmatch.mu, 2)
-    config.fixmatch.threshold = 0.0  # no network is sure after so few steps
-    config.fixmatch.ema_decay = config.fixmatch.bn_momentum = 0.5
-    config.fixmatch.eval_every_steps = 10
+    config.ssl.steps = 10
+    config.ssl.batch_size = 8
+    config.ssl.mu = min(config.ssl.mu, 2)
+    config.ssl.threshold = 0.0  # no network is sure after so few steps
+    config.ssl.ema_decay = config.ssl.bn_momentum = 0.5
+    config.ssl.eval_every_steps = 10
     config.proxy.epochs = 10
     config.proxy.batch_size = config.retrain.batch_size = 32
     config.retrain.epochs = 2
@@ -174,6 +178,7 @@ def smoke(config: Config) -> None:
     config.swav.prototypes = 30
     config.swav.small_crop_size = min(config.swav.small_crop_size, config.data.image_size)
     config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
-    config.embed.image_size = 32 if config.embed.network in ("vit_s16", "vit_b16", "resnet50") else 28
+    patch = PATCHES[config.embed.network]
+    config.embed.image_size = 32 // patch * patch
     config.select.semi_dual.horizon = config.select.dual_hardest.horizon = 10
     config.runtime.workers = 2

@@ -25,7 +25,7 @@ from semiprune_jax.errors import ConfigError, DataError, DeviceError, UserError
 from semiprune_jax.features import embeddings
 from semiprune_jax.models import pretrained
 from semiprune_jax.preflight.plan import decode_rate
-from semiprune_jax.stages import embed, images
+from semiprune_jax.stages import images
 from semiprune_jax.stages.score import dynamics_bytes
 
 _SAMPLE = 64  # images decoded to see that they can be
@@ -109,7 +109,10 @@ def _data(config: Config, dataset: Dataset) -> str:
 
 def _embeddings(config: Config, dataset: list[Dataset]) -> str:
     options = config.embed
-    if embed.STAGE not in pipeline.needed_stages(config) or options.source not in ("file", "weights"):
+    if not any(stage.name == "embed" for stage in pipeline.needed_stages(config)) or options.source not in (
+        "file",
+        "weights",
+    ):
         return "none are brought"
     path = embeddings.existing(options.path, options.source, options.network)
     if options.source == "weights":

@@ -134,9 +134,8 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         bins = np.linspace(score.min(), score.max() + 1e-9, 41)
         ax.hist(score, bins, color=LIGHT, label="pool")
         ax.hist(score[kept], bins, color=DARK, label="kept")
-        turned = orientation(spec)
-        for cut in SELECTORS[spec["selector"]].cuts(spec, turned * score, kept):
-            ax.axvline(turned * cut, color=LINE, linewidth=1, linestyle="--")
+        for cut in cuts(spec, score, kept):
+            ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.7)  # a bar of one example shows, and so does a whole decade
         ax.yaxis.set_minor_formatter("")
@@ -147,6 +146,12 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         *panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False
     )
     return figure
+
+
+def cuts(spec: dict[str, Any], score: np.ndarray, kept: np.ndarray) -> list[float]:
+    """The values at which a selection cuts the score [N]: at both ends, at one, or nowhere."""
+    turned = orientation(spec)
+    return [turned * cut for cut in SELECTORS[spec["selector"]].cuts(spec, turned * score, kept)]
 
 
 _SCORE_LABELS = {

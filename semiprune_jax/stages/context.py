@@ -70,7 +70,7 @@ def train_context(config: Config, pools: Pools, metrics: Metrics, workdir: Path)
         std=tuple(data.std),
         padding=0.0 if sizes.resized else data.padding,  # windows of larger squares need no border
         flip=data.flip,
-        operations=config.fixmatch.operations,
+        operations=config.ssl.operations,
         size=sizes.image,
         resized=sizes.resized,
     )

@@ -25,7 +25,8 @@ from semiprune_jax.workdir.tasks import Outcome, Task
 # features f32[N, D], and probabilities f32[N, C] where a network with classes made them
 EMBEDDINGS = artifacts.arrays("embed/embeddings.npz", "embed")
 
-_NETWORKS = {"proxy": "score", "fixmatch": "pseudolabel"}  # embed.source -> the stage that trains the network
+# embed.source -> the stage that trains the network, and the config section of its training
+_NETWORKS = {"proxy": ("score", "proxy"), "fixmatch": ("pseudolabel", "ssl")}
 
 
 def run(context: Context) -> None:
@@ -39,7 +40,7 @@ def task(context: Context) -> Task:
     outside = {}
     if source in ("file", "weights"):
         outside["file"] = formats.hash_file(embeddings.existing(options.path, source, options.network))
-    network = artifacts.network(_NETWORKS[source]) if source in _NETWORKS else None
+    network = artifacts.network(_NETWORKS[source][0]) if source in _NETWORKS else None
 
     def work(inputs: Inputs) -> Outcome:
         found = _embed(context, inputs, network)
@@ -63,8 +64,8 @@ def settings(config: Config) -> dict[str, Any]:
 def _embed(context: Context, inputs: Inputs, network: Artifact | None) -> dict[str, np.ndarray]:
     config, options = context.config, context.config.embed
     if network:
-        name = config.model[options.source]
-        return embed_trained(context.trainer, name, config[options.source].bn_momentum, inputs[network])
+        section = _NETWORKS[options.source][1]
+        return embed_trained(context.trainer, config.model[section], config[section].bn_momentum, inputs[network])
     if options.source == "file":
         return {"features": embeddings.read(Path(options.path), list(inputs[EXAMPLES]["key"]))}
     if options.source == "weights":
@@ -81,7 +82,7 @@ def _collapse(context: Context) -> str:
 
 
 def _reads(config: Config) -> set[str]:
-    return {_NETWORKS.get(config.embed.source, "label")}
+    return {_NETWORKS[config.embed.source][0] if config.embed.source in _NETWORKS else "label"}
 
 
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
@@ -95,7 +96,7 @@ def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     elif config.embed.source == "weights":
         yield Work("embed", 0, 0, 0, n, n, costs.pretrained_cost(config))
     elif config.embed.source != "file":
-        cost = costs.network_cost(config, config.model[config.embed.source], counts.classes)
+        cost = costs.network_cost(config, config.model[_NETWORKS[config.embed.source][1]], counts.classes)
         yield Work("embed", 0, 0, 0, n, n, cost)
 
 

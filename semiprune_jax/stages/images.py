@@ -59,5 +59,5 @@ def cache_bytes(config: Config, n: int, tests: int) -> int:
 
 def worker_bytes(config: Config) -> int:
     """Bytes of shared memory that a decoding worker fills: batches that are ready, in work, and handed over."""
-    seen, f = sizes(config), config.fixmatch
+    seen, f = sizes(config), config.ssl
     return 4 * 3 * max(f.batch_size * (1 + f.mu) * seen.square**2, config.proxy.batch_size * seen.image**2)

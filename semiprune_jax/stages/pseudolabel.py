@@ -57,7 +57,7 @@ def task(context: Context) -> Task:
         elif np.all(known):
             found = {"prediction": labels.astype(np.int32), "confidence": np.ones(len(labels), np.float32)}
         else:
-            options, network = config.fixmatch, config.model.fixmatch
+            options, network = config.ssl, config.model.ssl
             found, saved = fixmatch(context.trainer, options, network, labels, name="pseudolabel", seed=config.seed)
             outputs[NETWORK] = saved
         outputs[PSEUDOLABELS] = {
@@ -83,7 +83,7 @@ def settings(config: Config) -> dict[str, Any]:
     """Those of FixMatch, or of the clustering of embeddings."""
     if _is_clustered(config):
         return {"temi": schema.settings(config.temi), "seed": config.seed}
-    return training(config, "fixmatch", "eval_every_steps") | {"seed": config.seed}
+    return training(config, "ssl", "eval_every_steps") | {"seed": config.seed}
 
 
 def _is_clustered(config: Config) -> bool:
@@ -117,18 +117,18 @@ def _quality(
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     if _is_clustered(config) or counts.known >= counts.n:
         return
-    f, images = config.fixmatch, images_per_step(config.fixmatch)
+    f, images = config.ssl, images_per_step(config.ssl)
     predicted = counts.n + costs.evaluations(counts, f.steps, f.eval_every_steps)
     decoded = f.steps * f.batch_size * (1 + f.mu) + counts.n
-    cost = costs.network_cost(config, config.model.fixmatch, counts.classes)
+    cost = costs.network_cost(config, config.model.ssl, counts.classes)
     yield Work("pseudolabel", images, f.steps, f.steps * images, predicted, decoded, cost)
 
 
 def _warnings(context: Context) -> Iterator[str]:
-    f = context.config.fixmatch
+    f = context.config.ssl
     if not _is_clustered(context.config) and np.any(context.store.load(EXAMPLES)["label"] < 0):
         averages = {"ema_decay": "weights", "bn_momentum": "batch statistics"}
-        yield from slow_averages(context, "pseudolabel", "fixmatch", f.steps, averages)
+        yield from slow_averages(context, "pseudolabel", "ssl", f.steps, averages)
 
 
 STAGE = Stage(

@@ -8,11 +8,14 @@ from semiprune_jax.config.schema import Config
 # Fields of config.data that say how stages see images.
 VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
 
+# Names of sections in fingerprints, where they differ: work directories begun under an earlier name stay valid.
+_HASHED_AS = {"ssl": "fixmatch"}
+
 
 def training(config: Config, name: str, *without: str) -> dict[str, Any]:
     """A training's options except those named, its network, and how it sees images."""
-    return views(config, *([] if name == "fixmatch" else ["supervised_crops"])) | {
-        name: schema.settings(config[name], *without),
+    return views(config, *([] if name == "ssl" else ["supervised_crops"])) | {
+        _HASHED_AS.get(name, name): schema.settings(config[name], *without),
         "network": config.model[name],
         "wide_resnet": config.model.wide_resnet,
     }

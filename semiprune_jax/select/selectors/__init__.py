@@ -100,6 +100,6 @@ def settings() -> dict[str, Field]:
     """The settings of all selectors: every configured selection has each of them.
 
     >>> list(settings())[:3]
-    ['end', 'cutoff', 'c_d']
+    ['end', 'cutoff', 'strata']
     """
     return {name: field for selector in SELECTORS.values() for name, field in selector.settings.items()}

@@ -1,19 +1,10 @@
-"""What users and disks do to the program, and what it says: ``python -m tests.bad_inputs`` writes the table of
-tests/README.md; tests/test_bad_inputs.py holds every case to its exit code and its words.
-
-Each case runs the real command line in a process of its own, forked from one that has imported everything, in a
-directory that holds a pool as .npz and as class folders, a table of labels, and a finished run.
-"""
+"""The cases: how bad input is prepared, the flags of the command line, its exit code, and its words."""
 
 import io
-import json
 import os
-import re
 import shutil
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from semiprune_jax import main, pipeline  # noqa: F401  (before the forks)
 from semiprune_jax.train import loop
 from tests import small
+from tests.bad_inputs.processes import fork, run
 
-README = Path(__file__).parent / "README.md"
 CONFIG = "from tests.small import config\n\ndef get_config():\n    c = config()\n    c.data.path = 'pool.npz'\n    return c\n"
 DONE = ["--workdir=done"]  # a run that is done up to its coresets
 FOLDER = ["--config.data.source=folder", "--config.data.path=photos", "--config.data.image_size=8"]
@@ -41,7 +31,7 @@ class Case(NamedTuple):
     what: str
     flags: list[str]
     code: int
-    says: str  # a regular expression, found in what is printed
+    says: str  # a regular expression, found in the output
     prepare: Callable[[], object] = lambda: None  # run in the case's directory
     lines: int = 1  # all problems of a config are told at once
 
@@ -135,15 +125,19 @@ CASES = [
     Case("a config that is not there", ["--config=none.py"], 2, "--config=none.py: No such file or directory;"),
     Case("a config that is no Python", ["--config=labels.csv"], 2, "labels.csv"),
     Case("a config without get_config", ["--config=empty.py"], 2, r"has no get_config\(\)", write("empty.py", "x = 1\n")),
+    Case("a packaged config that is none", ["--config=imagenets"], 2, "--config=imagenets: no such file or packaged config; expected a file or one of caltech101, "),
+    Case("help of a section that is none", ["run", "--help=selekt"], 2, "--help=selekt: there is no such section; expected one of data, label, "),
     Case("no work directory", ["--workdir="], 2, "both --config and --workdir are needed"),
     Case("an unknown command", ["prune"], 2, "unknown command 'prune'; expected run, report, plan or doctor"),
     Case("an unknown flag", ["--workdri=x"], 2, "Did you mean: workdir"),
     Case("an unknown stage", ["--until=training"], 2, "value should be one of"),
-    Case("an unknown field", ["--config.fixmatch.step=7"], 2, "no field 'step'; did you mean 'steps'"),
-    Case("an unknown section", ["--config.fixmach.steps=7"], 2, "no field 'fixmach'; did you mean 'fixmatch'"),
-    Case("an unknown field in a file", ["--config=c.py"], 2, "no field 'step'; did you mean 'steps'", write("c.py", f"{CONFIG.replace('return', 'c.fixmatch.step = 7; return')}")),
-    Case("text for a number", ["--config.fixmatch.steps=many"], 2, "--config.fixmatch.steps=many: expected a whole number"),
-    Case("text for a fraction", ["--config.fixmatch.momentum=much"], 2, "--config.fixmatch.momentum=much: expected a number"),
+    Case("an unknown field", ["--config.ssl.step=7"], 2, "no field 'step'; did you mean 'steps'"),
+    Case("an unknown section", ["--config.retrein.epochs=7"], 2, "no field 'retrein'; did you mean 'retrain'"),
+    Case("a wrong value under a former name", ["--config.fixmatch.steps=0"], 2, r"(?s)note: --config.fixmatch is named --config.ssl now; .*config.ssl.steps = 0: expected more than 0", lines=2),
+    Case("a former network's name", ["--config.model.fixmatch=resnet19"], 2, r"(?s)note: --config.model.fixmatch is named --config.model.ssl now; .*config.model.ssl = 'resnet19': expected wrn_", lines=2),
+    Case("an unknown field in a file", ["--config=c.py"], 2, "no field 'step'; did you mean 'steps'", write("c.py", f"{CONFIG.replace('return', 'c.ssl.step = 7; return')}")),
+    Case("text for a number", ["--config.ssl.steps=many"], 2, "--config.ssl.steps=many: expected a whole number"),
+    Case("text for a fraction", ["--config.ssl.momentum=much"], 2, "--config.ssl.momentum=much: expected a number"),
     Case("a field unlike any", ["--config.zzz=1"], 2, "the config has no field 'zzz'"),
     Case("a field unlike any, in a file", ["--config=c.py"], 2, "no field 'zzz'", write("c.py", CONFIG.replace("return", "c.zzz = 1; return"))),
     Case("text for a flag", ["--config.data.flip=perhaps"], 2, "--config.data.flip=perhaps: expected True or False"),
@@ -152,7 +146,7 @@ CASES = [
     Case("two wrong values", ["--config.seed=-1", "--config.data.image_size=0"], 2, r"config.seed = -1.*\n.*config.data.image_size = 0", lines=2),
     Case("keep of 0", ["--config.select.keep=0.5,0"], 2, r"config.select.keep = \(0.5, 0.*expected fractions kept, each in \(0, 1\]"),
     Case("keep above 1", ["--config.select.keep=30,"], 2, r"expected fractions kept, each in \(0, 1\]"),
-    Case("a number that is none", ["--config.fixmatch.learning_rate=nan"], 2, "expected a finite number"),
+    Case("a number that is none", ["--config.ssl.learning_rate=nan"], 2, "expected a finite number"),
     Case("an infinite budget", ["--config.label.budget=inf"], 2, "config.label.budget = inf: expected a finite number"),
     Case("nothing for a number, in a file", ["--config=c.py"], 2, "config.proxy.epochs = None: expected a whole number", write("c.py", CONFIG.replace("return", "c.proxy.epochs = None; return"))),
     Case("cutoff + keep above 1", ["--config.select.semi_aum.cutoff=0.6,"], 2, r"expected 0 .. 0.5 at keep = 0.5"),
@@ -161,7 +155,7 @@ CASES = [
     Case("an unknown selection", ["--config.select.names=semi_aun"], 2, "holds 'semi_aun': expected some of"),
     Case("Beta sampling by AUM", ["--config.select.semi_dual.score=aum"], 2, "never negative"),
     Case("an unknown network", ["--config.model.proxy=resnet19"], 2, "config.model.proxy = 'resnet19': expected wrn_"),
-    Case("an unknown learner", ["--config.fixmatch.learner=mixmatch"], 2, r"fixmatch.learner = 'mixmatch': expected fixmatch | flexmatch"),
+    Case("an unknown learner", ["--config.ssl.learner=mixmatch"], 2, r"config.ssl.learner = 'mixmatch': expected fixmatch | flexmatch"),
     Case("TDDS without its record", ["--config.select.names=tdds"], 2, r"proxy.record_kl = False: expected True, since config.select.tdds selects by tdds"),
     Case("GraNd without its record", ["--config.select.names=hardest", "--config.select.hardest.score=grand"], 2, r"proxy.record_grad_norm = False: expected True, since config.select.hardest selects by grand"),
     Case("clusters of embeddings that come later", ["--config.pseudolabel.source=clusters"], 2, "embed.source = 'proxy': expected file, weights or swav"),
@@ -185,7 +179,7 @@ CASES = [
     Case("a negative rate", ["plan", "--images_per_second=-1"], 2, "images_per_second"),
     Case("more pruned than there is", ["--config.select.keep=0.001"], 2, "keeps none"),
     # The work directory.
-    Case("a work directory of another config", [*DONE, "--config.fixmatch.steps=13"], 2, "fixmatch.steps was 12, now 13; go back to those"),
+    Case("a work directory of another config", [*DONE, "--config.ssl.steps=13"], 2, "fixmatch.steps was 12, now 13; go back to those"),
     Case("a work directory that is something else", ["--workdir=photos"], 2, "no manifest.json, so it is not a work directory"),
     Case("the same with --overwrite", ["--workdir=photos", "--overwrite"], 2, "so it is not a work directory"),
     Case("a work directory that is a file", ["--workdir=labels.csv"], 2, "cannot be used: (File exists|Not a directory)"),
@@ -257,7 +251,7 @@ CASES = [
     Case("the same, skipped", [*FOLDER, *LABEL, "--config.data.skip_bad=True"], 0, "60 images, 3 classes, .*; 4 skipped", broken_images),
     Case("none that can be decoded, skipped", [*FOLDER, "--config.data.skip_bad=True"], 3, "no images in photos", truncate("photos/*/*.png")),
     Case("the list of skipped images altered", [*FOLDER, *SKIPPED], 3, "skipped.json is not what was written", skipped_then(write("skipped/label/skipped.json", '[{"part": 1}]'))),
-    # What stages handed on.
+    # Files of earlier stages.
     Case("examples.parquet cut in half", DONE, 3, "examples.parquet is not what stage 'label' wrote", truncate("done/examples.parquet")),
     Case("examples.parquet gone", DONE, 3, "examples.parquet, which stage 'label' wrote, is gone", remove("done/examples.parquet")),
     Case("a byte of the pseudo-labels flipped", DONE, 3, "pseudolabels.parquet is not what stage 'pseudolabel' wrote", flip("done/pseudolabel/*.parquet")),
@@ -284,10 +278,10 @@ CASES = [
     # Devices and training.
     Case("more devices than there are", ["--config.runtime.devices=64"], 4, r"runtime.devices = 64, but there are \d"),
     Case("no device of the kind asked for", [], 4, "JAX finds no device", lambda: jax.config.update("jax_platforms", "tpu")),
-    Case("a learning rate that explodes", ["--config.fixmatch.learning_rate=1e30"], 6, "the loss at step 1 is nan; lower the learning rate"),
-    Case("no prediction is ever confident", ["--config.fixmatch.threshold=1.0"], 6, "at step 6 of 12, 0% of the unlabelled images"),
+    Case("a learning rate that explodes", ["--config.ssl.learning_rate=1e30"], 6, "the loss at step 1 is nan; lower the learning rate"),
+    Case("no prediction is ever confident", ["--config.ssl.threshold=1.0"], 6, "at step 6 of 12, 0% of the unlabelled images"),
     Case("images that are all alike", [], 6, "at step 6 of 12, 100.0% of the unlabelled images are taken for", npz(x_train=np.full((64, 8, 8, 3), 7, np.uint8), y_train=small.pool(64)[1])),
-]  # fmt: skip
+]
 
 
 def same_size(path: str) -> None:
@@ -296,146 +290,3 @@ def same_size(path: str) -> None:
     size = Path(path).stat().st_size
     Image.new("RGB", (8, 8), (9, 9, 9)).save(path)
     Path(path).write_bytes(Path(path).read_bytes().ljust(size, b"\0"))
-
-
-def run(flags: list[str]) -> int:
-    """The command line, in this process."""
-    given = {flag.partition("=")[0] for flag in flags}
-    defaults = [flag for flag in ("--config=config.py", "--workdir=w") if flag.partition("=")[0] not in given]
-    sys.argv = ["main", *defaults, *flags]  # read by config_flags for what overrides the file
-    return main.main(sys.argv)
-
-
-class Outcome(NamedTuple):
-    """What a case came to."""
-
-    case: Case
-    code: int
-    stdout: str
-    stderr: str
-    trouble: str  # what is wrong with how it ended; empty where nothing is
-
-    @property
-    def printed(self) -> str:
-        """What a person would look at: the error, or the line that says how it was dealt with."""
-        lines = (self.stderr + self.stdout).splitlines()
-        return self.stderr if self.code else next((line for line in lines if re.search(self.case.says, line)), "")
-
-
-def outcomes() -> Iterator[Outcome]:
-    """Runs every case, two at a time."""
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name).resolve()
-        os.waitpid(start(root / "template", make_template), 0)
-        running: dict[int, tuple[Case, Path]] = {}
-        for number, case in enumerate(CASES):
-            if len(running) == 2:
-                yield ended(running)
-            place = root / f"{number:02d}"
-            shutil.copytree(root / "template", place)
-            running[start(place, lambda case=case: act(case))] = (case, place)
-        while running:
-            yield ended(running)
-
-
-def make_template() -> int:
-    """A pool, a folder, a table, a run up to its coresets, and one that was killed."""
-    Path("config.py").write_text(CONFIG)
-    small.write_npz(Path("pool.npz"))
-    small.write_folder(Path("photos"), n=64, size=8)  # in shape the pool again, so that programs are shared
-    names = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
-    rows = [f"{name},{name.partition('/')[0] if i % 3 == 0 else ''}" for i, name in enumerate(names)]
-    Path("labels.csv").write_text("\n".join(["path,label", *rows, ""]))
-    fork(killed)
-    return run([*DONE, "--until=select"])
-
-
-def act(case: Case) -> int:
-    """Prepares in silence, then runs the command line."""
-    case.prepare()
-    for stream, path in ((sys.stdout, "stdout"), (sys.stderr, "stderr")):
-        stream.flush()
-        os.dup2(os.open(f"printed.{path}", os.O_WRONLY | os.O_CREAT), stream.fileno())
-    Path("done.before").write_text("\n".join(finished(Path())))
-    return run(case.flags)
-
-
-def start(place: Path, work: Callable[[], object]) -> int:
-    """Forks a process for ``work`` in a directory; returns its id. What it prints goes to the file "preparing"."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if pid := os.fork():
-        return pid
-    code: object = 1
-    try:
-        place.mkdir(exist_ok=True)
-        os.chdir(place)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open("preparing", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
-        code = work()
-    except SystemExit as exit_:
-        code = exit_.code
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)
-
-
-def fork(work: Callable[[], object]) -> None:
-    """Runs ``work`` in a child, here, and waits for it."""
-    os.waitpid(start(Path(), work), 0)
-
-
-def finished(place: Path) -> list[str]:
-    return sorted(str(path.relative_to(place)) for path in place.rglob("DONE.json"))
-
-
-def ended(running: dict[int, tuple[Case, Path]]) -> Outcome:
-    """Waits for one of the processes and looks at what it left."""
-    pid, status = os.waitpid(-1, 0)
-    case, place = running.pop(pid)
-    code = os.waitstatus_to_exitcode(status)
-    if not (place / "printed.stderr").exists():
-        return Outcome(case, code, "", (place / "preparing").read_text(), "it could not be prepared")
-    stdout, stderr = ((place / f"printed.{name}").read_text().replace(f"{place}/", "") for name in ("stdout", "stderr"))
-    half = [str(path) for path in place.rglob("*.tmp")]
-    before = (place / "done.before").read_text().splitlines()
-    troubles = {
-        f"exit code {code}, not {case.code}": code != case.code,
-        "a traceback": "Traceback" in stderr,
-        f"{case.says!r} is not said": not re.search(case.says, stderr + stdout, re.DOTALL if code == 0 else 0),
-        f"{len(stderr.splitlines())} lines": code != 0 and len(stderr.splitlines()) != case.lines,
-        f"half-written: {half}": bool(half),
-        "a stage is done that failed": case.code == 6
-        and any("pseudolabel" in path for path in set(finished(place)) - set(before)),
-    }
-    shutil.rmtree(place)
-    return Outcome(case, code, stdout, stderr, "; ".join(text for text, is_so in troubles.items() if is_so))
-
-
-def as_table(found: list[Outcome]) -> str:
-    """Markdown, a row a case."""
-
-    def cell(text: str) -> str:
-        text = " ".join(text.removeprefix("semiprune: ").split()).replace("|", "\\|")
-        return text if len(text) <= 400 else text[:397] + "..."
-
-    rows = [f"| {o.case.what} | {o.code} | {cell(o.printed)} |" for o in found]
-    return "\n".join(["| what | exit | what it printed |", "| --- | ---: | --- |", *rows])
-
-
-if __name__ == "__main__":
-    for option, value in {"jax_platforms": "cpu", **small.COMPILED}.items():
-        jax.config.update(option, value)
-    results = sorted(outcomes(), key=lambda o: CASES.index(o.case))
-    if "--json" in sys.argv:
-        print(json.dumps([{"what": o.case.what, "trouble": o.trouble, "printed": o.stderr} for o in results]))
-    else:
-        begin, end = "<!-- bad inputs -->", "<!-- end -->"
-        before, _, rest = README.read_text().partition(begin)
-        README.write_text(f"{before}{begin}\n{as_table(results)}\n{end}{rest.partition(end)[2]}")
-        for o in results:
-            if o.trouble:
-                print(f"{o.case.what}: {o.trouble}\n{o.stderr}\n{o.stdout}", file=sys.stderr)
-    sys.exit(any(o.trouble for o in results))

@@ -1,0 +1,93 @@
+"""The sections ``pseudolabel``, ``temi``, ``embed`` and ``swav``: the source of pseudo-labels, and embeddings."""
+
+from semiprune_jax.config.registries import PATCHES, RESNET
+from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, Rule, Section, one_of
+
+_AREA = Rule(
+    "two shares of an image, 0 < smallest <= largest <= 1",
+    lambda shares: len(shares) == 2 and 0 < shares[0] <= shares[1] <= 1,
+)
+
+PSEUDOLABEL = Section(
+    "Where pseudo-labels come from. A pool whose labels are all in the budget needs none.",
+    {
+        "source": Field(
+            "fixmatch",
+            "fixmatch: semi-supervised learning, see ssl. clusters: clusters of embeddings that need no label "
+            "(embed.source), found by TEMI as in ELFS.",
+            one_of(("fixmatch", "clusters")),
+        ),
+    },
+)
+
+TEMI = Section(
+    "TEMI, which finds as many clusters of embeddings as there are classes; read with pseudolabel.source = 'clusters' "
+    "only.",
+    {
+        "heads": Field(50, "Heads that are trained at once; the one of the least loss counts.", POSITIVE),
+        "neighbours": Field(
+            50, "Nearest neighbours of each embedding, one of which is its partner in a step.", POSITIVE
+        ),
+        "epochs": Field(200, "Passes over the embeddings.", POSITIVE),
+        "batch_size": Field(1024, "Embeddings in a step.", POSITIVE),
+        "learning_rate": Field(4e-4, "Learning rate after warm-up.", POSITIVE),
+        "warm_up_epochs": Field(20, "Epochs in which the learning rate rises.", NOT_NEGATIVE),
+        "teacher_decay": Field(0.996, "Decay of the teacher, an average of the heads.", FRACTION),
+        "select": Field(
+            "last",
+            "Which clusters count: those of the last epoch, those of the epoch of the least loss, or, of ten "
+            "candidates over the training, those that true labels agree with most, as in ELFS's code with the labels "
+            "of its test set.",
+            one_of(("last", "min_loss", "oracle")),
+        ),
+        "beta": Field(0.6, "1 is mutual information; lower values keep the clusters similar in size.", POSITIVE),
+    },
+)
+
+EMBED = Section(
+    "Embeddings, which are read by the selectors moderate, prototypicality, k_centre, d2, badge and zcore, by "
+    "extrapolated scores and by clusters only.",
+    {
+        "source": Field(
+            "proxy",
+            "proxy, fixmatch: the input of the last layer of that network. file: your own. weights: of embed.network. "
+            "swav: a network that SwAV trains on the pool.",
+            one_of(("proxy", "fixmatch", "file", "weights", "swav")),
+        ),
+        "path": Field(
+            "",
+            "file: .npy, .npz, .safetensors or .parquet, with a row for each image of the pool. weights: .safetensors, "
+            "by timm's, torchvision's or the official names.",
+        ),
+        "network": Field(
+            "vit_b16",
+            "weights: vit_s16 and vit_b16 are DINO's, vit_s14 and vit_b14 DINOv2's, resnet50 torchvision's or SwAV's.",
+            one_of(PATCHES),
+        ),
+        "image_size": Field(224, "weights: pixels of a side that images are resized to.", POSITIVE),
+    },
+)
+
+SWAV = Section(
+    "SwAV, which learns without any label; read with embed.source = 'swav' only. The defaults are for CIFAR; "
+    "recipes.large_images has the others.",
+    {
+        "network": Field("resnet50_cifar", "The network that is trained.", RESNET),
+        "epochs": Field(500, "Passes over the pool.", POSITIVE),
+        "batch_size": Field(512, "Images in a step.", POSITIVE),
+        "learning_rate": Field(0.06, "Peak of the cosine.", POSITIVE),
+        "final_learning_rate": Field(6e-4, "Floor of the cosine.", NOT_NEGATIVE),
+        "warm_up_epochs": Field(10, "Epochs in which the learning rate rises.", NOT_NEGATIVE),
+        "weight_decay": Field(1e-6, "Weight decay.", NOT_NEGATIVE),
+        "prototypes": Field(30, "Number of prototypes.", Rule("2 or more", lambda value: value >= 2)),
+        "temperature": Field(0.5, "Divides the scores of prototypes.", POSITIVE),
+        "epsilon": Field(0.05, "Entropy regularisation of Sinkhorn's codes.", POSITIVE),
+        "frozen_steps": Field(900, "First steps, in which the prototypes stay as they are.", NOT_NEGATIVE),
+        "crop_area": Field(
+            (0.08, 1.0), "Smallest and largest share of the image of the two crops that get codes.", _AREA
+        ),
+        "small_crops": Field(0, "Further crops of each image, which only predict.", NOT_NEGATIVE),
+        "small_crop_area": Field((0.05, 0.14), "Smallest and largest share of the image of a small crop.", _AREA),
+        "small_crop_size": Field(96, "Side of a small crop, in pixels.", POSITIVE),
+    },
+)

@@ -1,0 +1,14 @@
+"""Environment variables that a config asks for; they are read when JAX starts."""
+
+import os
+
+from semiprune_jax.config.schema import Config
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def prepare(config: Config) -> None:
+    """Sets them; JAX must not have used a device yet."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if config.runtime.deterministic and _DETERMINISTIC not in flags.split():
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}"

@@ -1,0 +1,85 @@
+"""The help of ``--help``: every setting, with its default, its meaning and its rule, in sections."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from semiprune_jax.config.aliases import CURRENT
+from semiprune_jax.config.schema import NAMED, SECTIONS, SEED, SELECTION
+from semiprune_jax.errors import ConfigError
+from semiprune_jax.field import Field
+
+WIDTH = 100
+_LEFT = 32  # columns of a setting and its default; its meaning stands beside them
+
+
+def of_everything() -> str:
+    """All settings."""
+    head = "Settings, each a flag: --config.SECTION.SETTING=VALUE; below, with their defaults."
+    parts = [head, "\n".join(_settings({"seed": SEED}))]
+    return "\n\n".join([*parts, *(_section(name) for name in SECTIONS)])
+
+
+def of_topic(topic: str) -> str:
+    """One section, or one of the selections: "ssl", "select.semi_aum"; a section's former name will do.
+
+    Raises:
+      ConfigError: there is no such section.
+    """
+    section, _, selection = topic.removeprefix("config.").partition(".")
+    section = CURRENT.get(section, section)
+    if section in SECTIONS and not selection:
+        return _section(section)
+    if section == "select" and selection in NAMED:
+        return _selection(selection)
+    known = f"{', '.join(SECTIONS)}, or select.NAME with NAME one of {', '.join(NAMED)}"
+    raise ConfigError(f"--help={topic}: there is no such section; expected one of {known}")
+
+
+def paragraph(text: str) -> list[str]:
+    """Lines of running text."""
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Lines of two columns: the left text, and the right one beside it, or below it where the left is long."""
+    for left, right in rows:
+        first, *rest = textwrap.wrap(right, WIDTH - _LEFT, break_long_words=False, break_on_hyphens=False)
+        if len(left) + 3 <= _LEFT:
+            yield f"  {left:<{_LEFT - 2}}{first}"
+        else:
+            yield from (f"  {left}", " " * _LEFT + first)
+        yield from (" " * _LEFT + line for line in rest)
+
+
+def _section(name: str) -> str:
+    lines = [*_title(name, SECTIONS[name].title), *_settings(SECTIONS[name].fields)]
+    if name == "select":
+        lines += ["", "  Selections, each with the settings below; --help=select.NAME shows its own:", ""]
+        lines += table((key, named.help) for key, named in NAMED.items())
+        lines += ["", *paragraph(SELECTION.title), ""]
+        lines += _settings(SELECTION.fields)
+    return "\n".join(lines)
+
+
+def _selection(name: str) -> str:
+    return "\n".join([*_title(f"select.{name}", NAMED[name].help), *_settings(SELECTION.fields, NAMED[name].fields)])
+
+
+def _title(name: str, title: str) -> list[str]:
+    return [f"--config.{name}", *paragraph(title), ""]
+
+
+def _settings(fields: Mapping[str, Field], others: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """One row for each field; ``others`` are values that differ from its default."""
+    values = {name: field.default for name, field in fields.items()} | dict(others or {})
+    rows = []
+    for name, field in fields.items():
+        rule = f" [{field.rule.expected}]" if field.rule.expected else ""
+        rows.append((f"{name}={_as_flag(values[name])}", field.help + rule))
+    return table(rows)
+
+
+def _as_flag(value: Any) -> str:
+    """As it would be typed after the equals sign."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

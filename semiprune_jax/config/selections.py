@@ -1,0 +1,142 @@
+"""The sections ``score``, ``select`` and ``search``: scores of examples, and the selections that are made by them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from semiprune_jax.config.registries import SCORES, SELECTORS
+from semiprune_jax.config.trainings import SEEDS
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, Rule, Section, one_of
+from semiprune_jax.select.selectors import settings
+
+SCORE = Section(
+    "Scores, which are computed from the proxy's dynamics; another choice of them retrains nothing.",
+    {
+        "window": Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window."),
+        "exponent": Field(1.0, "Exponent of DUAL's standard deviation.", POSITIVE),
+        "decay": Field(
+            0.9,
+            "Weight of TDDS's last window; each earlier one has (1 - decay) times the weight of the next.",
+            POSITIVE_SHARE,
+        ),
+        "never_learned": Field(
+            "zero",
+            "Forgetting of examples that were never right: zero as in CCS and ELFS, or hardest as in Toneva et al.",
+            one_of(("zero", "hardest")),
+        ),
+        "first": Field(0, "EL2N, GraNd: the first epoch summed.", NOT_NEGATIVE),
+        "last": Field(
+            10,
+            "EL2N, GraNd: the epoch before which the sum ends (CCS, ELFS: 10; SemiPrune: 20 on CIFAR, 11 on ImageNet).",
+        ),
+    },
+)
+
+# The fields of every named selection.
+SELECTION = Section(
+    "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
+    {
+        "selector": Field(
+            "random",
+            "How examples are chosen. moderate, prototypicality, k_centre, d2, badge and zcore go by embeddings.",
+            one_of(SELECTORS),
+        ),
+        "score": Field("aum", "The score that the selector reads.", one_of(SCORES)),
+        "horizon": Field(0, "dual, tdds, mean_probability and beta: the first epochs that they look at; 0: all."),
+        **settings(),
+        "extrapolate": Field(
+            "none",
+            "Whether scores are those of labelled examples, carried over to the others by their nearest neighbours or "
+            "by a graph network.",
+            one_of(("none", "neighbours", "graph")),
+        ),
+    },
+)
+
+
+class Named(NamedTuple):
+    """A selection that every config has."""
+
+    help: str
+    fields: Mapping[str, Any]  # those that differ from the defaults
+
+
+NAMED = {
+    "random": Named("A uniform draw.", {"selector": "random"}),
+    "semi_aum": Named(
+        "SemiPrune's double-end cutoff by AUM. The cutoffs are those of the paper's table 9 for CIFAR-10.",
+        {"selector": "double_end", "score": "aum", "cutoff": (0.0, 0.0, 0.1, 0.2, 0.4)},
+    ),
+    "semi_forgetting": Named("Double-end cutoff by forgetting.", {"selector": "double_end", "score": "forgetting"}),
+    "semi_el2n": Named("Double-end cutoff by EL2N.", {"selector": "double_end", "score": "el2n"}),
+    "semi_dual": Named(
+        "SemiPrune's DUAL score with Beta sampling.",
+        {"selector": "beta", "score": "dual", "horizon": 30, "c_d": 5.5},
+    ),
+    "ccs": Named(
+        "CCS: strata of AUM.", {"selector": "stratified", "score": "aum", "cutoff": (0.0, 0.0, 0.1, 0.2, 0.3)}
+    ),
+    "hardest": Named("The hardest examples by AUM.", {"selector": "top", "score": "aum"}),
+    "balanced_random": Named(
+        "A uniform draw from each class, as images are labelled or predicted, in proportion to its size.",
+        {"selector": "balanced_random"},
+    ),
+    "balanced_hardest": Named(
+        "The hardest examples of each class, in proportion to its size.", {"selector": "balanced_top", "score": "aum"}
+    ),
+    "dual_hardest": Named("The most uncertain examples by DUAL.", {"selector": "top", "score": "dual", "horizon": 30}),
+    "tdds": Named("The highest TDDS scores.", {"selector": "top", "score": "tdds"}),
+    "extrapolated": Named(
+        "The highest Dyn-Unc scores, carried over from labelled images to all by a graph network; with "
+        "proxy.examples = 'labelled'.",
+        {"selector": "top", "score": "dyn_unc", "extrapolate": "graph"},
+    ),
+    "moderate": Named(
+        "Moderate: examples in the middle, by distance from the median of their class.", {"selector": "moderate"}
+    ),
+    "prototypicality": Named(
+        "The examples farthest from the centre of their cluster.", {"selector": "prototypicality"}
+    ),
+    "balanced_prototypicality": Named(
+        "The examples farthest from their centre, from each cluster in proportion to its size.",
+        {"selector": "prototypicality", "balanced": True},
+    ),
+    "k_centre": Named("Greedy k-centre: in turn, the example farthest from those kept.", {"selector": "k_centre"}),
+    "d2": Named("D2 pruning by forgetting.", {"selector": "d2", "score": "forgetting"}),
+    "badge": Named("BADGE: k-means++ on the gradients of the last layer.", {"selector": "badge"}),
+    "zcore": Named("ZCore: the examples that cover most of the embedding space.", {"selector": "zcore"}),
+}
+
+SELECT = Section(
+    "Which selections to make, and the settings of each. A config may add selections of its own by selection(...).",
+    {
+        "names": Field(
+            ("random", "semi_aum", "semi_dual"),
+            "The selections to make, each at each kept fraction.",
+            element=str,
+        ),
+        "keep": Field(
+            (0.7, 0.5, 0.3, 0.2, 0.1),
+            "The kept fractions: 0.1 is 90% pruned.",
+            Rule("fractions kept, each in (0, 1]", lambda keeps: len(keeps) > 0 and all(0 < k <= 1 for k in keeps)),
+        ),
+    },
+)
+
+SEARCH = Section(
+    "Search: trials that are trained and tested on pseudo-labels of the pool choose the cutoff of a selection "
+    "(double_end, stratified), or its horizon and c_D (beta). The configured values are then only where the search "
+    "begins.",
+    {
+        "names": Field((), "The selections to search for.", element=str),
+        "held_out": Field(
+            0.1, "Part of the pool that trials are tested on.", Rule("0 < x < 1", lambda value: 0 < value < 1)
+        ),
+        "horizons": Field((), "beta: horizons to try; empty: every 10 epochs from score.window on.", element=int),
+        "c_d": Field(
+            (3.0, 4.0, 5.0, 6.0),
+            "beta: values of c_D to try.",
+            Rule("one or more, each more than 0", lambda values: len(values) > 0 and all(c_d > 0 for c_d in values)),
+        ),
+        "seeds": Field((0,), "Each trial is made with each seed.", SEEDS, element=int),
+    },
+)
