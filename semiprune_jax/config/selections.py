@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from semiprune_jax.config.registries import SCORES, SELECTORS
 from semiprune_jax.config.trainings import SEEDS
-from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, Rule, Section, one_of
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf, Rule, Section
 from semiprune_jax.select.selectors import settings
 
 SCORE = Section(
@@ -21,7 +21,7 @@ SCORE = Section(
         "never_learned": Field(
             "zero",
             "Forgetting of examples that were never right: zero as in CCS and ELFS, or hardest as in Toneva et al.",
-            one_of(("zero", "hardest")),
+            OneOf(("zero", "hardest")),
         ),
         "first": Field(0, "EL2N, GraNd: the first epoch summed.", NOT_NEGATIVE),
         "last": Field(
@@ -31,26 +31,28 @@ SCORE = Section(
     },
 )
 
-# The fields of every named selection.
-SELECTION = Section(
-    "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
-    {
-        "selector": Field(
-            "random",
-            "How examples are chosen. moderate, prototypicality, k_centre, d2, badge and zcore go by embeddings.",
-            one_of(SELECTORS),
-        ),
-        "score": Field("aum", "The score that the selector reads.", one_of(SCORES)),
-        "horizon": Field(0, "dual, tdds, mean_probability and beta: the first epochs that they look at; 0: all."),
-        **settings(),
-        "extrapolate": Field(
-            "none",
-            "Whether scores are those of labelled examples, carried over to the others by their nearest neighbours or "
-            "by a graph network.",
-            one_of(("none", "neighbours", "graph")),
-        ),
-    },
-)
+
+def selection_section() -> Section:
+    """The fields of every named selection: its selector, its score, and the settings of all selectors."""
+    return Section(
+        "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
+        {
+            "selector": Field(
+                "random",
+                "How examples are chosen. moderate, prototypicality, k_centre, d2, badge and zcore go by embeddings.",
+                OneOf(SELECTORS),
+            ),
+            "score": Field("aum", "The score that the selector reads.", OneOf(SCORES)),
+            "horizon": Field(0, "dual, tdds, mean_probability and beta: the first epochs that they look at; 0: all."),
+            **settings(),
+            "extrapolate": Field(
+                "none",
+                "Whether scores are those of labelled examples, carried over to the others by their nearest "
+                "neighbours or by a graph network.",
+                OneOf(("none", "neighbours", "graph")),
+            ),
+        },
+    )
 
 
 class Named(NamedTuple):

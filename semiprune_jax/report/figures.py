@@ -139,7 +139,7 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.7)  # a bar of one example shows, and so does a whole decade
         ax.yaxis.set_minor_formatter("")
-        ax.set_xlabel(_SCORE_LABELS.get(spec["score"], spec["score"]), fontsize=8)
+        ax.set_xlabel(_score_title(spec["score"]), fontsize=8)
         if first:
             ax.set_ylabel("examples (log)", fontsize=8)
     figure.legend(
@@ -154,18 +154,9 @@ def cuts(spec: dict[str, Any], score: np.ndarray, kept: np.ndarray) -> list[floa
     return [turned * cut for cut in SELECTORS[spec["selector"]].cuts(spec, turned * score, kept)]
 
 
-_SCORE_LABELS = {
-    "aum": "AUM (low: hard)",
-    "dual": "DUAL (high: uncertain)",
-    "forgetting": "forgetting events (high: hard)",
-    "el2n": "EL2N (high: hard)",
-    "correctness": "epochs correct (low: hard)",
-    "dyn_unc": "dynamic uncertainty (high: hard)",
-    "mean_probability": "mean p(label) (low: hard)",
-    "entropy": "entropy, nats (high: hard)",
-    "tdds": "TDDS (high: hard)",
-    "grand": "GraNd (high: hard)",
-}
+def _score_title(name: str) -> str:
+    score = SCORES[name]
+    return f"{score.title} ({'high' if score.high_is_hard else 'low'}: hard)"
 
 
 def _training(contents: Contents):

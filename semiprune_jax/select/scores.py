@@ -176,26 +176,27 @@ def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndar
 
 
 class Score(NamedTuple):
-    """A score by name: how to compute it from a record, and which end of it is hard."""
+    """A score as a record: how to compute it from a run's dynamics, and which end of it is hard."""
 
     function: Callable[..., np.ndarray]
     fields: tuple[str, ...]  # the arrays of the record it reads, in the order of its arguments
     options: tuple[str, ...]  # its keyword arguments
     high_is_hard: bool
+    title: str  # on an axis
     may_be_negative: bool = False
 
 
 SCORES: dict[str, Score] = {
-    "aum": Score(aum, ("margin",), (), high_is_hard=False, may_be_negative=True),
-    "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True),
-    "correctness": Score(correctness, ("correct",), (), high_is_hard=False),
-    "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True),
-    "grand": Score(grand, ("grad_norm",), ("first", "last"), high_is_hard=True),
-    "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True),
-    "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True),
-    "tdds": Score(tdds, ("kl",), ("window", "horizon", "decay"), high_is_hard=True),
-    "mean_probability": Score(mean_probability, ("p_label",), ("horizon",), high_is_hard=False),
-    "entropy": Score(entropy, ("entropy",), (), high_is_hard=True),
+    "aum": Score(aum, ("margin",), (), high_is_hard=False, title="AUM", may_be_negative=True),
+    "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True, title="forgetting events"),
+    "correctness": Score(correctness, ("correct",), (), high_is_hard=False, title="epochs correct"),
+    "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True, title="EL2N"),
+    "grand": Score(grand, ("grad_norm",), ("first", "last"), high_is_hard=True, title="GraNd"),
+    "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True, title="DUAL"),
+    "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True, title="dynamic uncertainty"),
+    "tdds": Score(tdds, ("kl",), ("window", "horizon", "decay"), high_is_hard=True, title="TDDS"),
+    "mean_probability": Score(mean_probability, ("p_label",), ("horizon",), high_is_hard=False, title="mean p(label)"),
+    "entropy": Score(entropy, ("entropy",), (), high_is_hard=True, title="entropy, nats"),
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import AT_LEAST_ONE, Field, one_of
+from semiprune_jax.field import AT_LEAST_ONE, Field, OneOf
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
     checked_tiebreak,
@@ -127,7 +127,7 @@ def _cutoff(spec: Spec, score: np.ndarray, kept: np.ndarray) -> list[float]:
     return [np.sort(score)[int(len(score) * spec["cutoff"] + 1e-9)]]
 
 
-END = Field("hard", "top, balanced_top, d2: which end of the score is kept.", one_of(("hard", "easy")))
+END = Field("hard", "top, balanced_top, d2: which end of the score is kept.", OneOf(("hard", "easy")))
 CUTOFF = Field(
     (0.0,),
     "double_end, stratified: the fraction of the pool dropped at the hard end. d2: the fraction of lowest AUM "
