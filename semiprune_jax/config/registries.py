@@ -8,6 +8,7 @@ import re
 
 from semiprune_jax.data.sources import SOURCES
 from semiprune_jax.field import OneOf, Rule
+from semiprune_jax.learners import LEARNERS
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors import SELECTORS
 
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 # --- stand-ins begin
-LEARNERS = ("fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label")  # semiprune_jax.learners.LEARNERS
 _RESNETS = ("resnet8", "resnet18_cifar", "resnet50_cifar", "resnet18", "resnet34", "resnet50")
 # Names of networks that a run trains; semiprune_jax.models.networks.
 NETWORK = Rule(

@@ -88,16 +88,6 @@ def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
     return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
 
 
-def fixmatch_images(options: Config) -> int:
-    """Images through the network in a step of semi-supervised learning; most learners see unlabelled ones twice.
-
-    >>> fixmatch_images(base_config().ssl)  # 64 labelled, and a weak and a strong view of 7 times as many
-    960
-    """
-    views = 1 if options.learner == "pseudo_label" else 2
-    return options.batch_size * (1 + views * options.mu)
-
-
 def settings(section: Config, *without: str) -> dict[str, Any]:
     """A section as plain values, for fingerprints and manifests, without the named fields."""
     plain = {key: value for key, value in section.to_dict().items() if key not in without}
