@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A folder, or a file beside them, may import itself and what stands in a group before its own.
 GROUPS = [
-    {"apportionment", "errors", "field"},
+    {"apportionment", "errors", "field", "moving_average"},
     {"randomness", "distributed"},
     {"augment", "learners", "models"},
     {"features", "workdir"},
