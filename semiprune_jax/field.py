@@ -22,12 +22,12 @@ POSITIVE_SHARE = Rule("0 < x <= 1", lambda value: 0 < value <= 1)
 
 
 def one_of(names: Iterable[str]) -> Rule:
-    """Only these names.
+    """Only these names; of a registry also those that it is given later.
 
     >>> one_of(["jit", "pmap"]).expected
     'jit | pmap'
     """
-    allowed = tuple(names)
+    allowed = names if isinstance(names, Mapping) else tuple(names)
     return Rule(" | ".join(allowed), lambda value: value in allowed)
 
 

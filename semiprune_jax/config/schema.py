@@ -79,15 +79,6 @@ def selection(*, selector: str, **fields: Any) -> Config:
     return ConfigDict(SELECTION.defaults() | {"selector": selector} | fields).lock()
 
 
-def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
-    """The cutoff of a selection at the kept fraction ``k`` of ``keep``.
-
-    >>> cutoff_at(selection(selector="double_end", cutoff=(0.1, 0.4)), keep=(0.3, 0.1), k=0.1)
-    0.4
-    """
-    return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
-
-
 def fixmatch_images(options: Config) -> int:
     """Images through the network in a step of semi-supervised learning; most learners see unlabelled ones twice.
 

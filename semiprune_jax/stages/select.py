@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
 from semiprune_jax.errors import ArgumentError, ConfigError
-from semiprune_jax.select import coreset, selectors
+from semiprune_jax.select import coreset
 from semiprune_jax.select.search import Chosen
+from semiprune_jax.select.selectors import SELECTORS
 from semiprune_jax.stages import settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.embed import EMBEDDINGS
@@ -64,13 +64,10 @@ def tasks(config: Config) -> list[str]:
 def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: dict[str, Any]) -> Task:
     config, task = context.config, f"select/{name}_keep{coreset.keep_text(keep)}"
     options, keeps = settings.selection(config, name), config.select.keep
-    sharing = list(keeps)  # kept fractions that share one order of choice
-    if "cutoff" in selectors.SELECTORS[options["selector"]].settings:
-        cutoffs = {each: schema.cutoff_at(config.select[name], keeps, each) for each in keeps}
-        options["cutoff"] = cutoffs[keep]
-        sharing = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
-    options |= found.at(keep) if found else {}
-    spec = coreset.relevant(options | {"keep": keep})
+    selector = SELECTORS[options["selector"]]
+    at = {each: selector.at(options, keeps, each) | (found.at(each) if found else {}) for each in keeps}
+    sharing = [each for each in keeps if at[each] == at[keep]]  # kept fractions that share one order of choice
+    spec = coreset.relevant(options | at[keep] | {"keep": keep})
     reads = coreset.reads(spec)
     artifact = {stage: READS[stage] for stage in sorted(reads)}
     table = table_of(task)
