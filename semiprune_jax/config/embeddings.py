@@ -1,7 +1,7 @@
 """The sections ``pseudolabel``, ``temi``, ``embed`` and ``swav``: the source of pseudo-labels, and embeddings."""
 
 from semiprune_jax.config.registries import PATCHES, RESNET
-from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, Rule, Section, one_of
+from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, OneOf, Rule, Section
 from semiprune_jax.select.selectors import readers
 
 _AREA = Rule(
@@ -16,7 +16,7 @@ PSEUDOLABEL = Section(
             "fixmatch",
             "fixmatch: semi-supervised learning, see ssl. clusters: clusters of embeddings that need no label "
             "(embed.source), found by TEMI as in ELFS.",
-            one_of(("fixmatch", "clusters")),
+            OneOf(("fixmatch", "clusters")),
         ),
     },
 )
@@ -39,7 +39,7 @@ TEMI = Section(
             "Which clusters count: those of the last epoch, those of the epoch of the least loss, or, of ten "
             "candidates over the training, those that true labels agree with most, as in ELFS's code with the labels "
             "of its test set.",
-            one_of(("last", "min_loss", "oracle")),
+            OneOf(("last", "min_loss", "oracle")),
         ),
         "beta": Field(0.6, "1 is mutual information; lower values keep the clusters similar in size.", POSITIVE),
     },
@@ -53,7 +53,7 @@ EMBED = Section(
             "proxy",
             "proxy, fixmatch: the input of the last layer of that network. file: your own. weights: of embed.network. "
             "swav: a network that SwAV trains on the pool.",
-            one_of(("proxy", "fixmatch", "file", "weights", "swav")),
+            OneOf(("proxy", "fixmatch", "file", "weights", "swav")),
         ),
         "path": Field(
             "",
@@ -63,7 +63,7 @@ EMBED = Section(
         "network": Field(
             "vit_b16",
             "weights: vit_s16 and vit_b16 are DINO's, vit_s14 and vit_b14 DINOv2's, resnet50 torchvision's or SwAV's.",
-            one_of(PATCHES),
+            OneOf(PATCHES),
         ),
         "image_size": Field(224, "weights: pixels of a side that images are resized to.", POSITIVE),
     },

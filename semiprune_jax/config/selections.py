@@ -5,25 +5,27 @@ from typing import Any, NamedTuple
 
 from semiprune_jax.config.registries import SELECTORS
 from semiprune_jax.config.trainings import SEEDS
-from semiprune_jax.field import Field, Rule, Section, one_of
+from semiprune_jax.field import Field, OneOf, Rule, Section
 from semiprune_jax.select import scores, selectors
 
 SCORE = Section(
     "Scores, which are computed from the proxy's dynamics; another choice of them retrains nothing.", scores.settings()
 )
 
-# The fields of every named selection.
-SELECTION = Section(
-    "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
-    {
-        "selector": Field(
-            "random",
-            f"How examples are chosen. By embeddings: {', '.join(selectors.readers('features'))}.",
-            one_of(SELECTORS),
-        ),
-        **selectors.settings(),
-    },
-)
+
+def selection_section() -> Section:
+    """The fields of every named selection: its selector, its score, and the settings of all selectors."""
+    return Section(
+        "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
+        {
+            "selector": Field(
+                "random",
+                f"How examples are chosen. By embeddings: {', '.join(selectors.readers('features'))}.",
+                OneOf(SELECTORS),
+            ),
+            **selectors.settings(),
+        },
+    )
 
 
 class Named(NamedTuple):
@@ -102,8 +104,8 @@ _SEARCHED = "; ".join(
 )
 
 SEARCH = Section(
-    "Search: trials that are trained and tested on pseudo-labels of the pool choose settings of a selection: "
-    f"{_SEARCHED}. The configured values are then only where the search begins.",
+    "Search: trials that are trained and tested on pseudo-labels of the pool choose settings of a selection "
+    f"({_SEARCHED}). The configured values are then only where the search begins.",
     {
         "names": Field((), "The selections to search for.", element=str),
         "held_out": Field(

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from semiprune_jax.config.registries import PATCHES, SCORES, SELECTORS, SOURCES
-from semiprune_jax.config.schema import SECTIONS, SEED, SELECTION, Config
+from semiprune_jax.config.schema import SECTIONS, SEED, Config, selection_section
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 
@@ -86,7 +86,7 @@ def _wrong_types(config: Config) -> Iterator[str]:
     if isinstance(config.select, ConfigDict):
         for name, spec in config.select.items():
             if _is_selection(spec):  # others are reported below
-                yield from _misfits(f"config.select.{name}", spec, SELECTION.fields)
+                yield from _misfits(f"config.select.{name}", spec, selection_section().fields)
 
 
 def _misfits(place: str, values: Config, fields: Mapping[str, Field]) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _misfits(place: str, values: Config, fields: Mapping[str, Field]) -> Iterato
 
 
 def _is_selection(value: Any) -> bool:
-    return isinstance(value, ConfigDict) and set(value) == set(SELECTION.fields)
+    return isinstance(value, ConfigDict) and set(value) == set(selection_section().fields)
 
 
 class _Problems:
@@ -169,7 +169,7 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
     spec = config.select[name]
     if not _is_selection(spec):
         return  # it has been reported
-    for key, field in SELECTION.fields.items():
+    for key, field in selection_section().fields.items():
         found.check(field.rule.holds(spec[key]), f"select.{name}.{key}", field.rule.expected)
     if spec.selector in SELECTORS and spec.score in SCORES:
         _check_scored(config, found, name)

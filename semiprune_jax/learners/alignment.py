@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from semiprune_jax.learners.learner import Learner, Memory, Seen, Targets, average, ema_update, normalised
 
@@ -29,8 +30,13 @@ def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
     return {"average": mean, "batches": memory["batches"] + 1.0}, aligned
 
 
-def aligned(learner: Learner, target: jax.Array) -> Learner:
-    """The learner, given aligned probabilities in place of the network's own."""
+def aligned(learner: Learner, shares: np.ndarray) -> Learner:
+    """The learner, given aligned probabilities in place of the network's own.
+
+    Args:
+      shares: f32[C], that classes should have.
+    """
+    target = jnp.asarray(shares, jnp.float32)
 
     def init():
         return {"learner": learner.init(), "alignment": init_alignment(len(target))}

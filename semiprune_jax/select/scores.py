@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, one_of
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf
 
 _ROWS = 128  # examples whose windows are computed at a time
 
@@ -196,7 +196,7 @@ _DECAY = Field(
 _NEVER_LEARNED = Field(
     "zero",
     "Forgetting of examples that were never right: zero as in CCS and ELFS, or hardest as in Toneva et al.",
-    one_of(("zero", "hardest")),
+    OneOf(("zero", "hardest")),
 )
 _SUM = {
     "first": Field(0, "EL2N, GraNd: the first epoch summed.", NOT_NEGATIVE),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from semiprune_jax.augment.views import View
-from semiprune_jax.learners import Learner, Memory, Seen
+from semiprune_jax.learners.learner import Learner, Memory, Seen
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import row_keys
 from semiprune_jax.train import dynamics
@@ -70,7 +70,7 @@ def fixmatch_step(
     """
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
     size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
-    has_strong = learner.student == "strong"
+    has_strong = learner.views == 2
     keys = row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
 
     def view(transform: View, keys: jax.Array, images: jax.Array) -> jax.Array:

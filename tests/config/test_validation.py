@@ -6,14 +6,10 @@ from operator import getitem
 import pytest
 from ml_collections import ConfigDict
 
-from semiprune_jax import learners, models
+from semiprune_jax import models
 from semiprune_jax.config import registries, schema, validation
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.models import pretrained
-
-
-def test_the_stand_in_for_learners():
-    assert tuple(registries.LEARNERS) == tuple(learners.LEARNERS)
 
 
 def test_the_stand_in_for_networks():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import POSITIVE, Field, one_of
+from semiprune_jax.field import POSITIVE, Field, OneOf
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
@@ -134,7 +134,7 @@ CONCENTRATION = Field(15.0, "C, the concentration of the density.", POSITIVE)
 FORM = Field(
     "code",
     "code sets a = C + 1 - b, which DUAL's numbers were made with; paper sets a = C - b.",
-    one_of(("code", "paper")),
+    OneOf(("code", "paper")),
 )
 
 RANDOM = Selector("random", random, ("n", "seed", "noise"))

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from semiprune_jax.field import AT_LEAST_ONE, Field, one_of
+from semiprune_jax.field import AT_LEAST_ONE, Field, OneOf
 from semiprune_jax.select.scores import SCORES
 
 Spec: TypeAlias = Mapping[str, Any]  # the settings of a selection: name, selector, keep, seed, and those named below
@@ -25,14 +25,14 @@ Read: TypeAlias = Literal[
     "noise",  # f64[N] in (0, 1), drawn by the examples' keys and the selection's name
 ]
 
-END = Field("hard", "the end of the score that is kept.", one_of(("hard", "easy")))
+END = Field("hard", "the end of the score that is kept.", OneOf(("hard", "easy")))
 NEIGHBOURS = Field(10, "the number of neighbours of each example in the graph.", AT_LEAST_ONE)
-SCORE = Field("aum", "The score that the selector reads.", one_of(SCORES))
+SCORE = Field("aum", "The score that the selector reads.", OneOf(SCORES))
 EXTRAPOLATE = Field(
     "none",
     "Whether scores are those of labelled examples, carried over to the others by their nearest neighbours or by a "
     "graph network.",
-    one_of(("none", "neighbours", "graph")),
+    OneOf(("none", "neighbours", "graph")),
 )
 
 
