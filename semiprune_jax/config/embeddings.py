@@ -2,6 +2,7 @@
 
 from semiprune_jax.config.registries import PATCHES, RESNET
 from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, OneOf, Rule, Section
+from semiprune_jax.select.selectors import readers
 
 _AREA = Rule(
     "two shares of an image, 0 < smallest <= largest <= 1",
@@ -45,8 +46,8 @@ TEMI = Section(
 )
 
 EMBED = Section(
-    "Embeddings, which are read by the selectors moderate, prototypicality, k_centre, d2, badge and zcore, by "
-    "extrapolated scores and by clusters only.",
+    f"Embeddings, which are read by some selectors ({', '.join(readers('features'))}), by extrapolated scores and by "
+    "clusters only.",
     {
         "source": Field(
             "proxy",

@@ -79,15 +79,6 @@ def selection(*, selector: str, **fields: Any) -> Config:
     return ConfigDict(selection_section().defaults() | {"selector": selector} | fields).lock()
 
 
-def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
-    """The cutoff of a selection at the kept fraction ``k`` of ``keep``.
-
-    >>> cutoff_at(selection(selector="double_end", cutoff=(0.1, 0.4)), keep=(0.3, 0.1), k=0.1)
-    0.4
-    """
-    return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
-
-
 def settings(section: Config, *without: str) -> dict[str, Any]:
     """A section as plain values, for fingerprints and manifests, without the named fields."""
     plain = {key: value for key, value in section.to_dict().items() if key not in without}

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from semiprune_jax.config.registries import PATCHES, SCORES, SELECTORS, SOURCES
-from semiprune_jax.config.schema import SECTIONS, SEED, Config, cutoff_at, selection_section
+from semiprune_jax.config.schema import SECTIONS, SEED, Config, selection_section
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 
@@ -173,19 +173,15 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
         found.check(field.rule.holds(spec[key]), f"select.{name}.{key}", field.rule.expected)
     if spec.selector in SELECTORS and spec.score in SCORES:
         _check_scored(config, found, name)
-        _check_cutoff(config, found, name)
+        for key, expected in SELECTORS[spec.selector].problems(spec, config.select.keep):
+            found.check(False, f"select.{name}.{key}", expected)
 
 
 def _check_scored(config: Config, found: _Problems, name: str) -> None:
     """Only the fields that the selector uses must fit this run; the unused horizon of a base config may be anything."""
     spec, field, check = config.select[name], f"select.{name}", found.check
-    selector, read, epochs, window = (
-        SELECTORS[spec.selector],
-        SCORES[spec.score],
-        config.proxy.epochs,
-        config.score.window,
-    )
-    taken = selector.reads
+    read, epochs, window = SCORES[spec.score], config.proxy.epochs, config.score.window
+    taken = SELECTORS[spec.selector].reads
     if "probabilities" in taken:
         good = config.embed.source in ("fixmatch", "proxy")
         check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
@@ -202,21 +198,6 @@ def _check_scored(config: Config, found: _Problems, name: str) -> None:
     for record in [f"record_{array}" for array in read.fields] if "score" in taken else ():
         if record in config.proxy:  # others are always recorded
             check(config.proxy[record], f"proxy.{record}", f"True, since config.{field} selects by {spec.score}")
-    if selector.not_negative:
-        needed = f"a score that is never negative, such as dual: {spec.selector} weighs by it"
-        check(not read.may_be_negative, f"{field}.score", needed)
-
-
-def _check_cutoff(config: Config, found: _Problems, name: str) -> None:
-    spec, keep, field = config.select[name], config.select.keep, f"select.{name}.cutoff"
-    if "cutoff" not in SELECTORS[spec.selector].settings:
-        return
-    fits = len(spec.cutoff) in (1, len(keep))
-    found.check(fits, field, f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
-    for k in keep if fits else ():
-        cutoff = cutoff_at(spec, keep, k)
-        good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is reported already
-        found.check(good, field, f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
 
 
 def _check_search(config: Config, found: _Problems) -> None:

@@ -39,7 +39,7 @@ def relevant(spec: Spec) -> dict[str, Any]:
       spec: name, selector, score, keep, seed, and any settings of selectors and scores by their own names.
     """
     selector = SELECTORS[spec["selector"]]
-    used = {"name", "selector", "keep", "seed", *selector.settings}
+    used = {"name", "selector", "keep", "seed", *selector.fields()}
     if "score" in selector.reads:
         used |= {"score", *scores.SCORES[spec["score"]].options}
         used |= {"horizon"} if "mean_probability" in selector.reads else set()
@@ -86,8 +86,8 @@ def choose(
     if "mean_probability" in selector.reads:
         arguments["mean_probability"] = scores.mean_probability(pool.dynamics["p_label"], _horizon(spec))
     if "easiness" in selector.reads:
-        arguments["easiness"] = scores.compute("aum", pool.dynamics, {}) if spec["cutoff"] else None
-    shared = ("shared", spec.get("cutoff"))  # kept fractions may have cutoffs of their own
+        arguments["easiness"] = scores.compute("aum", pool.dynamics, {})
+    shared = tuple(sorted((key, value) for key, value in spec.items() if key != "keep"))
     if shared not in memo:
         memo[shared] = selector.share(arguments | {"keep": largest or spec["keep"]})
     kept = np.zeros(len(pool.keys), bool)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf
 
 _ROWS = 128  # examples whose windows are computed at a time
 
@@ -180,24 +181,58 @@ class Score(NamedTuple):
 
     function: Callable[..., np.ndarray]
     fields: tuple[str, ...]  # the arrays of the record it reads, in the order of its arguments
-    options: tuple[str, ...]  # its keyword arguments
+    options: Mapping[str, Field]  # its keyword arguments
     high_is_hard: bool
     title: str  # on an axis
     may_be_negative: bool = False
 
 
-SCORES: dict[str, Score] = {
-    "aum": Score(aum, ("margin",), (), high_is_hard=False, title="AUM", may_be_negative=True),
-    "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True, title="forgetting events"),
-    "correctness": Score(correctness, ("correct",), (), high_is_hard=False, title="epochs correct"),
-    "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True, title="EL2N"),
-    "grand": Score(grand, ("grad_norm",), ("first", "last"), high_is_hard=True, title="GraNd"),
-    "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True, title="DUAL"),
-    "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True, title="dynamic uncertainty"),
-    "tdds": Score(tdds, ("kl",), ("window", "horizon", "decay"), high_is_hard=True, title="TDDS"),
-    "mean_probability": Score(mean_probability, ("p_label",), ("horizon",), high_is_hard=False, title="mean p(label)"),
-    "entropy": Score(entropy, ("entropy",), (), high_is_hard=True, title="entropy, nats"),
+HORIZON = Field(0, "the first epochs that count; 0: all.")  # each selection has its own
+_WINDOW = Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window.")
+_EXPONENT = Field(1.0, "Exponent of DUAL's standard deviation.", POSITIVE)
+_DECAY = Field(
+    0.9, "Weight of TDDS's last window; each earlier one has (1 - decay) times the weight of the next.", POSITIVE_SHARE
+)
+_NEVER_LEARNED = Field(
+    "zero",
+    "Forgetting of examples that were never right: zero as in CCS and ELFS, or hardest as in Toneva et al.",
+    OneOf(("zero", "hardest")),
+)
+_SUM = {
+    "first": Field(0, "EL2N, GraNd: the first epoch summed.", NOT_NEGATIVE),
+    "last": Field(
+        10, "EL2N, GraNd: the epoch before which the sum ends (CCS, ELFS: 10; SemiPrune: 20 on CIFAR, 11 on ImageNet)."
+    ),
 }
+_DUAL = {"window": _WINDOW, "horizon": HORIZON, "exponent": _EXPONENT}
+_TDDS = {"window": _WINDOW, "horizon": HORIZON, "decay": _DECAY}
+
+SCORES: dict[str, Score] = {
+    "aum": Score(aum, ("margin",), {}, high_is_hard=False, title="AUM", may_be_negative=True),
+    "forgetting": Score(
+        forgetting, ("correct",), {"never_learned": _NEVER_LEARNED}, high_is_hard=True, title="forgetting events"
+    ),
+    "correctness": Score(correctness, ("correct",), {}, high_is_hard=False, title="epochs correct"),
+    "el2n": Score(el2n, ("el2n",), _SUM, high_is_hard=True, title="EL2N"),
+    "grand": Score(grand, ("grad_norm",), _SUM, high_is_hard=True, title="GraNd"),
+    "dual": Score(dual, ("p_label",), _DUAL, high_is_hard=True, title="DUAL"),
+    "dyn_unc": Score(dyn_unc, ("p_label",), {"window": _WINDOW}, high_is_hard=True, title="dynamic uncertainty"),
+    "tdds": Score(tdds, ("kl",), _TDDS, high_is_hard=True, title="TDDS"),
+    "mean_probability": Score(
+        mean_probability, ("p_label",), {"horizon": HORIZON}, high_is_hard=False, title="mean p(label)"
+    ),
+    "entropy": Score(entropy, ("entropy",), {}, high_is_hard=True, title="entropy, nats"),
+}
+
+
+def settings() -> dict[str, Field]:
+    """The options of all scores that a run sets once; the horizon is set for each selection.
+
+    >>> list(settings())
+    ['never_learned', 'first', 'last', 'window', 'exponent', 'decay']
+    """
+    fields = {name: field for score in SCORES.values() for name, field in score.options.items()}
+    return {name: field for name, field in fields.items() if name != "horizon"}
 
 
 def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> np.ndarray:

@@ -47,6 +47,11 @@ def searched(selector: str) -> Search:
     return found
 
 
+def fields(selector: str) -> list[str]:
+    """The settings of a selector that are searched for."""
+    return [sweep.field for sweep in searched(selector).sweeps]
+
+
 class Chosen(NamedTuple):
     """The settings that a search has found for one selection."""
 
@@ -74,16 +79,17 @@ class Chosen(NamedTuple):
 
     @classmethod
     def of(cls, saved: Sequence[Mapping[str, Any]]) -> "Chosen":
-        """From what ``to_json`` gave, of one search, or of one for each kept fraction."""
+        """From the results of ``to_json``: of one search, or of one for each kept fraction."""
         apart: dict[float, dict[str, float]] = {}
         together: dict[str, float] = {}
         for part in saved:
             for field, (_, is_shared) in sweeps().items():
-                if is_shared and part[field] is not None:
-                    together[field] = part[field]
+                value = part.get(field)  # None in the file of a selector that has no such setting
+                if is_shared and value is not None:
+                    together[field] = value
                 elif not is_shared:
-                    for keep, value in part[field].items():
-                        apart.setdefault(float(keep), {})[field] = value
+                    for keep, one in (value or {}).items():
+                        apart.setdefault(float(keep), {})[field] = one
         return cls(apart, together)
 
 
@@ -108,7 +114,7 @@ def grids(selector: str, options: Mapping[str, Any]) -> dict[str, list[float]]:
 
 def start(selector: str, spec: Spec) -> dict[str, Any]:
     """The settings that a search begins with: all but the one that it chooses first."""
-    first = searched(selector).sweeps[0].field
+    first = fields(selector)[0]
     return {key: value for key, value in spec.items() if key != first}
 
 
@@ -191,16 +197,38 @@ def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[st
     for sweep in search.sweeps:
         points = [now | {sweep.field: value} for value in sweep.values(options, max(keeps))]
         best = trials.best(name, points, [max(keeps)] if sweep.at_largest else keeps)
-        now = now | {sweep.field: best[sweep.field]}
+        now = now | {sweep.field: sweep.kind(best[sweep.field])}
     return Chosen({}, now) if search.together else Chosen({keep: now for keep in keeps}, {})
 
 
+def summary(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The results of all searches of a run, from what each part has written: ``to_json``, name, and ``Trials.cost``.
+
+    Returns:
+      {"chosen": {name: {field: value, or {kept fraction: value} where each has its own}}, "trials", "steps", "seconds"}
+    """
+    apart = [field for field, (_, together) in sweeps().items() if not together]
+
+    def rank(part: Mapping[str, Any]) -> tuple[str, list[float]]:  # by name, the largest kept fraction first
+        return part["name"], sorted(-float(keep) for field in apart for keep in part.get(field) or {})
+
+    chosen: dict[str, dict[str, Any]] = {}
+    for part in sorted(parts, key=rank):
+        one = chosen.setdefault(part["name"], {field: part.get(field) for field in sweeps()})
+        for field in apart:
+            one[field] = (one[field] or {}) | (part.get(field) or {})
+    return {"chosen": chosen} | {key: sum(part[key] for part in parts) for key in ("trials", "steps", "seconds")}
+
+
 def _read(path: Path) -> list[dict[str, str]]:
+    """The rows of trials.csv; "" in the columns of settings that no selector had when it was written."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
-    if tuple(reader.fieldnames or ()) != columns() or any(None in row or None in row.values() for row in rows):
+    known, found = columns(), set(reader.fieldnames or ())
+    complete = set(known) - set(sweeps()) <= found <= set(known)
+    if not complete or any(None in row or None in row.values() for row in rows):
         raise DataError(f"{path} is not what was written; remove it, and its trials are made again")
-    return rows
+    return [{column: row.get(column, "") for column in known} for row in rows]

@@ -42,9 +42,10 @@ def chosen(context: Context, name: str) -> Chosen | None:
 
 
 def chosen_file(config: Config, name: str, keeps: Sequence[float]) -> Artifact[Any]:
-    """What is chosen for one selection: {"name", "cutoff", "horizon", "c_d", "trials", "steps", "seconds"}."""
-    task = f"search/{search.directory(name, config.select[name].selector, keeps)}"
-    return artifacts.json(f"{task}/chosen.json", task, "name", *search.sweeps())
+    """The result of a search: name, the settings of ``search.sweeps``, and trials, steps and seconds."""
+    selector = config.select[name].selector
+    task = f"search/{search.directory(name, selector, keeps)}"
+    return artifacts.json(f"{task}/chosen.json", task, "name", *search.fields(selector))
 
 
 def search_settings(config: Config, name: str, keeps: Sequence[float]) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
 from semiprune_jax.errors import ArgumentError, ConfigError
-from semiprune_jax.select import coreset, selectors
+from semiprune_jax.select import coreset
 from semiprune_jax.select.search import Chosen
+from semiprune_jax.select.selectors import SELECTORS
 from semiprune_jax.stages import settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.label import EXAMPLES
@@ -86,13 +86,10 @@ def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: 
 def _spec(config: Config, name: str, keep: float, found: Chosen | None) -> tuple[dict[str, Any], float]:
     """The relevant settings of a coreset, and the largest kept fraction that shares its order of choice."""
     options, keeps = settings.selection(config, name), config.select.keep
-    sharing = keeps
-    if "cutoff" in selectors.SELECTORS[options["selector"]].settings:
-        cutoffs = {each: schema.cutoff_at(config.select[name], keeps, each) for each in keeps}
-        options["cutoff"] = cutoffs[keep]
-        sharing = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
-    options |= found.at(keep) if found else {}
-    return coreset.relevant(options | {"keep": keep}), max(sharing)
+    selector = SELECTORS[options["selector"]]
+    at = {each: selector.at(options, keeps, each) | (found.at(each) if found else {}) for each in keeps}
+    largest = max(each for each in keeps if at[each] == at[keep])
+    return coreset.relevant(options | at[keep] | {"keep": keep}), largest
 
 
 def _columns(inputs: Inputs, task: str) -> Table:

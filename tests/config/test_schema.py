@@ -104,12 +104,6 @@ def test_paper_batch_size():
     assert schema.paper_batch_size(2, 0.1, "paper") == 1
 
 
-def test_cutoffs_by_kept_fraction():
-    spec = schema.selection(selector="double_end", cutoff=(0.1, 0.2))
-    assert schema.cutoff_at(spec, (0.5, 0.3), 0.3) == 0.2
-    assert schema.cutoff_at(schema.selection(selector="double_end", cutoff=(0.1,)), (0.5, 0.3), 0.3) == 0.1
-
-
 def test_settings_are_plain():
     plain = schema.settings(schema.base_config().data, "path")
     assert plain["mean"] == [0.485, 0.456, 0.406]

@@ -1,6 +1,5 @@
 """Selectors that go by embeddings."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from semiprune_jax.select.selectors.ranks import (
     smallest,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Selector, Shared
-from semiprune_jax.select.selectors.threshold import CUTOFF, END, balanced_top, top
+from semiprune_jax.select.selectors.selector import NEIGHBOURS, Selector, Shared
+from semiprune_jax.select.selectors.threshold import balanced_top, cutoff_problems, top
 
 
 def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -197,54 +196,48 @@ def _d2_order(
     return rest[graph.message_passing(worth, np.asarray(features)[rest], size, neighbours=neighbours, gamma=gamma)]
 
 
-def _shared_d2_order(a: Mapping[str, Any]) -> np.ndarray:
-    settings = (a["neighbours"], a["gamma"], a["cutoff"])
-    return _d2_order(a["score"], a["features"], a["keep"], *settings, a["easiness"])
-
-
 def _first(order: np.ndarray, n: int, keep: float) -> np.ndarray:
     return np.sort(order[: coreset_size(n, keep)])
 
 
-NEIGHBOURS = Field(
-    10, "d2 and extrapolated scores: the number of neighbours of each example in the graph.", AT_LEAST_ONE
-)
-_GAMMA = Field(0.1, "d2: how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE)
-_SAMPLES = Field(1_000_000, "zcore: the number of points drawn.", AT_LEAST_ONE)
-_BALANCED = Field(False, "prototypicality: whether each cluster gives its share.")
+CUTOFF = Field((0.0,), "the fraction of lowest AUM that is dropped; one, or one for each kept fraction.")
+GAMMA = Field(0.1, "how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE)
+SAMPLES = Field(1_000_000, "the number of points drawn.", AT_LEAST_ONE)
+BALANCED = Field(False, "whether each cluster gives its share.")
 
 MODERATE = Selector("moderate", moderate, ("features", "classes", "tiebreak"))
 PROTOTYPICALITY = Selector(
     "prototypicality",
     prototypicality,
     ("features", "clusters", "seed", "tiebreak"),
-    {"balanced": _BALANCED},
-    shared=Shared("clustering", lambda a: _clustering(a["features"], a["clusters"], a["seed"])),
+    {"balanced": BALANCED},
+    shared=Shared("clustering", _clustering, ("features", "clusters", "seed")),
 )
 K_CENTRE = Selector(
     "k_centre",
     k_centre,
     ("features", "seed", "noise"),
-    shared=Shared("order", lambda a: _k_centre_order(a["features"], a["keep"], a["seed"], a.get("noise"))),
+    shared=Shared("order", _k_centre_order, ("features", "keep", "seed", "noise")),
 )
 D2 = Selector(
     "d2",
     d2,
     ("score", "features", "easiness"),
-    {"cutoff": CUTOFF, "neighbours": NEIGHBOURS, "gamma": _GAMMA, "end": END},
-    "end",
-    shared=Shared("order", _shared_d2_order),
+    {"cutoff": CUTOFF, "neighbours": NEIGHBOURS, "gamma": GAMMA},
+    orientation="end",
+    problems=cutoff_problems,
+    shared=Shared("order", _d2_order, ("score", "features", "keep", "neighbours", "gamma", "cutoff", "easiness")),
 )
 ZCORE = Selector(
     "zcore",
     zcore,
     ("features", "seed", "noise"),
-    {"samples": _SAMPLES},
-    shared=Shared("coverage", lambda a: _coverage(a["features"], a["seed"], a["samples"], a.get("noise"))),
+    {"samples": SAMPLES},
+    shared=Shared("coverage", _coverage, ("features", "seed", "samples", "noise")),
 )
 BADGE = Selector(
     "badge",
     badge,
     ("probabilities", "features", "seed"),
-    shared=Shared("order", lambda a: _badge_order(a["probabilities"], a["features"], a["keep"], a["seed"])),
+    shared=Shared("order", _badge_order, ("probabilities", "features", "keep", "seed")),
 )

@@ -1,12 +1,13 @@
 """Selectors that sample: uniform draws, and DUAL's Beta sampling."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
 from semiprune_jax.field import POSITIVE, Field, OneOf
+from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
     chunks,
@@ -16,7 +17,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Sweep
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep
 
 
 def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
@@ -122,29 +123,33 @@ def _horizons(options: Mapping[str, Any], keep: float) -> list[int]:
     return list(options["horizons"]) or horizons(options["window"], options["epochs"])
 
 
+def _beta_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
+    del keeps
+    if SCORES[spec["score"]].may_be_negative:
+        yield "score", "a score that is never negative, such as dual: beta weighs by it"
+
+
+C_D = Field(4.0, "how fast the preference moves from uncertain to easy examples as more is pruned.", POSITIVE)
+CONCENTRATION = Field(15.0, "C, the concentration of the density.", POSITIVE)
+FORM = Field(
+    "code",
+    "code sets a = C + 1 - b, which DUAL's numbers were made with; paper sets a = C - b.",
+    OneOf(("code", "paper")),
+)
+
 RANDOM = Selector("random", random, ("n", "seed", "noise"))
 BALANCED_RANDOM = Selector("balanced_random", balanced_random, ("classes", "seed", "noise"))
 BETA = Selector(
     "beta",
     beta,
     ("score", "mean_probability", "seed", "noise"),
-    {
-        "c_d": Field(
-            4.0, "beta: how fast the preference moves from uncertain to easy examples as more is pruned.", POSITIVE
-        ),
-        "concentration": Field(15.0, "beta: C.", POSITIVE),
-        "form": Field(
-            "code",
-            "beta: code sets a = C + 1 - b, which DUAL's numbers were made with; paper sets a = C - b.",
-            OneOf(("code", "paper")),
-        ),
-    },
-    not_negative=True,
+    {"c_d": C_D, "concentration": CONCENTRATION, "form": FORM},
+    problems=_beta_problems,
     # The horizon is chosen at the largest kept fraction (the paper: 30% pruned), with the c_D that is configured; then
     # c_D by the mean over all kept fractions, which the paper does not say.
     search=Search(
         (
-            Sweep("horizon", _horizons, option="horizons", at_largest=True),
+            Sweep("horizon", _horizons, kind=int, option="horizons", at_largest=True),
             Sweep("c_d", lambda options, keep: list(options["c_d"]), option="c_d", title="c_D"),
         ),
         together=True,
