@@ -59,7 +59,8 @@ def _nearest(features: np.ndarray) -> object:
 
 def _kmeans(features: np.ndarray) -> object:
     """One start of ten iterations; a fit makes ten of up to three hundred."""
-    return kmeans.fit(features, CLASSES, starts=1, iterations=10, tolerance=0.0)
+    kmeans.STARTS, kmeans.ITERATIONS, kmeans.TOLERANCE = 1, 10, 0.0
+    return kmeans.fit(features, CLASSES)
 
 
 def _zcore(features: np.ndarray) -> object:

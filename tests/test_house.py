@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A folder, or a file beside them, may import itself and what stands in a group before its own.
 GROUPS = [
-    {"apportionment", "errors", "field"},
-    {"randomness", "augment", "learners", "models"},
-    {"distributed"},
+    {"apportionment", "errors", "field", "moving_average"},
+    {"randomness", "distributed"},
+    {"augment", "learners", "models"},
     {"features", "workdir"},
     {"data", "select"},
     {"config", "report"},

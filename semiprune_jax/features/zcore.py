@@ -1,8 +1,8 @@
 """ZCore: how much of an embedding space an example stands for, without labels (Griffin et al., arXiv:2411.15349).
 
-Points are drawn in two random dimensions at a time; the example nearest to a point covers it, and those near that one
-are redundant. The released code (voxel51/zcore) gives all of its workers the same random numbers where they are forked;
-here every draw is its own.
+Points are drawn in two random dimensions at a time. The example nearest to a point covers it, and the neighbours of
+that example are redundant. In the released code (voxel51/zcore) forked workers draw the same random numbers; here every
+draw is independent.
 """
 
 from functools import partial
@@ -15,22 +15,28 @@ from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features import blocks
 from semiprune_jax.features.neighbours import smallest
 
+_EXPONENT = 4.0  # of the distance by which redundant examples share a loss
+
 
 def zcore(
-    features: np.ndarray, seed: int = 0, *, samples: int = 1_000_000, neighbours: int = 1000, exponent: float = 4.0,
+    features: np.ndarray,
+    seed: int = 0,
+    *,
+    samples: int = 1_000_000,
+    neighbours: int = 1000,
     noise: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The score f32[N] in [0, 1]; high is worth keeping.
 
-    Each sample adds 1 to the example nearest to its point (L1, the lower id of equals), and takes 1 in all from that
-    one's ``neighbours`` nearest, or from all others where there are fewer, by distance^-exponent; all of it from the
-    nearest, where that is at a distance of 0.
-    Points are drawn, in each dimension, from the triangular density over its range whose mode is its median. A number
-    in (0, 1) is added to each example's sum, as the released ``rand_init`` does, before sums are scaled to [0, 1].
+    Points are drawn, in each dimension, from the triangular density over its range whose mode is its median. Each point
+    adds 1 to the score of the nearest example (in L1; of equally near ones the lower id). The ``neighbours`` examples
+    nearest to that one, or all others where there are fewer, lose 1 together, in proportion to distance^-4; where the
+    nearest of them is at a distance of 0, it loses all of it. A number in (0, 1) is added to the score of each example,
+    as the released ``rand_init`` does, before scores are scaled to [0, 1].
 
     Args:
       features: f32[N, D]; dimensions that are constant are left out.
-      noise: f64[N], what is added; drawn if None.
+      noise: f64[N], the numbers added; drawn if None.
 
     Raises:
       ArgumentError: fewer than two dimensions vary, ``samples`` is not positive, or features are not finite.
@@ -50,7 +56,7 @@ def zcore(
     for first in range(0, samples, size):
         dimensions, points = draw(rng, size, spread)
         counted = min(size, samples - first)
-        nearest, near, share = (x[:counted] for x in jax.device_get(_cover(columns, dimensions, points, k, exponent)))
+        nearest, near, share = (x[:counted] for x in jax.device_get(_cover(columns, dimensions, points, k, _EXPONENT)))
         score += np.bincount(nearest, minlength=n)
         score -= np.bincount(near.ravel(), weights=share.ravel(), minlength=n)
     low, high = score.min(), score.max()
@@ -76,7 +82,7 @@ def draw(rng: np.random.Generator, count: int, spread: np.ndarray) -> tuple[np.n
 
 @partial(jax.jit, static_argnums=3)
 def _cover(columns: jax.Array, dimensions: jax.Array, points: jax.Array, k: int, exponent: float):
-    """Of each sample the nearest example i32[B], its k nearest others i32[B, k], and what those lose f32[B, k]."""
+    """The nearest example of each sample i32[B], the k nearest others to that example i32[B, k], and their losses."""
 
     def one(dimension: jax.Array, point: jax.Array):
         x, y = columns[dimension[0]], columns[dimension[1]]

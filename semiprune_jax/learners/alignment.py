@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from semiprune_jax.learners.learner import Learner, Memory, Seen, Targets, average, ema_update, normalised
+from semiprune_jax.learners.learner import DECAY, Learner, Memory, Seen, Targets, average, normalised
+from semiprune_jax.moving_average import ema_update
 
 
 def init_alignment(classes: int) -> dict[str, jax.Array]:
@@ -25,7 +26,7 @@ def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
       target: f32[C], the shares that classes should have.
     """
     now = average(seen.probabilities, seen)
-    mean = jnp.where(memory["batches"] > 0, ema_update(memory["average"], now), now)
+    mean = jnp.where(memory["batches"] > 0, ema_update(memory["average"], now, DECAY), now)
     aligned = normalised(seen.probabilities * ((target + 1e-6) / (mean + 1e-6))[None])
     return {"average": mean, "batches": memory["batches"] + 1.0}, aligned
 

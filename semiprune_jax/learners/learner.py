@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+DECAY = 0.999  # of the moving averages that learners remember, as in USB
+
 
 class Seen(NamedTuple):
     """The unlabelled rows of a batch, or one device's share of them, as a learner sees them. Carries no gradients."""
@@ -23,7 +25,7 @@ class Seen(NamedTuple):
 class Targets(NamedTuple):
     """What the unlabelled images of a batch teach."""
 
-    label: jax.Array  # i32[n]
+    target: jax.Array  # i32[n], class ids; or f32[n, C], the probabilities of soft targets
     weight: jax.Array  # f32[n], of each image's cross entropy; an image of weight 0 teaches nothing
 
 
@@ -73,11 +75,6 @@ def average(tree: Any, seen: Seen) -> Any:
 
     sums, count = seen.total((jax.tree.map(summed, tree), jnp.sum(seen.mask)))
     return jax.tree.map(lambda x: x / count, sums)
-
-
-def ema_update(average: Any, now: Any, decay: float = 0.999) -> Any:
-    """The moving average after one more batch."""
-    return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, now)
 
 
 def normalised(values: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """What PyTorch and Pillow make of the same weights, batches and draws; ``python -m tests.goldens`` makes the files.
 
-Shared by the maker, which needs PyTorch, and by tests/test_parity.py, which does not: both sides draw every weight
-from its name and shape, so that only a few numbers of each tensor need be kept.
+Shared by the maker, which needs PyTorch, and by tests/models/test_parity.py, which does not: both sides draw every
+weight from its name and shape, so that only a few numbers of each tensor need be kept.
 """
 
 import zlib

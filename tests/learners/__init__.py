@@ -44,5 +44,5 @@ def run(name, rng, alignment=None, **later):
 
 
 def assert_same(targets, mask, labels, weights):
-    np.testing.assert_array_equal(targets.label[mask], labels)
+    np.testing.assert_array_equal(targets.target[mask], labels)
     np.testing.assert_allclose(targets.weight[mask], weights, rtol=1e-4, atol=1e-6)

@@ -322,7 +322,7 @@ def test_moderate(rng, keep):
 
 
 def test_prototypicality_keeps_the_far_ones(rng):
-    """Two clouds, one of them wide: the plain selector keeps examples of it alone, the balanced one keeps both shares."""
+    """Of two clouds, one of them wide, the plain selector keeps the wide one alone, the balanced one keeps both."""
     which = np.arange(80) % 2
     features = rng.normal(size=(80, 2)) * np.where(which, 5.0, 0.1)[:, None] + 100 * which[:, None]
     plain = selectors.prototypicality(features, 0.25, clusters=2)

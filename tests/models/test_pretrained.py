@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from semiprune_jax.errors import DataError
-from semiprune_jax.models import pretrained, vit
+from semiprune_jax.models import pretrained
 from tests import goldens
 
 
@@ -79,15 +79,6 @@ def test_features_are_pytorchs(tmp_path, name, naming):
         x = (found[f"image/{side}"] / 255 - np.array(goldens.MEAN)) / np.array(goldens.STD)
         got, expected = apply(variables, jnp.asarray(x, jnp.float32)), found[f"features/{side}"]
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-
-
-def test_positions_of_another_grid():
-    """Weights of four neighbours each that sum to 1, around where the new patch lies in the old grid."""
-    weights = vit.bicubic(37, 16)
-    assert weights.shape == (16, 37)
-    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
-    assert np.count_nonzero(weights, axis=1).max() == 4
-    assert np.all(np.abs(weights.argmax(axis=1) - ((np.arange(16) + 0.5) * 37 / 16.1 - 0.5)) <= 0.5)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_five_proxy_steps():
 @pytest.mark.long
 def test_the_goldens_are_what_pytorch_makes_now(tmp_path):
     """Needs the extra bench."""
-    subprocess.run([sys.executable, "-m", "tests.goldens", str(tmp_path)], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-m", "tests.goldens", str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
     for path in sorted(tmp_path.iterdir()):
         with np.load(path) as new:
             old = load(path.stem)

@@ -1,0 +1,69 @@
+"""Each network's parameters, outputs and types; and names that a config may have."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiprune_jax import models
+from semiprune_jax.config import registries
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "count"),
+    [
+        ("wrn_28_2", 10, 1_467_626),
+        ("wrn_28_8", 100, 23_401_028),
+        ("resnet18_cifar", 10, 11_173_962),
+        ("resnet18_cifar", 100, 11_220_132),
+        # torchvision's own counts for ImageNet.
+        ("resnet18", 1000, 11_689_512),
+        ("resnet34", 1000, 21_797_672),
+        ("resnet50", 1000, 25_557_032),
+    ],
+)
+def test_parameter_counts(name, classes, count):
+    network = models.create(name, num_classes=classes, bn_momentum=0.9)
+    params, _ = jax.eval_shape(lambda key: network.init(key, (32, 32, 3)), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
+
+
+@pytest.mark.parametrize("name", ["wrn_16_2", "resnet8"])
+def test_shapes_and_modes(name):
+    network = models.create(name, num_classes=7, bn_momentum=0.9)
+    params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(0), (8, 8, 3))
+    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    logits, features, new_stats = jax.jit(partial(network.apply, train=True))(params, stats, x)
+    assert logits.shape == (4, 7)
+    assert features.shape[0] == 4
+    assert logits.dtype == features.dtype == jnp.float32
+    moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), stats, new_stats)
+    assert all(change > 0 for change in jax.tree.leaves(moved))
+    _, _, same_stats = jax.jit(partial(network.apply, train=False))(params, stats, x)
+    jax.tree.map(np.testing.assert_array_equal, same_stats, stats)
+
+
+@pytest.mark.parametrize("name", ["wrn_10_1", "resnet8"])
+def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
+    x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
+    outputs = {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        network = models.create(name, num_classes=5, bn_momentum=0.9, dtype=dtype)
+        params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(0), (8, 8, 3))
+        logits, features, stats = jax.jit(partial(network.apply, train=True))(params, stats, x)
+        assert {leaf.dtype for leaf in jax.tree.leaves((params, stats, logits, features))} == {jnp.dtype("float32")}
+        outputs[dtype] = logits
+    difference = np.abs(outputs[jnp.float32] - outputs[jnp.bfloat16]).max()
+    assert 0 < difference < 0.1 * np.abs(outputs[jnp.float32]).max()  # it does compute in bfloat16, and nearly alike
+
+
+def test_names_are_those_of_the_config():
+    for name in ("wrn_10_1", "wrn_28_2", "wrn_40_12", *models.RESNETS):
+        assert registries.NETWORK.holds(name)
+        models.create(name, num_classes=2, bn_momentum=0.9)
+    for name in ("wrn_27_2", "wrn_28", "wrn_4_1", "wrn_28_0", "resnet34_cifar", "resnet", ""):
+        assert not registries.NETWORK.holds(name)
+        with pytest.raises(KeyError):
+            models.create(name, num_classes=2, bn_momentum=0.9)

@@ -1,0 +1,14 @@
+"""The bicubic interpolation of a vision transformer's positions."""
+
+import numpy as np
+
+from semiprune_jax.models import vit
+
+
+def test_positions_of_another_grid():
+    """Weights of four neighbours each that sum to 1, around where the new patch lies in the old grid."""
+    weights = vit.bicubic(37, 16)
+    assert weights.shape == (16, 37)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert np.count_nonzero(weights, axis=1).max() == 4
+    assert np.all(np.abs(weights.argmax(axis=1) - ((np.arange(16) + 0.5) * 37 / 16.1 - 0.5)) <= 0.5)
