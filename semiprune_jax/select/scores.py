@@ -1,8 +1,8 @@
-"""Scores: pure functions of a run's dynamics, one number an example.
+"""Scores: pure functions of a run's dynamics, one number per example.
 
-Inputs are numpy arrays [N, T]: N examples, T recorded epochs in order. Every function returns f32[N] and sums
-in float64. ``SCORES`` names them and says which end is hard. Formulas and their sources: the functions' own
-docstrings; a window or horizon beyond T is an error, never a truncation.
+Inputs are numpy arrays [N, T] of N examples and T recorded epochs in order. Every function returns f32[N] and sums in
+float64. Its docstring gives its formula and the source. A window or horizon beyond T is an error, never a truncation.
+``SCORES`` names the scores and says which end of each is hard.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +13,14 @@ import numpy as np
 from semiprune_jax.errors import ArgumentError
 from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf
 
-_ROWS = 128  # examples whose windows are computed at a time
+_ROWS = 128  # examples whose windows are computed together
 
 
 def aum(margin: np.ndarray) -> np.ndarray:
     """Accumulated margin: the sum over epochs of p(label) - max p(other), margin f32[N, T].
 
     Range [-T, T]; low is hard. On probabilities and summed, as SemiPrune's released code does; the original
-    (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank alike.
+    (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank examples equally.
 
     >>> aum(np.array([[0.5, 0.7], [-0.1, 0.1]]))  # two examples, two epochs
     array([1.2, 0. ], dtype=float32)
@@ -32,8 +32,8 @@ def forgetting(correct: np.ndarray, never_learned: str = "zero") -> np.ndarray:
     """Number of times an example was right at one visit and wrong at the next, correct bool[N, T].
 
     High is hard. (Toneva et al., arXiv:1812.05159.) Examples that were never right get 0 by default, as in CCS, ELFS,
-    SemiPrune and DUAL; with "hardest" they come before all others: T, one more than can be forgotten in T visits, where
-    Toneva and DataDiet have infinity.
+    SemiPrune and DUAL. With "hardest" they get T, one more than can be forgotten in T visits, and so come before all
+    others; Toneva and DataDiet have infinity there.
 
     Raises:
       ArgumentError: ``never_learned`` is neither.
@@ -254,7 +254,7 @@ def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str,
 
 
 def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
-    """Whether the record holds what the named score reads (entropy, grad_norm and kl are recorded on request only)."""
+    """Whether the record holds the arrays of the named score; entropy, grad_norm and kl are recorded on request."""
     return all(key == "margin" or key in dynamics for key in SCORES[name].fields)
 
 

@@ -3,7 +3,7 @@
 The pseudo-labelled pool is split nine to one. A trial selects from the nine parts, trains a network on the selected
 examples with pseudo-labels, and counts how many pseudo-labels of the tenth part that network predicts. No label outside
 the budget and no test label is read. Each trial's result is written as it ends, and a search that was killed goes on
-from there. Which settings may be searched for, and how, stands in each selector's record.
+from there. The record of each selector says which settings may be searched for, and how.
 """
 
 import csv
@@ -39,7 +39,7 @@ def columns() -> tuple[str, ...]:
 
 
 def searched(selector: str) -> Search:
-    """What may be searched for with a selector; ArgumentError if there is nothing."""
+    """The search that a selector declares; ArgumentError if it declares none."""
     found = SELECTORS[selector].search
     if found is None:
         names = [name for name, each in SELECTORS.items() if each.search]
@@ -103,7 +103,7 @@ def parts(selector: str, keeps: Sequence[float]) -> list[tuple[float, ...]]:
 
 
 def directory(name: str, selector: str, keeps: Sequence[float]) -> str:
-    """The name of the directory in which one part of a selection's search stands."""
+    """The name of the directory of one part of a selection's search."""
     return name if searched(selector).together else f"{name}_keep{keep_text(keeps[0])}"
 
 
@@ -113,7 +113,7 @@ def grids(selector: str, options: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def start(selector: str, spec: Spec) -> dict[str, Any]:
-    """The settings that a search begins with: all but the one that it chooses first."""
+    """The settings that a search begins with: all except the one that it chooses first."""
     first = fields(selector)[0]
     return {key: value for key, value in spec.items() if key != first}
 
@@ -131,19 +131,19 @@ def trial_counts(selector: str, keeps: Sequence[float], options: Mapping[str, An
 
 
 def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
-    """bool[N]: the part that is held out, floor(share * n) examples and one at least, the first in ``order`` [N]."""
+    """bool[N], the part that is held out: the first floor(share * n) examples in ``order`` [N], at least one."""
     held = np.zeros(n, bool)
     held[np.argsort(order, kind="stable")[: max(1, int(share * n + 1e-9))]] = True
     return held
 
 
 class Trials:
-    """The trials of a search, each made once; ``trials.csv`` holds those that have ended.
+    """The trials of a search, each made once; ``trials.csv`` holds the finished ones.
 
     Args:
       path: of the CSV.
-      attempt: makes one; see ``Try``.
-      seeds: each point is tried with each.
+      attempt: makes one trial; see ``Try``.
+      seeds: each point is tried with each seed.
     """
 
     def __init__(self, path: Path, attempt: Try, seeds: Sequence[int]):
@@ -151,16 +151,16 @@ class Trials:
         self.rows = _read(path)
 
     def mean(self, name: str, changes: Mapping[str, Any], keep: float) -> float:
-        """The accuracy of a point, over seeds."""
+        """The mean accuracy of a point over seeds."""
         return float(np.mean([self._one(name, changes, keep, seed) for seed in self._seeds]))
 
     def best(self, name: str, points: Iterable[Mapping[str, Any]], keeps: Sequence[float]) -> Mapping[str, Any]:
-        """The point of the highest mean accuracy over the kept fractions; of equal ones the first."""
+        """The point of the highest mean accuracy over the kept fractions; the first of equal points."""
         scored = [(np.mean([self.mean(name, point, keep) for keep in keeps]), point) for point in points]
         return max(scored, key=lambda pair: pair[0])[1]
 
     def cost(self, name: str, keeps: Sequence[float]) -> dict[str, float]:
-        """How many trials a selection has had at these kept fractions, and their steps and seconds in all."""
+        """The number of a selection's trials at these kept fractions, and their steps and seconds in all."""
         own = [row for row in self.rows if row["name"] == name and float(row["keep"]) in keeps]
         return {"trials": len(own)} | {key: sum(float(row[key]) for row in own) for key in ("steps", "seconds")}
 
@@ -179,14 +179,14 @@ class Trials:
 def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[str, Any]) -> Chosen:
     """Searches for one selection, at kept fractions that are searched together.
 
-    One sweep after the other: each tries its values with those that earlier sweeps have chosen, and with the configured
-    ones of later sweeps.
+    One sweep follows the other. Each tries its values with the values that earlier sweeps have chosen, and with the
+    configured values of later sweeps.
 
     Args:
       options: the fields of config.search, and window and epochs of the proxy's dynamics.
 
     Raises:
-      ArgumentError: the selector has nothing to choose.
+      ArgumentError: the selector declares no search.
     """
     name = spec["name"]
     try:
@@ -202,7 +202,7 @@ def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[st
 
 
 def summary(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The results of all searches of a run, from what each part has written: ``to_json``, name, and ``Trials.cost``.
+    """The results of all searches of a run, from the files of their parts: ``to_json``, name, and ``Trials.cost``.
 
     Returns:
       {"chosen": {name: {field: value, or {kept fraction: value} where each has its own}}, "trials", "steps", "seconds"}

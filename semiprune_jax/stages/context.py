@@ -1,6 +1,7 @@
 """What the stages of one run share: the config, the work directory, and images and devices when first needed."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from semiprune_jax.data.split import Dataset
 from semiprune_jax.distributed.compilation_cache import enable_compilation_cache
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
+from semiprune_jax.features import blocks
 from semiprune_jax.stages import images
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.workdir.metrics import Metrics
@@ -49,6 +51,10 @@ class Context:
         """The devices that the config asks for."""
         enable_compilation_cache(self.config.runtime.compilation_cache)
         return Layout.of(self.config.runtime.parallel, self.config.runtime.devices)
+
+    def feature_devices(self) -> AbstractContextManager[None]:
+        """Within it, work on embeddings uses the devices that the config asks for."""
+        return blocks.devices(self.layout.own_devices)
 
     @cached_property
     def trainer(self) -> TrainContext:

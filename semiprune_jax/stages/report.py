@@ -48,7 +48,7 @@ def _contents(context: Context) -> report.Contents:
         search=searched(context.workdir),
         same_images=coreset.same_images(context.workdir / "select" / name for name in finished),
         images=lambda ids: context.dataset.train.read(ids, Resize(images.sizes(config).square)),
-        examples_a_row=config.report.examples,
+        examples_per_row=config.report.examples,
         config=config.to_dict(),
     )
 

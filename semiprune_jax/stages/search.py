@@ -104,7 +104,8 @@ def _attempt(context: Context, inputs: Inputs, shared: dict[str, Any]) -> Try:
 
     def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
         spec = coreset.relevant(settings.selection(config, name) | dict(changes) | {"keep": keep})
-        _, kept = coreset.choose(spec, pool)
+        with context.feature_devices():
+            _, kept = coreset.choose(spec, pool)
         point = "_".join(f"{key}{value:g}" for key, value in changes.items())
         trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
         return train(trial, rows[kept], batch_size=settings.retrain_batch(config, keep), seed=trial_seed)

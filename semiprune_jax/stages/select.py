@@ -1,5 +1,6 @@
 """Select: makes a coreset for every named selection at every kept fraction."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -69,7 +70,8 @@ def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: 
     def work(inputs: Inputs) -> Outcome:
         pool = read_pool(inputs)
         try:
-            score, kept = coreset.choose(spec, pool, memo, largest)
+            with context.feature_devices() if pool.embeddings else nullcontext():
+                score, kept = coreset.choose(spec, pool, memo, largest)
         except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
             raise ConfigError(f"config.select.{name}: {error}") from None
         outputs: dict[Artifact, Any] = {table: ({} if score is None else {"score": score}) | {"kept": kept}}
@@ -88,8 +90,8 @@ def _spec(config: Config, name: str, keep: float, found: Chosen | None) -> tuple
     options, keeps = settings.selection(config, name), config.select.keep
     selector = SELECTORS[options["selector"]]
     at = {each: selector.at(options, keeps, each) | (found.at(each) if found else {}) for each in keeps}
-    largest = max(each for each in keeps if at[each] == at[keep])
-    return coreset.relevant(options | at[keep] | {"keep": keep}), largest
+    spec = coreset.relevant(options | at[keep] | {"keep": keep})
+    return spec, max(each for each in keeps if at[each] == at[keep])
 
 
 def _columns(inputs: Inputs, task: str) -> Table:

@@ -152,7 +152,7 @@ def shown(root: Path, text: str) -> str:
             classes=(word, "bee"), examples={"label": np.zeros(2)}, pseudolabels=guesses, truth=None,
             coresets={word: {"spec": spec, "table": {}}}, results={}, lines=[], quality=None, search=None,
             same_images=[[word, word]],
-            images=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8), examples_a_row=0,
+            images=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8), examples_per_row=0,
             config={"data": {"path": word}, "seed": word},
         )  # fmt: skip
         page.write(root / "index.html", contents, [], {word: figure})

@@ -1,13 +1,13 @@
-"""Selectors: functions from scores, and some from embeddings, to the ids that are kept; numpy in and out.
+"""Selectors: functions from scores, classes or embeddings to the ids that are kept; numpy in and out.
 
 Every selector returns the kept ids, sorted, int64, exactly ``coreset_size(N, keep)`` of them. It raises ArgumentError,
-a ValueError that says what it got, what it allows and what to do. ``keep`` is the fraction kept.
+a ValueError whose message gives the value, the allowed values and the remedy. ``keep`` is the fraction kept.
 
-Ties and random draws can be tied to examples instead of positions: ``tiebreak`` is any sortable array [N] (smaller
-first), ``noise`` f64[N] in (0, 1). The pipeline passes hashes of (seed, key), so that a new image changes nothing that
-was drawn for the others; without them ties go by position and draws by ``seed``.
+Ties and random draws can follow examples instead of positions: ``tiebreak`` is any sortable array [N] (smaller first),
+``noise`` f64[N] in (0, 1). The pipeline passes hashes of (seed, key), so that a new image changes no other draw.
+Without them ties are broken by position, and draws follow ``seed``.
 
-Another selector is a function and a record in a file of this folder, and a line in ``SELECTORS``.
+To add a selector, write a function and a record in a file of this folder, and add a line to ``SELECTORS``.
 """
 
 from collections.abc import Iterator
@@ -131,7 +131,7 @@ def settings() -> dict[str, Field]:
 
 
 def _readers() -> Iterator[tuple[str, str, Field]]:
-    """Reader, setting, and the field that says what this reader does with it."""
+    """(reader, setting, field): the help of the field is about this reader."""
     for name, score in SCORES.items():
         if "horizon" in score.options:
             yield name, "horizon", HORIZON
@@ -144,7 +144,7 @@ def _readers() -> Iterator[tuple[str, str, Field]]:
 
 
 def readers(read: Read) -> list[str]:
-    """The names of the selectors that read something.
+    """The names of the selectors that read an argument.
 
     >>> readers("probabilities")
     ['badge']

@@ -1,4 +1,4 @@
-"""Selectors that go by embeddings."""
+"""Selectors that read embeddings."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ from semiprune_jax.select.selectors.threshold import balanced_top, cutoff_proble
 
 
 def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """Moderate: those in the middle, by Euclidean distance from the median of their class, of all classes together.
+    """Moderate: the middle examples by Euclidean distance from the median of their class, of all classes together.
 
     Args:
       features: f32[N, D].
       classes: i64[N].
 
-    Sorted by distance, positions round(N (1/2 - keep/2)) and on are kept. (Xia et al., ICLR 2023; the released function
-    returns what it drops.)
+    Sorted by distance, the examples from position round(N (1/2 - keep/2)) on are kept. (Xia et al., ICLR 2023; the
+    released function returns the examples that it drops.)
 
     >>> moderate(np.array([[0.0], [1.0], [2.0], [4.0], [8.0]]), np.zeros(5, int), keep=0.4)
     array([0, 3])
@@ -54,13 +54,13 @@ def prototypicality(
     tiebreak: np.ndarray | None = None,
     clustering: Any = None,
 ) -> np.ndarray:
-    """Those farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
+    """The examples farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
 
     Args:
       features: f32[N, D].
-      clusters: k; as many as there are classes.
-      balanced: of each cluster its share, instead of the farthest of all.
-      clustering: of ``features.kmeans.fit``, if it has been made already.
+      clusters: k; the pipeline passes the number of classes.
+      balanced: whether to keep the farthest of each cluster, in proportion to its size, instead of the farthest of all.
+      clustering: the result of ``features.kmeans.fit``, if it has been made already.
 
     >>> prototypicality(np.array([[0.0], [1.0], [4.0], [50.0], [51.0]]), keep=0.4, clusters=2)
     array([0, 2])
@@ -76,12 +76,12 @@ def prototypicality(
 def k_centre(
     features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """Greedy k-centre: a drawn example, then each time the one farthest from those kept (arXiv:1708.00489).
+    """Greedy k-centre: a drawn example, then in turn the example farthest from the kept ones (arXiv:1708.00489).
 
     Args:
       features: f32[N, D].
-      noise: f64[N]; the example of the least number is the first.
-      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+      noise: f64[N]; the example of the smallest number is the first.
+      order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> k_centre(np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, noise=np.array([0.1, 0.5, 0.5, 0.5]))
     array([0, 3])
@@ -103,11 +103,11 @@ def d2(
     """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
 
     Args:
-      score: [N], high is worth keeping; where some are negative all are shifted, so that the least is 0.
+      score: [N], high is worth keeping; if some are negative, all are shifted so that the lowest is 0.
       features: f32[N, D].
       neighbours, gamma: see ``features.graph.message_passing``.
-      cutoff: fraction of the pool that is left out beforehand: the lowest ``easiness`` [N] (AUM), likely mislabelled.
-      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+      cutoff: fraction of the pool that is left out first: the lowest ``easiness`` [N] (AUM), likely mislabelled.
+      order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> d2(np.array([1.0, 0.9, 0.8, 0.3]), np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, neighbours=2, gamma=1.0)
     array([1, 3])
@@ -124,7 +124,12 @@ def zcore(
     noise: np.ndarray | None = None,
     coverage: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The largest ZCore scores, ``coverage`` f32[N] if it has been made already; see ``features.zcore.zcore``.
+    """The largest ZCore scores; see ``features.zcore.zcore``.
+
+    Args:
+      features: f32[N, D].
+      samples: the number of points drawn.
+      coverage: f32[N], the scores, if they have been made already.
 
     >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # of twins, one
     array([0, 2])
@@ -135,11 +140,11 @@ def zcore(
 def badge(
     probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """BADGE: k-means++ on the gradients of the last layer, were predictions labels (arXiv:1906.03671).
+    """BADGE: k-means++ on the gradients of the last layer, with predictions as labels (arXiv:1906.03671).
 
     Args:
       probabilities: f32[N, C], of the network whose ``features`` f32[N, D] these are.
-      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+      order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.9, 0.1]])
     >>> 0 in badge(p, np.ones((3, 2)), keep=0.7)  # the least certain comes first

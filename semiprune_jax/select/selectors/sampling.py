@@ -30,7 +30,7 @@ def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) 
 
 
 def balanced_random(classes: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
-    """A uniform draw from each class, of each its share; classes i64[N], any whole numbers.
+    """A uniform draw from each class, in proportion to its size; classes i64[N], any whole numbers.
 
     >>> kept = balanced_random(np.repeat([0, 1], [80, 20]), keep=0.1)
     >>> int(np.sum(kept < 80)), int(np.sum(kept >= 80))
@@ -76,10 +76,10 @@ def beta(
       score: [N], non-negative; DUAL. Examples of score 0 come last.
       mean_probability: [N], q: mean p(label) over the same epochs as the score.
       keep, c_d, concentration, form: see ``beta_parameters``; mu is the mean of q over the 10 highest scores.
-      seed: of the draw, where ``noise`` is not given.
+      seed: of the draw, if ``noise`` is not given.
 
-    Gumbel top-n on the log weights, which has the distribution of successive renormalised draws and needs no
-    density to stay above the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
+    Gumbel top-n on the log weights: it has the distribution of successive renormalised draws, and densities may be
+    below the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
 
     Raises:
       ArgumentError: shapes differ, a score is negative, or a parameter is out of range.
@@ -105,12 +105,12 @@ def beta(
         with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
             log_score = np.log(score[rows].astype(np.float64))
         late[rows] = np.log(-np.log(uniform[rows])) - (a - 1.0) * np.log(p) - (b - 1.0) * np.log1p(-p) - log_score
-    # Where every weight left is 0, the noise alone decides, so the size is exact whatever the scores.
+    # If all remaining weights are 0, the noise alone decides, so that the size is exact for any scores.
     return np.flatnonzero(smallest(late, size, uniform))
 
 
 def horizons(window: int, epochs: int) -> list[int]:
-    """The horizons that a search tries where none are named: every ten epochs from the window on, and all epochs.
+    """The horizons that a search tries if none are configured: every ten epochs from the window on, and all epochs.
 
     >>> horizons(10, 45)
     [10, 20, 30, 40, 45]

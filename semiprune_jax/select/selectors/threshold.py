@@ -30,10 +30,10 @@ def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> n
 
 
 def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """The largest scores of each class, of each its share, score [N] and classes i64[N].
+    """The largest scores of each class, in proportion to its size; score [N] and classes i64[N].
 
-    A class' share of the coreset is its share of the pool, what rounding leaves going to the largest remainders.
-    (CCS' ``monotonic`` with its balance; the released code takes the last class' count for all, D2's does not.)
+    The share of a class in the coreset is its share of the pool, rounded by largest remainders. (``monotonic`` of CCS
+    with its balance. The released code uses the count of the last class for all of them, that of D2 does not.)
 
     >>> balanced_top(np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([0, 0, 0, 0, 1, 1]), keep=0.5)
     array([0, 1, 4])
@@ -47,9 +47,9 @@ def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: 
 def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
     """Drops the ``cutoff`` fraction of lowest scores, keeps the next ``keep``, drops the rest.
 
-    With AUM (low is hard) this is SemiPrune's AUM+Cutoff: the hardest, likely mislabelled examples go, and so do
-    the easiest. ``cutoff`` is a fraction of the whole pool; cutoff + keep = 1 drops nothing at the easy end but
-    what rounding leaves (the released slice ``[mis:-0]`` is empty there).
+    With AUM (low is hard) this is SemiPrune's AUM+Cutoff: it drops the hardest examples, which are likely mislabelled,
+    and the easiest ones. ``cutoff`` is a fraction of the whole pool. With cutoff + keep = 1 nothing is dropped at the
+    easy end, up to rounding (the released slice ``[mis:-0]`` is empty there).
 
     Raises:
       ArgumentError: cutoff is negative, or cutoff + keep leaves too few examples.
@@ -73,8 +73,8 @@ def stratified(
 ) -> np.ndarray:
     """CCS: drops the ``cutoff`` fraction of lowest scores, then spreads the budget over equal-width strata.
 
-    Strata are filled from the emptiest on: each gives min(its count, budget left // strata left), drawn at
-    random inside it. (Zheng et al., arXiv:2210.15809.) The top stratum includes the maximum, where the released
+    Strata are visited from the emptiest to the fullest: each gives min(its count, budget left // strata left), drawn at
+    random inside it. (Zheng et al., arXiv:2210.15809.) The top stratum includes the maximum; the released code with its
     ``max * 1.0001`` loses it for scores below zero.
 
     Raises:
