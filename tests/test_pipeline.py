@@ -13,6 +13,7 @@ from semiprune_jax import pipeline
 from semiprune_jax.config import schema
 from semiprune_jax.data import sources
 from semiprune_jax.errors import ConfigError, DataError, TrainingError
+from semiprune_jax.features import blocks, kmeans, neighbours
 from semiprune_jax.stages import label, pseudolabel
 from semiprune_jax.stages.context import Context
 from semiprune_jax.train import meter
@@ -550,3 +551,28 @@ def test_oracle_needs_every_label(tmp_path):
     with pytest.raises(DataError, match=r"data\.oracle=True needs every label, but 1 are unknown"):
         small.run(config, tmp_path / "w")
     assert not (tmp_path / "w" / "oracle.parquet").exists()
+
+
+def test_selections_by_embeddings_use_the_devices_of_the_config(finished, tmp_path, monkeypatch):
+    """Two of the four: in the stage that selects, and in the stage that clusters."""
+    seen = []
+    real = blocks.placed
+
+    def placed(rows, columns):
+        for block in real(rows, columns):
+            seen.append({device.id for device in block[1].devices()})
+            yield block
+
+    for module in (neighbours, kmeans):
+        monkeypatch.setattr(module, "placed", placed)
+    config = finished[1].copy_and_resolve_references()
+    config.runtime.devices = 2
+    config.embed.source, config.embed.path = "file", str(tmp_path / "mine.npy")
+    np.save(tmp_path / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))
+    config.pseudolabel.source = "clusters"
+    config.temi.update({"heads": 2, "neighbours": 5, "epochs": 2, "batch_size": 32, "warm_up_epochs": 1})
+    config.select.names, config.select.keep = ("prototypicality",), (0.5,)
+    config.data.oracle = False
+    small.run(config, tmp_path / "w", until="select")
+    assert seen
+    assert all(devices == {0, 1} for devices in seen)
