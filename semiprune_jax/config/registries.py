@@ -4,10 +4,9 @@ STAND-INS: the statements between the lines below repeat the contents of registr
 yet. Each becomes the import that its comment names.
 """
 
-import re
-
 from semiprune_jax.data.sources import SOURCES
 from semiprune_jax.field import Rule, one_of
+from semiprune_jax.models.networks import NETWORK_NAMES, NETWORKS, PRETRAINED, is_network
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors import SELECTORS
 
@@ -23,13 +22,8 @@ __all__ = [
 
 # --- stand-ins begin
 LEARNERS = ("fixmatch", "flexmatch", "freematch", "softmatch", "pseudo_label")  # semiprune_jax.learners.LEARNERS
-_RESNETS = ("resnet8", "resnet18_cifar", "resnet50_cifar", "resnet18", "resnet34", "resnet50")
-# Names of networks that a run trains; semiprune_jax.models.networks.
-NETWORK = Rule(
-    " | ".join(("wrn_<depth>_<width> of depth 10, 16, 22, 28, 34 or 40", *_RESNETS)),
-    lambda name: name in _RESNETS or re.fullmatch(r"wrn_(10|16|22|28|34|40)_[1-9]\d*", name) is not None,
-)
-RESNET = one_of(_RESNETS)  # semiprune_jax.models.networks
-# Networks whose weights can be brought, and pixels of a side of their patches; semiprune_jax.models.networks.
-PATCHES = {"vit_s16": 16, "vit_b16": 16, "vit_s14": 14, "vit_b14": 14, "resnet50": 32}
 # --- stand-ins end
+
+NETWORK = Rule(NETWORK_NAMES, is_network)  # the networks that a run trains
+RESNET = one_of(NETWORKS)
+PATCHES = {name: record.multiple for name, record in PRETRAINED.items()}  # of sides of images, for weights from a file
