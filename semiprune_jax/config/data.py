@@ -1,6 +1,6 @@
 """The sections ``data`` and ``label``: the images, how networks see them, and the labels that a run may use."""
 
-from semiprune_jax.config.registries import SOURCES
+from semiprune_jax.data.sources import SOURCES
 from semiprune_jax.field import FRACTION, POSITIVE, POSITIVE_SHARE, SHARE, Field, OneOf, Rule, Section
 
 _CLASSES = Rule("two or more different names, or none", lambda names: len(set(names)) == len(names) != 1)

@@ -1,7 +1,7 @@
 """The sections ``pseudolabel``, ``temi``, ``embed`` and ``swav``: the source of pseudo-labels, and embeddings."""
 
-from semiprune_jax.config.registries import PATCHES, RESNET
 from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, OneOf, Rule, Section
+from semiprune_jax.models.networks import NETWORKS, PRETRAINED
 from semiprune_jax.select.selectors import readers
 
 _AREA = Rule(
@@ -63,7 +63,7 @@ EMBED = Section(
         "network": Field(
             "vit_b16",
             "weights: vit_s16 and vit_b16 are DINO's, vit_s14 and vit_b14 DINOv2's, resnet50 torchvision's or SwAV's.",
-            OneOf(PATCHES),
+            OneOf(PRETRAINED),
         ),
         "image_size": Field(224, "weights: pixels of a side that images are resized to.", POSITIVE),
     },
@@ -73,7 +73,7 @@ SWAV = Section(
     "SwAV, which learns without any label; read with embed.source = 'swav' only. The defaults are for CIFAR; "
     "recipes.large_images has the others.",
     {
-        "network": Field("resnet50_cifar", "The network that is trained.", RESNET),
+        "network": Field("resnet50_cifar", "The network that is trained.", OneOf(NETWORKS)),
         "epochs": Field(500, "Passes over the pool.", POSITIVE),
         "batch_size": Field(512, "Images in a step.", POSITIVE),
         "learning_rate": Field(0.06, "Peak of the cosine.", POSITIVE),

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from semiprune_jax.config.registries import SELECTORS
 from semiprune_jax.config.trainings import SEEDS
 from semiprune_jax.field import Field, OneOf, Rule, Section
 from semiprune_jax.select import scores, selectors
+from semiprune_jax.select.selectors import SELECTORS
 
 SCORE = Section(
     "Scores, which are computed from the proxy's dynamics; another choice of them retrains nothing.", scores.settings()

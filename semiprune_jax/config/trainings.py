@@ -1,8 +1,10 @@
 """The sections ``model``, ``ssl``, ``proxy`` and ``retrain``: the networks that a run trains on the labels, and how."""
 
-from semiprune_jax.config.registries import LEARNERS, NETWORK
 from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, SHARE, Field, OneOf, Rule, Section
+from semiprune_jax.learners import LEARNERS
+from semiprune_jax.models.networks import NETWORK_NAMES, is_network
 
+NETWORK = Rule(NETWORK_NAMES, is_network)
 SEEDS = Rule("whole numbers, 0 or more", lambda seeds: len(seeds) > 0 and all(seed >= 0 for seed in seeds))
 
 MODEL = Section(

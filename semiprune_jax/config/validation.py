@@ -9,10 +9,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from semiprune_jax.config.registries import PATCHES, SCORES, SELECTORS, SOURCES
 from semiprune_jax.config.schema import SECTIONS, SEED, Config, selection_section
+from semiprune_jax.data.sources import SOURCES
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
+from semiprune_jax.models.networks import PRETRAINED
+from semiprune_jax.select.scores import SCORES
+from semiprune_jax.select.selectors import SELECTORS
 
 # Messages of absl, ml_collections and Python about a config that cannot be read: pattern, and our one line for it.
 _EXPLAINED = {
@@ -140,7 +143,7 @@ def _check_embeddings(config: Config, found: _Problems) -> None:
         found.check(beforehand, "embed.source", needed)
     known = config.temi.select != "oracle" or config.data.oracle
     found.check(known, "temi.select", "last or min_loss: oracle reads true labels, for which set data.oracle")
-    patch = PATCHES.get(options.network, 1)
+    patch = PRETRAINED[options.network].multiple if options.network in PRETRAINED else 1
     found.check(options.image_size % patch == 0, "embed.image_size", f"a multiple of {patch}, the side of a patch")
 
 

@@ -36,7 +36,7 @@ def embed_pretrained(context: TrainContext, name: str, path: Path, side: int) ->
     """features f32[N, D] of the pool, by a network with the weights of a file.
 
     Args:
-      name: one of ``pretrained.NAMES``.
+      name: one of ``models.networks.PRETRAINED``.
       side: pixels that images are resized to.
     """
     apply, variables = pretrained.load(name, path)

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from semiprune_jax import pipeline
 from semiprune_jax.augment import views
 from semiprune_jax.config import recipes, validation
-from semiprune_jax.models import pretrained
+from semiprune_jax.models import networks, pretrained
 from semiprune_jax.stages import pseudolabel
 from semiprune_jax.workdir import directory, formats
 from tests import goldens, small
@@ -103,7 +103,7 @@ def test_one_of_each_family_from_images_to_report(tmp_path, name):
 
 def test_embeddings_by_weights_that_are_brought(tmp_path, monkeypatch):
     """A vision transformer of two blocks sees the pool's 8 pixels as 48; the same images, the same features."""
-    monkeypatch.setattr(pretrained, "VITS", pretrained.VITS | goldens.VITS)
+    monkeypatch.setitem(networks.PRETRAINED, "vit_s16", networks.vit(*goldens.VITS["vit_s16"]))
     with np.load(goldens.DIRECTORY / "pretrained_vit_s16.npz") as found:
         named = {
             str(key): goldens.named_weight(str(key), tuple(int(side) for side in shape.split(",")))

@@ -6,22 +6,8 @@ from operator import getitem
 import pytest
 from ml_collections import ConfigDict
 
-from semiprune_jax import models
-from semiprune_jax.config import registries, schema, validation
+from semiprune_jax.config import schema, validation
 from semiprune_jax.errors import ConfigError
-from semiprune_jax.models import pretrained
-
-
-def test_the_stand_in_for_networks():
-    assert set(registries.PATCHES) == set(pretrained.NAMES)
-    assert all(registries.PATCHES[name] == vit[0] for name, vit in pretrained.VITS.items())
-    for name in models.RESNETS:
-        assert registries.RESNET.holds(name)
-        assert registries.NETWORK.holds(name)
-    assert registries.RESNET.expected == " | ".join(models.RESNETS)
-    for depth in range(1, 60):
-        name = f"wrn_{depth}_2"
-        assert registries.NETWORK.holds(name) == (depth <= 40 and models._wide(name) is not None)
 
 
 def test_tdds_needs_two_visits_to_a_window():

@@ -34,8 +34,7 @@ def generator(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
-# Networks with weights that are brought: as models.pretrained.VITS has them, but small; and sides of images, the grid's
-# own first.
+# Arguments of models.networks.vit, for small networks; and sides of images, the grid's own first.
 VITS = {"vit_s16": (16, 24, 2, 3, 3, False), "vit_s14": (14, 24, 2, 3, 3, True)}
 VIT_PIXELS = {"vit_s16": (48, 80), "vit_s14": (42, 70)}
 

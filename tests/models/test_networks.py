@@ -1,6 +1,9 @@
 """Each network's parameters, outputs and types; and names that a config may have."""
 
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,10 @@ import numpy as np
 import pytest
 
 from semiprune_jax import models
-from semiprune_jax.config import registries
+from semiprune_jax.config.embeddings import SWAV
+from semiprune_jax.config.trainings import NETWORK
+from semiprune_jax.errors import ConfigError
+from semiprune_jax.models import networks, pretrained
 
 
 @pytest.mark.parametrize(
@@ -56,14 +62,43 @@ def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
         assert {leaf.dtype for leaf in jax.tree.leaves((params, stats, logits, features))} == {jnp.dtype("float32")}
         outputs[dtype] = logits
     difference = np.abs(outputs[jnp.float32] - outputs[jnp.bfloat16]).max()
-    assert 0 < difference < 0.1 * np.abs(outputs[jnp.float32]).max()  # it does compute in bfloat16, and nearly alike
+    assert (
+        0 < difference < 0.1 * np.abs(outputs[jnp.float32]).max()
+    )  # it does compute in bfloat16, with nearly the same result
 
 
-def test_names_are_those_of_the_config():
-    for name in ("wrn_10_1", "wrn_28_2", "wrn_40_12", *models.RESNETS):
-        assert registries.NETWORK.holds(name)
+def test_a_config_may_name_the_networks_that_can_be_made():
+    for name in ("wrn_10_1", "wrn_28_2", "wrn_40_12", *networks.NETWORKS):
+        assert NETWORK.holds(name)
         models.create(name, num_classes=2, bn_momentum=0.9)
-    for name in ("wrn_27_2", "wrn_28", "wrn_4_1", "wrn_28_0", "resnet34_cifar", "resnet", ""):
-        assert not registries.NETWORK.holds(name)
-        with pytest.raises(KeyError):
+    wrong = ("wrn_27_2", "wrn_28", "wrn_4_1", "wrn_28_0", "resnet34_cifar", "resnet", "")
+    for name in (*wrong, "wrn_46_2", "wrn_028_2", "wrn_28_02", "wrn_28_2 "):
+        assert not NETWORK.holds(name)
+        with pytest.raises(
+            ConfigError, match=r"expected wrn_<depth>_<width> of depth .* \| resnet8 \| .* \| resnet50$"
+        ):
             models.create(name, num_classes=2, bn_momentum=0.9)
+    for depth in range(1, 60):
+        assert NETWORK.holds(f"wrn_{depth}_2") == (depth in (10, 16, 22, 28, 34, 40))
+
+
+def test_a_config_may_name_the_encoders_and_the_weights_that_can_be_loaded():
+    for name in SWAV.fields["network"].rule.expected.split(" | "):
+        assert SWAV.fields["network"].rule.holds(name)
+        assert NETWORK.holds(name)
+        models.create_swav(name, prototypes=3)
+    patches = {"vit_s16": 16, "vit_b16": 16, "vit_s14": 14, "vit_b14": 14, "resnet50": 32}
+    assert patches == {name: record.multiple for name, record in networks.PRETRAINED.items()}
+    for name, patch in patches.items():
+        apply, variables = pretrained.shapes(name)
+        side = 2 * patch
+        features = jax.eval_shape(apply, variables, jax.ShapeDtypeStruct((3, side, side, 3), jnp.float32))
+        assert features.shape[0] == 3
+
+
+def test_names_of_networks_load_no_jax():
+    """Neither do the functions that make networks, before one is made."""
+    code = "import sys; from semiprune_jax.models import networks, create; print({'jax', 'flax'} & set(sys.modules))"
+    root = Path(networks.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "set()"

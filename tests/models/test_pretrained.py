@@ -8,14 +8,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from semiprune_jax.errors import DataError
-from semiprune_jax.models import pretrained
+from semiprune_jax.models import networks, pretrained
 from tests import goldens
 
 
 @pytest.fixture(autouse=True)
 def small_ones(monkeypatch):
     """Two blocks of 24 channels instead of twelve of 384."""
-    monkeypatch.setattr(pretrained, "VITS", pretrained.VITS | goldens.VITS)
+    for name, fields in goldens.VITS.items():
+        monkeypatch.setitem(networks.PRETRAINED, name, networks.vit(*fields))
 
 
 def golden(name):
@@ -84,10 +85,10 @@ def test_features_are_pytorchs(tmp_path, name, naming):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w | {"extra.weight": np.zeros(3, np.float32)}, "'params/extra.weight', which it has not"),
-        (lambda w: {k: v for k, v in w.items() if k != "norm.bias"}, r"no 'params/norm/bias' \(1 are missing\)"),
+        (lambda w: w | {"extra.weight": np.zeros(3, np.float32)}, "'params/extra.weight' is unknown to it"),
+        (lambda w: {k: v for k, v in w.items() if k != "norm.bias"}, r"'params/norm/bias' is missing \(1 in all\)"),
         (lambda w: w | {"norm.bias": np.zeros(3, np.float32)}, r"'params/norm/bias' is \(3,\), but \(24,\) in vit_s16"),
-        (lambda w: {}, r"no 'params/block0_fc1/bias' \(\d+ are missing\); check embed.network"),
+        (lambda w: {}, r"'params/block0_fc1/bias' is missing \(\d+ in all\); check embed.network"),
     ],
 )
 def test_weights_of_another_network(tmp_path, change, message):
