@@ -1,5 +1,10 @@
-"""What it takes to add to the program from outside the package: a record each, and the place where it is registered."""
+"""Additions to the program from outside the package: each is a record and the registry that holds it.
 
+Of a score and a selector: ``tests/select/test_search.py``; of a learner: ``tests/learners/test_sharpening.py``.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -7,6 +12,8 @@ from semiprune_jax import pipeline
 from semiprune_jax.config import validation
 from semiprune_jax.data.sources import SOURCES, Source
 from semiprune_jax.data.split import Dataset, Split
+from semiprune_jax.models.batch_norm import BatchNorm
+from semiprune_jax.models.networks import NETWORKS, Architecture
 from semiprune_jax.stages.label import EXAMPLES
 from semiprune_jax.stages.score import SCORES
 from semiprune_jax.stages.stage import Stage
@@ -71,3 +78,33 @@ def test_a_source(tmp_path, monkeypatch):
     validation.validate(made)
     lines = small.run(made, tmp_path / "work", until="label")
     assert "48 images, 3 classes, 12 labelled; 0 to test" in lines[0]
+
+
+class Linear(nn.Module):
+    """A linear classifier of normalised pixels; with the fields that every network has."""
+
+    num_classes: int
+    width: int
+    bn_momentum: float = 0.9
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train, mask=None, axis_name=None):
+        x = BatchNorm(self.bn_momentum)(x, train=train, mask=mask, axis_name=axis_name)
+        features = nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1)))
+        return nn.Dense(self.num_classes)(features), features
+
+
+def test_a_network(tmp_path, monkeypatch):
+    """It makes pseudo-labels, records dynamics and is retrained: a flax module and a record."""
+    made = config(tmp_path)
+    made.model.ssl = made.model.proxy = made.model.retrain = "linear"
+    with pytest.raises(validation.ConfigError, match=r"config\.model\.ssl = 'linear': expected wrn_"):
+        validation.validate(made)
+    monkeypatch.setitem(NETWORKS, "linear", Architecture(__name__, "Linear", {"width": 12}))
+    validation.validate(made)
+    made.embed.source, made.select.names = "proxy", ("semi_aum", "k_centre")
+    small.run(made, tmp_path / "work")
+    assert formats.read_npz(tmp_path / "work/embed/embeddings.npz")["features"].shape == (64, 12)
+    accuracy = formats.read_json(tmp_path / "work/retrain/semi_aum_keep0.50_seed0/result.json")["test_accuracy"]
+    assert 0 <= accuracy <= 1
