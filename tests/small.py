@@ -71,7 +71,7 @@ def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
 
 
 def dataset(source, *, seed=0, skipped=None, notes=None, **fields):
-    """A source as ``sources.load`` gives it: the fields of ``config.data`` given, without a test split by default."""
+    """A dataset from a source, with these fields of ``config.data``; by default without a test split."""
     options = base_config().data
     options.source, options.test_split = source, ""
     options.update(fields)
@@ -79,7 +79,7 @@ def dataset(source, *, seed=0, skipped=None, notes=None, **fields):
 
 
 def split(n, size: int = 8, image=None):
-    """A split of n images: ``pool``'s, or what ``image`` makes of an id."""
+    """A split of n images, those of ``pool`` or of ``image``, which gets an id."""
     images, labels = pool(n, size=size)
     return Split([f"{i:03d}.png" for i in range(n)], labels, "c", "the pool", image or images.__getitem__)
 

@@ -1,1 +1,1 @@
-"""Views of images: what trainings see of them. Pure functions that run on the device."""
+"""Views of images, from which networks learn. Pure functions that run on the device."""

@@ -1,7 +1,7 @@
 """The boxes that RandomResizedCrop cuts out (torchvision's arithmetic), on the host and on the device.
 
-Host and device draw their random numbers in their own ways; what they make of them is the same. Importing this module
-does not import JAX.
+Host and device draw their random numbers in their own ways, and turn them into boxes in the same way. Importing this
+module does not import JAX.
 """
 
 from typing import Any

@@ -28,13 +28,13 @@ def load(options: Any, notes: Path | None) -> Dataset:
 
     Without a table of labels, ``options.path`` holds a folder for each class. With one, it is any folder, the table's
     paths are relative to it, and images that the table does not name have no label. Without ``options.path``, the
-    images are those that the table names, relative to its own folder. The same goes for the test set, whose classes
-    are those of the pool and whose images all have labels. The classes are ``options.classes``, in that order, or else
-    those that occur, sorted.
+    table alone names the images, relative to its own folder. The test set is listed in the same way; it has the
+    classes of the pool, and all its images have labels. The classes are ``options.classes``, in that order; if that is
+    empty, all that occur, sorted.
 
     Raises:
       ConfigError: a library that reads the bucket is not installed.
-      DataError: a folder or table is missing, cannot be read, or names what is not there.
+      DataError: a folder or table is missing, cannot be read, or names images that are not there.
     """
     del notes
     path, labels, test_path, test_labels = options.path, options.labels, options.test_path, options.test_labels
@@ -105,8 +105,8 @@ def _list(path: str, labels: str, prefix: str, classes: tuple[str, ...]) -> _Lis
     files = sorted(found)
     check_keys(files, path or labels)
     if not files:
-        what = f"data.{prefix}path = {path!r} holds no images ({', '.join(EXTENSIONS)})"
-        raise DataError(f"{what if path else f'{labels} names no images'}; name a folder that does")
+        trouble = f"data.{prefix}path = {path!r} holds no images ({', '.join(EXTENSIONS)})"
+        raise DataError(f"{trouble if path else f'{labels} names no images'}; name a folder that does")
     if labels:
         named = {file: line for file, line in found.items() if line is not None and line.label}
         for line in named.values() if classes else ():
@@ -135,8 +135,8 @@ def _scan(path: str, labels: str, prefix: str) -> tuple[Any, dict[str, Line | No
     """A folder, and the images below it with their lines in the table, if there is one."""
     root = _place(path)
     if not root.is_dir():
-        what = "test set's class folders" if prefix else "images"
-        raise DataError(f"data.{prefix}path = {path!r} is not a folder; name the folder that holds the {what}")
+        content = "test set's class folders" if prefix else "images"
+        raise DataError(f"data.{prefix}path = {path!r} is not a folder; name the folder that holds the {content}")
     found: dict[str, Line | None] = dict.fromkeys(_images(root))
     for line in read_table(labels, f"data.{prefix}labels") if labels else ():
         if line.path not in found:

@@ -1,4 +1,4 @@
-"""The devices of a run: which ones it uses, and what they have."""
+"""The devices of a run: which ones it uses, and how much memory they have."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class Devices:
 
     Args:
       mode: "jit" or "pmap", how a step is compiled for them.
-      devices: those to use; None for all.
+      devices: the ones to use; None for all.
     """
 
     def __init__(self, mode: str = "jit", devices: Sequence[Any] | None = None):

@@ -95,7 +95,7 @@ def _check_address(coordinator: str, count: int | None, index: int | None, launc
 
 
 def _reach(host: str, port: int, patience: float, local: bool) -> None:
-    """Waits until process 0 answers; says what may be wrong long before it gives up."""
+    """Waits until process 0 answers; names a likely reason long before it gives up."""
     until, noted_at = time.monotonic() + patience, time.monotonic() + _NOTED_AFTER
     here = "that address is this machine alone, so process 0 has to run here"
     while True:
@@ -162,5 +162,5 @@ def _missing(error: Exception) -> list[int]:
         jax.distributed.shutdown()
     except RuntimeError as ended:
         told += str(ended)
-    # One line for each, after a line that says what is wrong.
+    # One line for each, after a line that explains them.
     return sorted(map(int, re.findall(r"^\d+$", told, re.MULTILINE)))

@@ -29,7 +29,7 @@ _AGAIN = "see its own messages, and start all processes again: the run goes on f
 
 
 class _Run:
-    """What this process knows of the others."""
+    """The state of this process among the others."""
 
     index, count = 0, 1
     lost_after = 0.0
@@ -119,7 +119,7 @@ def fail(message: str, code: int) -> None:
 
 
 def _tell(message: str, code: int) -> None:
-    """Says what went wrong, here and to the other processes."""
+    """Passes a failure on: to the terminal, and to the other processes."""
     print(f"semiprune: {message}", file=sys.stderr)
     with contextlib.suppress(Exception):  # the failure of another one is there already, or the runtime is gone
         _client().key_value_set(_FAILURE, json.dumps([_Run.index, message, code]))

@@ -46,7 +46,7 @@ LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # of squares of 16
 
 
 def test_windows_of_larger_squares(rng):
-    """All nine windows of 14 in 16, flipped or not; they are parts of the square."""
+    """All nine windows of 14 in 16, flipped or not; their pixels are those of the square."""
     image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
     keys = jax.random.split(jax.random.key(0), 1800)
     drawn = jax.jit(jax.vmap(lambda key: crops.random_crop_params(key, image.shape, LARGE)))(keys)
@@ -62,7 +62,7 @@ def test_windows_of_larger_squares(rng):
 
 @pytest.mark.parametrize(("side", "size"), [(16, 14), (64, 56), (256, 224), (16, 32), (64, 20)])
 def test_resized_crops_are_pillows(side, size):
-    """Every grey level, of upscaled and downscaled parts, drawn and of the extreme extents."""
+    """Every grey level of upscaled and downscaled boxes, drawn at random and of extreme extents."""
     photo = Image.fromarray(natural_images(1, 64)[0]).resize((side, side), Image.Resampling.BICUBIC)
     run = jax.jit(lambda image, part: crops.resized_crop(image, part, size))
     draw = jax.jit(jax.vmap(lambda key: crops.resized_crop_params(key, (side, side, 3), LARGE)))
@@ -80,7 +80,7 @@ def test_resized_crops_are_pillows(side, size):
 
 @pytest.mark.parametrize(("side", "size"), [(16, 14), (40, 32), (64, 20), (256, 224)])
 def test_weights_of_a_resized_crop_are_pillows(side, size):
-    """Its formula in double precision, rounded to 1 / 2^22; every extent."""
+    """Pillow's formula in double precision, rounded to 1 / 2^22; every extent."""
     taps = jax.jit(lambda extent: crops._taps(0, extent, side, size))
     for extent in range(1, side + 1, 1 if side < 100 else 13):
         at, got = (np.asarray(x) for x in taps(extent))

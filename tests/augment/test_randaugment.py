@@ -11,7 +11,7 @@ from semiprune_jax.augment import randaugment
 from tests.augment import images
 
 # Where Pillow computes in float32: a multiply-add that is fused here and not there, or a table of truncated doubles,
-# may fall on the other side of a whole number. What may differ then is one grey level, of so many pixels.
+# may fall on the other side of a whole number. Then so many pixels may differ, by one grey level.
 FLOAT = {"Brightness": 1e-3, "Color": 1e-3, "Contrast": 1e-3, "Sharpness": 1e-3, "AutoContrast": 2e-2}
 
 

@@ -1,4 +1,4 @@
-"""Whole views: what they are made of, and that they depend on their own key and image only."""
+"""Whole views: their parts, and that they depend on their own key and image only."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def test_evaluation_normalises_only(rng):
 
 def test_images_enlarged_for_others_networks(rng):
     """Pillow's bicubic within a grey level or two, ImageNet's statistics; of its own size an image stays as it is."""
-    image = rng.integers(90, 160, (8, 8, 3)).astype(np.uint8)  # Pillow clips what overshoots between its two passes
+    image = rng.integers(90, 160, (8, 8, 3)).astype(np.uint8)  # Pillow clips between its two passes
     got = np.asarray(views.enlarged_view(20)(jax.random.key(0), jnp.asarray(image)))
     assert got.shape == (20, 20, 3)
     grey = 255 * (got * np.array(views.IMAGENET_STD) + np.array(views.IMAGENET_MEAN))
@@ -49,7 +49,7 @@ def test_both_ways_and_any_batch_agree():
 
 @pytest.mark.parametrize("operation", ["Equalize", "TranslateY"])
 def test_an_operation_that_most_images_draw(operation, monkeypatch):
-    """More than there is room for: none is lost, and the views are those of one image after the other."""
+    """There is no room for so many: none is lost, and the views are those of one image after the other."""
     which, recipe = list(randaugment.OPERATIONS).index(operation), RECIPE._replace(operations=1)
     draw = views.strong_params
     monkeypatch.setattr(
@@ -72,8 +72,8 @@ def test_operations_are_drawn_with_replacement_over_the_whole_range():
         np.testing.assert_allclose(np.histogram(values, 4, (0, high))[0] / 2000, 0.25, atol=0.04)
 
 
-def test_a_strong_view_is_made_of_what_it_draws(rng):
-    """Crop, operations in their order, Cutout: Pillow makes the same view of the same draws."""
+def test_a_strong_view_follows_its_parameters(rng):
+    """Crop, operations in their order, Cutout: Pillow makes the same view from the same parameters."""
     names = list(randaugment.OPERATIONS)
     batch = natural_images(48, 16)
     keys = jax.random.split(jax.random.key(1), len(batch))
@@ -98,8 +98,8 @@ def test_a_strong_view_is_made_of_what_it_draws(rng):
 LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # of squares of 16
 
 
-def test_a_strong_view_may_begin_with_a_part(rng):
-    """Without operations or a flip it is the part, cut out; its Cutout is of the view, not of the square."""
+def test_a_strong_view_may_begin_with_a_resized_crop(rng):
+    """Without operations it is the crop with Cutout, which is drawn in the view, not in the square."""
     batch = natural_images(6, 16)
     keys = jax.random.split(jax.random.key(3), 6)
     recipe = LARGE._replace(operations=0)

@@ -42,7 +42,7 @@ def test_an_image_is_decoded_once(tmp_path):
     assert cache.count() == 3
     again = make(tmp_path, pool)  # of another run, or process
     np.testing.assert_array_equal(again.one(19), images[19])
-    # A worker takes the place of the files with it, not what is in them.
+    # A worker gets the names of the files, not their contents.
     assert cloudpickle.loads(cloudpickle.dumps(again))._files is None
     assert cloudpickle.loads(cloudpickle.dumps(again)).one(0).tolist() == images[0].tolist()
     assert decoded == [3, 19, 0]
@@ -58,19 +58,19 @@ def test_another_pool_size_or_decoder_has_files_of_its_own(tmp_path):
     assert make(tmp_path, pool).count() == 1
 
 
-@pytest.mark.parametrize("what", ["images", "checksums", "shorter"])
-def test_a_damaged_cache_heals(tmp_path, what):
+@pytest.mark.parametrize("damage", ["images", "checksums", "shorter"])
+def test_a_damaged_cache_heals(tmp_path, damage):
     pool = small.split(20)
     cache = make(tmp_path, pool)
     for row in range(20):
         cache.one(row)
     [images], [sums] = (list((tmp_path / "cache").glob(f"*.{kind}")) for kind in ("u8", "crc32"))
-    if what == "shorter":
+    if damage == "shorter":
         os.truncate(images, 1000)
     else:
-        damaged = bytearray((images if what == "images" else sums).read_bytes())
-        damaged[5 * (192 if what == "images" else 4) + 1] ^= 1
-        (images if what == "images" else sums).write_bytes(damaged)
+        damaged = bytearray((images if damage == "images" else sums).read_bytes())
+        damaged[5 * (192 if damage == "images" else 4) + 1] ^= 1
+        (images if damage == "images" else sums).write_bytes(damaged)
     healed = make(tmp_path, pool)
     for row in range(20):
         np.testing.assert_array_equal(healed.one(row), pool.image(row))

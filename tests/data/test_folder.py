@@ -1,4 +1,4 @@
-"""Folders of images: class folders, tables, buckets, and what must not be in them."""
+"""Folders of images: class folders, tables, buckets, and the ways in which each can be wrong."""
 
 import os
 import tarfile
@@ -82,7 +82,7 @@ def test_a_parquet_table_reads_as_a_csv(tmp_path):
 
 
 def test_a_table_may_be_the_pool(tmp_path):
-    """Without a folder to scan: the images are those the table names, below its own folder; the test set's as well."""
+    """Without a folder, the table names the images, below its own folder; the same for the test set."""
     small.write_folder(tmp_path / "images", n=12)
     names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     lines = [f"{name},{name.split('/')[1]}\n" for name in names]
@@ -186,7 +186,7 @@ def test_bad_folders(tmp_path):
 
 @pytest.mark.parametrize("by_table", [False, True])
 def test_links_out_of_the_folder_are_followed_on_request_only(tmp_path, by_table):
-    """An image that is one, or lies behind one; links within the folder are images like others."""
+    """The image is a link, or a folder on the way to it is; links within the folder are images like others."""
     small.write_folder(tmp_path / "elsewhere", n=2)
     pool = tmp_path / "pool"
     small.write_folder(pool, n=6)
@@ -226,7 +226,7 @@ def test_names_that_are_no_text(tmp_path):
 
 
 def test_classes_may_be_named(tmp_path):
-    """In the given order, and one without an image keeps its place."""
+    """In the given order; a class without an image keeps its place."""
     root = small.write_folder(tmp_path / "pool", n=6)
     dataset = small.dataset("folder", path=root, classes=("dog", "cat", "bee", "ant"))
     assert dataset.classes == ("dog", "cat", "bee", "ant")

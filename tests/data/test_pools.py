@@ -1,4 +1,4 @@
-"""Where images lie: what fits is resident, the rest is streamed; and which parts of them stages see."""
+"""Pools lie in memory if they fit, and are streamed otherwise; and stages see the parts of images that they should."""
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
 SQUARES = Sizes(8, 8, resized=False, exact=True)
-PARTS = Sizes(8, 10, resized=True, exact=True)
+CROPS = Sizes(8, 10, resized=True, exact=True)
 
 
 def pools(monkeypatch=None, memory=10**9, **options):
@@ -35,15 +35,15 @@ def pools(monkeypatch=None, memory=10**9, **options):
         ("memory", 0.1, MemoryPool, MemoryPool),
     ],
 )
-def test_what_fits_is_resident(monkeypatch, placement, share, train, test):
+def test_pools_that_fit_lie_in_memory(monkeypatch, placement, share, train, test):
     made = pools(monkeypatch, 15_000, placement=placement, memory_share=share)
     assert type(made.squares) is train
     assert type(made.test) is test
     assert made.eval_pool is made.squares is made.supervised(0, "proxy/crops")
 
 
-def test_parts_come_from_the_original_or_from_the_square():
-    exact, cached = pools(sizes=PARTS), pools(sizes=PARTS._replace(exact=False))
+def test_crops_come_from_the_original_or_from_the_square():
+    exact, cached = pools(sizes=CROPS), pools(sizes=CROPS._replace(exact=False))
     assert type(exact.squares) is MemoryPool
     assert type(exact.supervised(0, "proxy/crops")) is StreamPool
     assert cached.supervised(0, "proxy/crops") is cached.squares
@@ -53,8 +53,8 @@ def test_parts_come_from_the_original_or_from_the_square():
     assert exact.test.arrays(np.zeros(24)).image.shape == (24, 8, 8, 3)
 
 
-def test_what_is_streamed_more_than_once_is_cached(tmp_path):
-    made = pools(sizes=PARTS, placement="stream", cache=tmp_path)
+def test_streams_that_are_read_more_than_once_are_cached(tmp_path):
+    made = pools(sizes=CROPS, placement="stream", cache=tmp_path)
     assert type(made.squares._images) is Cache
     assert type(made.test._images) is Cache
     assert type(made.eval_pool._images) is not Cache
@@ -75,7 +75,7 @@ def test_digests_are_of_pixels():
         assert other.digests() != before
 
 
-def test_each_process_feeds_its_own_rows_of_a_resident_pool(monkeypatch):
+def test_each_process_feeds_its_own_rows_of_a_memory_pool(monkeypatch):
     made = pools().squares
     order = EpochSampler(0, "s", np.arange(64), batch_size=12, rows=12, pad_id=64)
     parts = []
@@ -87,16 +87,16 @@ def test_each_process_feeds_its_own_rows_of_a_resident_pool(monkeypatch):
 
 
 @pytest.mark.parametrize(("cores", "count"), [(7, 7), (224, 64), (None, 1)])
-def test_minus_one_worker_is_one_a_core(monkeypatch, cores, count):
+def test_minus_one_worker_is_one_per_core(monkeypatch, cores, count):
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert pools(placement="stream", workers=-1).squares._workers == count
 
 
-def test_supervised_views_of_cached_squares_are_parts(tmp_path, tiny_config):
-    """Drawn on the device; those that the host has cut out are flipped only."""
+def test_supervised_views_of_cached_squares_are_crops(tmp_path, tiny_config):
+    """They are drawn on the device; crops that the host has cut out are only flipped."""
     tiny_config.data.flip = False
     keys, images = jax.random.split(jax.random.key(0), 2), small.pool(2, size=10)[0]
-    for sizes, side in ((PARTS._replace(exact=False), 10), (PARTS, 8)):
+    for sizes, side in ((CROPS._replace(exact=False), 10), (CROPS, 8)):
         made = pools(sizes=sizes)
         trainings = Trainings(tiny_config, ("a", "b", "c"), made, made.layout, Metrics(tmp_path), tmp_path)
         given = images[:, :side, :side]

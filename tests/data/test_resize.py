@@ -1,4 +1,4 @@
-"""Squares, centres and random parts, against torchvision's arithmetic in Pillow."""
+"""Squares, centre crops and random resized crops, against torchvision's arithmetic in Pillow."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_centre_of_the_shorter_side(height, width, resized, corner):
     np.testing.assert_array_equal(CenterCrop(256, 224)(image), expected[top : top + 224, left : left + 224])
 
 
-def test_random_parts():
+def test_random_boxes():
     """Areas uniform in 0.08..1 where they fit, aspects log-uniform in 3/4..4/3, corners everywhere."""
     rng = np.random.default_rng(0)
     boxes = np.array([random_box(rng, 300, 300) for _ in range(4000)])
@@ -58,7 +58,7 @@ def test_random_parts():
     assert random_box(rng, 1, 1) == (0, 0, 1, 1)
 
 
-def test_a_part_is_that_of_its_place():
+def test_a_crop_depends_on_its_place():
     image, crop = photo(50, 70), RandomResizedCrop(0, "proxy/crops", 24)
     one = crop(image, (3, 5))
     np.testing.assert_array_equal(one, crop(image, (3, 5)))

@@ -1,4 +1,4 @@
-"""The stream pool: every id once whatever the processes, the run of the memory pool, and what a worker meets."""
+"""The stream pool: every id once with any number of processes, the same run as from memory, and workers that fail."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ def feed(split, order, *, fit=Resize(8), total=100, workers=0, part=(0, 1)):  # 
 @pytest.mark.parametrize("n", [48, 45])
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_slices_of_processes_are_the_pool(n, processes):
-    """Each id of an epoch once, at any size: divisible or not, padding aside, and all processes as many steps."""
+    """Each id of an epoch once but for padding, whether sizes divide or not, and equally many steps everywhere."""
     pool = small.split(n)
     order = EpochSampler(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
     seen, steps = [], order.steps_per_epoch
@@ -49,8 +49,8 @@ def test_the_slices_of_processes_are_the_pool(n, processes):
     assert sorted(seen) == list(range(n))
 
 
-def test_steps_may_be_asked_for_anew(monkeypatch):
-    """From any step, several at once, and again: what comes is the order's."""
+def test_any_step_may_be_asked_for(monkeypatch):
+    """From any step on, several at once, and again: the batches follow the order."""
     pool = small.split(40)
     order = EndlessSampler(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
     made, opened = feed(pool, order), []
@@ -60,12 +60,12 @@ def test_steps_may_be_asked_for_anew(monkeypatch):
         np.testing.assert_array_equal(batch["id"], order(step, count))
         assert batch["image"].shape == (count, 9, 8, 8, 3)
         assert not batch["image"][:, 8].any()  # padding
-    assert opened == [0, 17, 2]  # what comes next is there already
+    assert opened == [0, 17, 2]  # the next step is there already
     made.close()
 
 
 def test_a_batch_is_that_of_a_memory_pool():
-    """Labels, ids and the mask of padding; labelled and unlabelled alike."""
+    """Labels, ids, and the mask of padding."""
     images, labels = small.pool(5)
     ids = np.array([3, 5, 0, 4], np.int32)
     item = {"id": jnp.asarray(ids), "image": jnp.asarray(images[np.minimum(ids, 4)])}
@@ -77,7 +77,7 @@ def test_a_batch_is_that_of_a_memory_pool():
 
 
 def test_workers_change_nothing():
-    """Processes or threads, random parts too: they are drawn from the place in the batch."""
+    """Processes or threads give the same images, random crops too: they are drawn from the place in the batch."""
     pool, shared = small.split(30, size=20), small.shared_memory()
     order = PairedSampler(
         EndlessSampler(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
     made.close()
 
 
-def test_workers_do_not_hear_what_a_launcher_tells_all_processes():
+def test_workers_ignore_signals_to_all_processes():
     """SIGTERM and Ctrl-C are for the process they read for."""
     order = EndlessSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(small.split(30), order, workers=1, total=10_000)
@@ -146,7 +146,7 @@ def test_workers_do_not_hear_what_a_launcher_tells_all_processes():
 
 
 def _workers():
-    """This process' workers that decode; there are some."""
+    """The workers of this process that decode; there are some."""
     children = [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == os.getpid()]
     workers = [pid for pid in children if b"multiprocessing.spawn" in _command(pid)]
     assert workers
@@ -169,7 +169,7 @@ def _command(pid):
 @pytest.mark.long
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("jit", 3), ("pmap", 3)])
 def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, devices):
-    """FixMatch with its predictions, the proxy's dynamics, and a retraining on some ids, with a test set: same bits."""
+    """The same bits: FixMatch's predictions, the proxy's dynamics, and a retraining on some ids with its test."""
     tiny_config.fixmatch.steps = 4
     tiny_config.proxy.epochs = 1
     tiny_config.retrain.epochs = 1
@@ -191,7 +191,7 @@ def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, device
 
 
 def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monkeypatch):
-    """Between two checkpoints, in the second epoch: the dynamics are those of a run that nothing befell."""
+    """Between two checkpoints, in the second epoch: the dynamics are those of an undisturbed run."""
     tiny_config.proxy.epochs = 3
     tiny_config.runtime.checkpoint_every_steps = 3
     train = small.pool(64)
@@ -224,7 +224,7 @@ def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monke
 
 
 def _resident(pid):
-    """Bytes in memory of a process and its children that are its own; what they share in /dev/shm is counted apart."""
+    """Bytes in memory that a process and its children own; memory that they share in /dev/shm is counted apart."""
     total = 0
     for name in [str(pid), *(name for name in os.listdir("/proc") if name.isdigit() and _parent(name) == pid)]:
         try:
@@ -237,7 +237,7 @@ def _resident(pid):
 
 @pytest.mark.long
 def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, capsys):
-    """A proxy's epoch over files of their own, decoded by two workers: what the first fifth takes is what all takes."""
+    """A proxy's epoch over files of their own, decoded by two workers, takes no more memory than its first fifth."""
     image = small.pool(1, size=32)[0][0]
     for i in range(100):
         folder = tmp_path / "pool" / "ab"[i % 2] / f"{i:02d}"
@@ -248,10 +248,8 @@ def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, cap
     dataset = small.dataset("folder", path=str(tmp_path / "pool"))
     listed = time.monotonic() - began
     layout = Layout.of("jit", 1)
-    pools = Pools(
-        dataset, Sizes(8, 8, resized=False, exact=True), layout,
-        placement="stream", memory_share=1, cache=None, decoder="pillow", workers=2,
-    )  # fmt: skip
+    sizes, memory = Sizes(8, 8, resized=False, exact=True), {"memory_share": 1, "cache": None}
+    pools = Pools(dataset, sizes, layout, placement="stream", decoder="pillow", workers=2, **memory)
     tiny_config.proxy.epochs = 1
     tiny_config.proxy.batch_size = 100
     tiny_config.runtime.log_every_steps = 20

@@ -1,4 +1,4 @@
-"""Datasets that TFDS has prepared: made here by hand, since encoded bytes need no TensorFlow to write."""
+"""Datasets as TFDS prepares them, written by hand: encoded bytes need no TensorFlow."""
 
 import io
 import subprocess
@@ -23,7 +23,7 @@ CLASSES = ["ant", "bee", "cat"]
 
 
 def jpeg(i):
-    """Of another size and colour each."""
+    """An image whose size and colour depend on its number."""
     buffer = io.BytesIO()
     Image.fromarray(np.full((20 + i % 7, 30 - i % 5, 3), 8 * i % 255, np.uint8)).save(buffer, "JPEG")
     return buffer.getvalue()
@@ -96,7 +96,7 @@ def test_without_names_positions_are_keys_and_slices_are_splits(tmp_path):
 
 
 def test_a_run_on_it(tmp_path):
-    """The config reaches it, and another version of the data is another pool."""
+    """The config names it, and another version of the data is another pool."""
     config = small.config()
     config.data.source, config.data.name, config.data.split = "tfds", "tiny", "train"
     config.data.path = write(tmp_path / "data", {"train": (20, 20), "test": (9,)})
@@ -135,7 +135,7 @@ def test_variants_and_skipping_work_on_it_as_on_any_source(tmp_path, monkeypatch
         ({"name": "cifar10"}, "data.name = 'cifar10' in .* has not been prepared"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path, options, message):
+def test_messages_name_the_missing_part(tmp_path, options, message):
     path = write(tmp_path, {"train": (4,), "test": (3,)})
     with pytest.raises(DataError, match=message):
         load(path, **options)
@@ -151,7 +151,7 @@ def test_another_format_and_labels_out_of_range(tmp_path):
 
 
 def test_labels_are_read_once(tmp_path, monkeypatch):
-    """Noted for these very files: other ones are read anew."""
+    """The note belongs to these files: other files are read again."""
     path, notes = write(tmp_path, {"train": (5, 4), "test": (3,)}), tmp_path / "notes"
     first = load(path, notes=notes)
     assert len(list(notes.iterdir())) == 2
@@ -176,10 +176,10 @@ def test_labels_are_read_once(tmp_path, monkeypatch):
         assert load(unnamed, test_split="", notes=notes).train.keys[3] == "train/0000003"
 
 
-def test_keys_that_are_alike_and_features_that_are_not_there(tmp_path):
-    alike = write(tmp_path / "a", {"train": (4,)}, key="same.jpg")
+def test_keys_that_repeat_and_features_that_are_missing(tmp_path):
+    repeated = write(tmp_path / "a", {"train": (4,)}, key="same.jpg")
     with pytest.raises(DataError, match="'file_name' gives 4 examples 1 names; expected a different one for each"):
-        load(alike, test_split="")
+        load(repeated, test_split="")
     plain = write(tmp_path / "b", {"train": (4,)})
     features = tmp_path / "b" / "tiny" / "1.0.0" / "features.json"
     features.write_text(features.read_text().replace("image_feature.Image", "text_feature.Text"))

@@ -1,4 +1,4 @@
-"""Corruptions and long tails: their counts, their pixels by plain loops, and that they belong to keys."""
+"""Corruptions and long tails: their counts, their pixels by plain loops, and their draws by key."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_corruptions_are_drawn_by_key(rng):
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_motion_blur(size):
-    """The kernel is written out; every pixel by a loop over its fifteen columns and two rows."""
+    """Every pixel by a loop over the columns and rows of the kernel, which is written out."""
     kernel = np.zeros((15, 15))
     kernel[7:9] = np.array(variants._BLUR) / (15 * 1024)
     assert kernel.sum() == pytest.approx(0.698, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Several processes over loopback: the run of one, slices of one pool, and one that fails ends them all."""
+"""Several processes over loopback: how they find each other, and how one that fails ends them all."""
 
 import os
 import re
@@ -51,12 +51,12 @@ def begin(commands, environments=({}, {}, {})):
 
 
 def together(commands, timeout=240, environments=({}, {}, {})):
-    """Runs commands at the same time; their exit codes and what they printed."""
+    """Runs commands at the same time; their exit codes and output."""
     return ended(begin(commands, environments), timeout)
 
 
 def ended(running, timeout):
-    """Waits for processes; their exit codes and what they printed. None outlives the test."""
+    """Waits for processes; their exit codes and output. None outlives the test."""
     try:
         printed = [process.communicate(timeout=timeout)[0] for process in running]
     finally:
@@ -96,7 +96,7 @@ def test_several_processes_need_jit_and_all_devices(tmp_path):
 
 
 def arrays(tmp_path):
-    """Flags for a pool that is read sooner than scikit-learn is imported."""
+    """Flags for a pool that is read in less time than scikit-learn takes to import."""
     return ["--config.data.source=arrays", f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}"]
 
 
@@ -124,7 +124,7 @@ def test_a_launcher_says_who_takes_part(tmp_path, launcher):
 
 
 @pytest.mark.parametrize("found", [[0], [1], [0, 2]])
-def test_who_is_missing_is_said_in_time(tmp_path, found):
+def test_the_missing_are_named_in_time(tmp_path, found):
     flags = ["--config=configs/digits.py:smoke", "--config.runtime.join_timeout_seconds=4"]
     commands = mains(tmp_path / "w", *flags, count=3)
     began = time.monotonic()
@@ -139,7 +139,7 @@ def test_who_is_missing_is_said_in_time(tmp_path, found):
 
 
 def test_a_coordinator_that_others_cannot_reach(tmp_path):
-    """At once, before anyone waits for anyone."""
+    """They end at once, before anyone waits for anyone."""
     flags = ["--config=configs/digits.py:smoke", f"--workdir={tmp_path / 'w'}", "--coordinator=localhost:4444"]
     command = [sys.executable, "-m", "semiprune_jax.main", *flags]
     began = time.monotonic()
@@ -150,8 +150,8 @@ def test_a_coordinator_that_others_cannot_reach(tmp_path):
     assert time.monotonic() - began < 10
 
 
-def test_what_may_be_wrong_is_said_long_before_the_time_out(monkeypatch, capsys):
-    """By flags alone nobody knows whether the others are elsewhere: what is known is that nobody is here."""
+def test_a_likely_reason_is_named_long_before_the_time_out(monkeypatch, capsys):
+    """Flags alone do not tell whether process 0 runs elsewhere; but it is known not to run here."""
     monkeypatch.setattr(initialize, "_NOTED_AFTER", 0.2)
     with pytest.raises(DeviceError, match=r"has not come within 0\.7 s .* so process 0 has to run here"):
         initialize._reach("127.0.0.1", small.free_port(), 0.7, local=True)
@@ -177,7 +177,7 @@ def test_flags_that_leave_something_open(tmp_path, flags, message):
 
 
 def test_alone_among_others(tmp_path):
-    """A launcher's environment is left unheard on request: a sweep of single runs."""
+    """On request a launcher's environment is ignored, as for a sweep of single runs."""
     command = [sys.executable, "-m", "semiprune_jax.main", "--config=configs/digits.py:smoke", "--until=label"]
     command += [f"--workdir={tmp_path / 'w'}", "--coordinator=none", *arrays(tmp_path)]
     codes, printed = together([command], 60, ranks("SLURM"))
@@ -185,7 +185,7 @@ def test_alone_among_others(tmp_path):
 
 
 def test_the_doctor_looks_at_every_machine(tmp_path):
-    """Each process at its own devices; both say so."""
+    """Each process looks at its own devices and prints its own lines."""
     flags = ["--config=configs/digits.py", *arrays(tmp_path), "doctor"]
     codes, printed = together(mains(tmp_path / "w", *flags), 60)
     assert codes == [0, 0], printed
@@ -195,7 +195,7 @@ def test_the_doctor_looks_at_every_machine(tmp_path):
 
 
 def struck(tmp_path, victim, number):
-    """A run of two processes, one of which gets a signal within FixMatch; codes, what they printed, seconds it took."""
+    """A run of two processes, one of which gets a signal within FixMatch; exit codes, output, seconds to the end."""
     work, flags = tmp_path / "w", ["--config.fixmatch.steps=4000", "--until=pseudolabel"]
     running = Program(tmp_path).begin_all(work, *flags, processes=2, devices=1)
     small.wait_for_lines(work / "metrics.jsonl", 5)
@@ -211,7 +211,7 @@ def test_one_that_is_killed_ends_the_other_in_time(tmp_path, victim):
     told, who = printed[1 - victim], "1 of 2 is gone" if victim else "0, which keeps the run together, is gone"
     assert codes[1 - victim] == 4, told
     assert re.search(f"^semiprune: process {who}.*start all processes again", told, re.MULTILINE), told
-    assert seconds < 15  # the 10 s of the config, which tests.faults holds it to, and what a busy machine adds
+    assert seconds < 15  # the 10 s of the config, to which tests.faults holds it, and some more on a busy machine
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.long), 1])

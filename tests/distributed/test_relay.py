@@ -81,6 +81,7 @@ def test_process_0_may_come_late():
     with socket.create_connection(address, timeout=10) as early:
         assert early.recv(1) == b""
     with socket.create_server(("127.0.0.1", port)) as lead, socket.create_connection(address, timeout=10) as near:
+        lead.settimeout(10)
         far, _ = lead.accept()
         with far:
             near.sendall(b"hello")
