@@ -1,7 +1,10 @@
 """Additions to the program from outside the package: each is a record and the registry that holds it.
 
-Of a score and a selector: ``tests/select/test_search.py``; of a learner: ``tests/learners/test_sharpening.py``.
+Of a learner: ``tests/learners/test_sharpening.py``.
 """
+
+import inspect
+import re
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,17 +12,21 @@ import numpy as np
 import pytest
 
 from semiprune_jax import pipeline
-from semiprune_jax.config import validation
+from semiprune_jax.config import help, schema, validation
 from semiprune_jax.data.sources import SOURCES, Source
 from semiprune_jax.data.split import Dataset, Split
 from semiprune_jax.models.batch_norm import BatchNorm
 from semiprune_jax.models.networks import NETWORKS, Architecture
+from semiprune_jax.report import figures
+from semiprune_jax.select import scores
+from semiprune_jax.select.selectors import SELECTORS
+from semiprune_jax.stages import report
 from semiprune_jax.stages.label import EXAMPLES
 from semiprune_jax.stages.score import SCORES
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.workdir import artifacts, formats
 from semiprune_jax.workdir.tasks import Outcome, Task
-from tests import small
+from tests import extension, small
 
 
 def config(tmp_path, *names):
@@ -28,6 +35,46 @@ def config(tmp_path, *names):
     made.select.names = names or ("semi_aum",)
     made.select.keep = (0.5,)
     return made
+
+
+def test_a_score_and_a_selector(tmp_path, monkeypatch):
+    """A function and a record each: 15 lines after the imports. Everything else of the program finds them there."""
+    body = inspect.getsource(extension).split("\n\n\n", 1)[1]
+    assert sum(bool(line) for line in body.splitlines()) == 15
+    monkeypatch.setitem(scores.SCORES, "swing", extension.SWING)
+    monkeypatch.setitem(SELECTORS, "spaced", extension.SPACED)
+    made = config(tmp_path, "mine", "other")
+    made.select.mine = schema.selection(selector="spaced", score="swing", skipped=-1)
+    made.select.other = schema.selection(selector="spaced", score="aum", skipped=3)
+    made.search.names = ("mine",)
+    made.retrain.epochs = 1
+    with pytest.raises(validation.ConfigError, match=r"config\.select\.mine\.skipped = -1: expected 0 or more"):
+        validation.validate(made)
+    made.select.mine.skipped = 0
+    validation.validate(made)
+    assert "spaced: the number of hardest examples that are left out." in " ".join(help.of_topic("select").split())
+
+    work = tmp_path / "work"
+    lines = small.run(made, work)
+    found = next(line for line in lines if line.startswith("search/mine"))
+    chosen = int(re.search(r"skipped ([48]) at 0\.5 of 2 trials", found)[1])
+    spec = formats.read_json(work / "select/mine_keep0.50/spec.json")
+    expected = {"name": "mine", "selector": "spaced", "score": "swing", "skipped": chosen, "keep": 0.5, "seed": 0}
+    assert spec == expected | {"kept": 32, "of": 64, "pruned": 0.5}
+    assert formats.read_json(work / "select/other_keep0.50/spec.json")["skipped"] == 3
+
+    table = formats.read_table(work / "select/mine_keep0.50/coreset.parquet")
+    p_label = formats.read_npz(work / "score/dynamics.npz")["p_label"]
+    np.testing.assert_array_equal(table["swing"], p_label.max(axis=1) - p_label.min(axis=1))
+    np.testing.assert_array_equal(table["score"], table["swing"])
+    assert table["kept"].sum() == 32
+    assert table["score"][table["kept"]].max() == np.sort(table["swing"])[63 - chosen]  # without the hardest
+
+    page = (work / "report/index.html").read_text()
+    assert f"<td>0.5: {chosen}</td>" in page
+    drawn = figures._scores(report.coresets(work, ("mine",)))
+    assert drawn.axes[0].get_xlabel() == "swing of p(label) (high: hard)"
+    assert drawn.axes[0].lines[0].get_xdata()[0] == table["score"][table["kept"]].max()
 
 
 def test_a_stage(tmp_path, monkeypatch):

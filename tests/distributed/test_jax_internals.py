@@ -8,7 +8,6 @@ import pytest
 from semiprune_jax.distributed import jax_internals
 from semiprune_jax.errors import DeviceError
 
-
 KNOWN = f"distributed/jax_internals.py is known to work with JAX {', '.join(jax_internals.VERSIONS)}"
 
 
