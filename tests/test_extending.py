@@ -15,6 +15,7 @@ from semiprune_jax import pipeline
 from semiprune_jax.config import help, schema, validation
 from semiprune_jax.data.sources import SOURCES, Source
 from semiprune_jax.data.split import Dataset, Split
+from semiprune_jax.errors import ConfigError
 from semiprune_jax.models.batch_norm import BatchNorm
 from semiprune_jax.models.networks import NETWORKS, Architecture
 from semiprune_jax.report import figures
@@ -48,7 +49,7 @@ def test_a_score_and_a_selector(tmp_path, monkeypatch):
     made.select.other = schema.selection(selector="spaced", score="aum", skipped=3)
     made.search.names = ("mine",)
     made.retrain.epochs = 1
-    with pytest.raises(validation.ConfigError, match=r"config\.select\.mine\.skipped = -1: expected 0 or more"):
+    with pytest.raises(ConfigError, match=r"config\.select\.mine\.skipped = -1: expected 0 or more"):
         validation.validate(made)
     made.select.mine.skipped = 0
     validation.validate(made)
@@ -99,7 +100,13 @@ def test_a_stage(tmp_path, monkeypatch):
     expected = [scores["key"][i] for i in np.argsort(scores["aum"])]
     assert (tmp_path / "work/rank/ranking.txt").read_text().split() == expected
     assert small.run(made, tmp_path / "work", until="rank")[-1].split()[1] == "done"
-    assert set(formats.read_json(tmp_path / "work/rank/DONE.json")["identity"]["inputs"]) == {"score"}
+    assert set(formats.read_json(tmp_path / "work/rank/DONE.json")["identity"]["inputs"]) == {
+        "score",
+        "score/scores.parquet",
+    }
+    made.score.last = 3  # which scores the dynamics in another way
+    with pytest.raises(ConfigError, match=r"what it reads from 'score/scores\.parquet' changed"):
+        small.run(made, tmp_path / "work", until="rank")
 
 
 def test_a_source(tmp_path, monkeypatch):
@@ -119,7 +126,7 @@ def test_a_source(tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, "stripes", Source(load, check))
     made = small.config()
     made.data.source, made.data.name = "stripes", "dots"
-    with pytest.raises(validation.ConfigError, match=r"config\.data\.name = 'dots': expected stripes"):
+    with pytest.raises(ConfigError, match=r"config\.data\.name = 'dots': expected stripes"):
         validation.validate(made)
     made.data.name = "stripes"
     validation.validate(made)
@@ -146,7 +153,7 @@ def test_a_network(tmp_path, monkeypatch):
     """It makes pseudo-labels, records dynamics and is retrained: a flax module and a record."""
     made = config(tmp_path)
     made.model.ssl = made.model.proxy = made.model.retrain = "linear"
-    with pytest.raises(validation.ConfigError, match=r"config\.model\.ssl = 'linear': expected wrn_"):
+    with pytest.raises(ConfigError, match=r"config\.model\.ssl = 'linear': expected wrn_"):
         validation.validate(made)
     monkeypatch.setitem(NETWORKS, "linear", Architecture(__name__, "Linear", {"width": 12}))
     validation.validate(made)

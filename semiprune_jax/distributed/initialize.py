@@ -13,9 +13,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from semiprune_jax.distributed.launch import ALONE, ANYWHERE, Launch, find_launch
-from semiprune_jax.distributed.relay import host_and_port
 from semiprune_jax.errors import ConfigError, DeviceError
 
 _NOTED_AFTER = 10.0  # seconds without process 0
@@ -28,7 +28,7 @@ def join(
     *,
     patience: float,
     lost_after: float,
-    reroute: Callable[[str], str],
+    on_loss: Callable[[Any], None],
 ) -> tuple[int, int]:
     """Joins the other processes, before JAX is used for anything else.
 
@@ -38,7 +38,7 @@ def join(
       count, index: of processes, and of this one; None: as the launcher has them.
       patience: seconds that all of them may take to come.
       lost_after: seconds without a sign of life after which JAX gives one of them up.
-      reroute: address of process 0 -> the address under which JAX connects to it.
+      on_loss: called by JAX's runtime, on a thread of its own, when it gives up.
 
     Returns:
       The number of this process, and how many there are; (0, 1) where there are no others.
@@ -58,7 +58,7 @@ def join(
     named = coordinator if coordinator != ANYWHERE else None
     if named:
         _check_address(named, count, index, launch, patience)
-    return _initialize(named, count, index, patience=patience, lost_after=lost_after, reroute=reroute)
+    return _initialize(named, count, index, patience=patience, lost_after=lost_after, on_loss=on_loss)
 
 
 def _may_be_a_pod() -> bool:
@@ -94,6 +94,14 @@ def _check_address(coordinator: str, count: int | None, index: int | None, launc
         _reach(host, port, patience, local)
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of "host:port", where an IPv6 host has brackets; ValueError if one is missing."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(address)
+    return host.strip("[]"), int(port)
+
+
 def _reach(host: str, port: int, patience: float, local: bool) -> None:
     """Waits until process 0 answers; names a likely reason long before it gives up."""
     until, noted_at = time.monotonic() + patience, time.monotonic() + _NOTED_AFTER
@@ -122,7 +130,7 @@ def _initialize(
     *,
     patience: float,
     lost_after: float,
-    reroute: Callable[[str], str],
+    on_loss: Callable[[Any], None],
 ) -> tuple[int, int]:
     import jax
 
@@ -131,7 +139,7 @@ def _initialize(
     # A process that is ended by another one leaves semaphores and memory to multiprocessing's tracker, which warns.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
-        with start_options(int(patience), reroute):
+        with start_options(int(patience), on_loss):
             jax.distributed.initialize(
                 coordinator,
                 count,

@@ -6,15 +6,17 @@ same, but where one of them is missing or lost, the others may be aborted with J
 """
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import jax
+from packaging.specifiers import SpecifierSet
 
 from semiprune_jax.errors import DeviceError
 
-VERSIONS = ("0.10.2",)
+VERSIONS = SpecifierSet(">=0.10.2,<0.13")
 
 
 def is_known() -> bool:
@@ -35,18 +37,17 @@ def runtime() -> Any:
         _ = state.client, state.preemption_sync_manager
     except (ImportError, AttributeError):
         raise DeviceError(
-            f"JAX {jax.__version__} does not show its runtime of several processes; install JAX {VERSIONS[-1]}"
+            f"JAX {jax.__version__} does not show its runtime of several processes; install JAX {VERSIONS}"
         ) from None
     return state
 
 
 @contextlib.contextmanager
-def start_options(register_timeout: int, reroute: Callable[[str], str]) -> Iterator[None]:
-    """Gives ``jax.distributed.initialize`` options that it does not take.
+def start_options(register_timeout: int, on_loss: Callable[[Any], None]) -> Iterator[None]:
+    """Gives ``jax.distributed.initialize`` two options that it does not take.
 
     Process 0 waits ``register_timeout`` seconds for the others before it says who is missing: by default it waits for
-    an hour. A start that fails raises an exception: without a callback, it aborts the process. Processes but the first
-    connect to ``reroute(address)`` instead of the address of process 0.
+    an hour. And a start that fails raises an exception: without a callback, it aborts the process.
     """
     if not is_known():
         yield
@@ -54,17 +55,27 @@ def start_options(register_timeout: int, reroute: Callable[[str], str]) -> Itera
     from jaxlib import _jax  # pyright: ignore[reportAttributeAccessIssue]
 
     service, client = _jax.get_distributed_runtime_service, _jax.get_distributed_runtime_client
-
-    def connected(address: str, index: int, **options: Any) -> Any:
-        address = reroute(address) if index else address
-        return client(address, index, missed_heartbeat_callback=lambda status: None, **options)
-
     _jax.get_distributed_runtime_service = partial(service, cluster_register_timeout=register_timeout)
-    _jax.get_distributed_runtime_client = connected
+    _jax.get_distributed_runtime_client = partial(client, missed_heartbeat_callback=on_loss)
     try:
         yield
     finally:
         _jax.get_distributed_runtime_service, _jax.get_distributed_runtime_client = service, client
+
+
+def on_abort(callback: Callable[[], None]) -> None:
+    """Calls back where JAX's runtime is about to abort this process, as it does when process 0 is gone.
+
+    JAX hands its status to the callback of ``start_options`` in C++, which fails for a Python function and ends in
+    std::terminate; that aborts the process unless another handler is set.
+    """
+    if is_known():
+        _kept.append(ctypes.CFUNCTYPE(None)(callback))  # the C++ library keeps a bare pointer to it
+        with contextlib.suppress(OSError, AttributeError):  # with another C++ library JAX's message stands alone
+            ctypes.CDLL("libstdc++.so.6")["_ZSt13set_terminatePFvvE"](_kept[-1])
+
+
+_kept: list[Any] = []
 
 
 def own_sync_points() -> None:

@@ -9,13 +9,14 @@ import contextlib
 import json
 import os
 import re
+import socket
 import sys
 import threading
 import time
 import traceback
 from typing import Any
 
-from semiprune_jax.distributed import initialize, relay
+from semiprune_jax.distributed import initialize
 
 _FAILURE = "semiprune/failure"
 _ENDED = "semiprune/ended"
@@ -45,17 +46,17 @@ def start(coordinator: str | None, count: int | None, index: int | None, patienc
     Args:
       lost_after: seconds without a sign of life after which one of them is given up, and with it the run.
     """
-
-    def reroute(address: str) -> str:
-        return relay.start(address, _lead_host_lost, silence=lost_after)
-
     # JAX gives a process up later than we do, so that ours is the message.
     _Run.index, _Run.count = initialize.join(
-        coordinator, count, index, patience=patience, lost_after=2 * lost_after, reroute=reroute
+        coordinator, count, index, patience=patience, lost_after=2 * lost_after, on_loss=_lead_host_lost
     )
     _Run.lost_after = lost_after
     if _Run.count == 1:
         return
+    if _Run.index:
+        from semiprune_jax.distributed.jax_internals import on_abort  # it loads JAX
+
+        on_abort(_lead_host_lost)
     duties = [_watch_failures, _beat, *([] if _Run.index else [_watch_peers])]
     watches = [threading.Thread(target=duty, args=[_Run.over], daemon=True) for duty in duties]
     for watch in watches:
@@ -170,14 +171,32 @@ def _watch_peers(over: threading.Event) -> None:
             _end(4, len(missing))
 
 
-def _lead_host_lost() -> None:
-    """Ends this process where process 0 is gone, and JAX's runtime with it; called by the relay."""
-    if _Run.count == 1 or _Run.over.is_set():
-        return  # before the start is complete, or after the end
-    if not _ends.acquire(blocking=False):
-        threading.Event().wait()  # this process is ending already, with a message and a code of its own
-    print(f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}", file=sys.stderr, flush=True)
+def _lead_host_lost(status: Any = None) -> None:
+    """Ends this process where process 0 is gone, and JAX's runtime with it; called by the runtime."""
+    del status
+    if _Run.over.is_set():
+        return
+    if _ends.locked():  # this process is ending already, with a message and a code of its own
+        time.sleep(2 * _PATIENCE)
+        return
+    if _answers(*initialize.host_and_port(_runtime().coordinator_address)):
+        return  # something else has happened
+    os.write(2, f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}\n".encode())
     os._exit(4)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether the runtime of process 0 says anything; while it is being killed it may still accept connections."""
+    for _ in range(10):
+        try:
+            with socket.create_connection((host, port), timeout=2) as connection:
+                connection.settimeout(0.5)
+                return bool(connection.recv(1))  # its greeting
+        except TimeoutError:
+            continue
+        except OSError:
+            return False
+    return False
 
 
 def _end(code: int, missing: int = 0) -> None:
@@ -196,6 +215,10 @@ def _end(code: int, missing: int = 0) -> None:
 
 
 def _client() -> Any:
+    return _runtime().client
+
+
+def _runtime() -> Any:
     from semiprune_jax.distributed.jax_internals import runtime  # it loads JAX
 
-    return runtime().client
+    return runtime()

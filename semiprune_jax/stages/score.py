@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from semiprune_jax.workdir.artifacts import Inputs, Table
 from semiprune_jax.workdir.tasks import Outcome, Task, View
 
 DYNAMICS = artifacts.arrays("score/dynamics.npz", "score")  # the fields of ``Dynamics``, [N, T] each
-SCORES = artifacts.table("score/scores.parquet", "score")  # id, key, and every score by name
+# id, key, and every score by name; a view of the dynamics
+SCORES = replace(artifacts.table("score/scores.parquet", "score"), derived=True)
 NETWORK = artifacts.network("score")
 
 _RECORD = 13  # bytes of dynamics per example and epoch: two probabilities, whether it was right, EL2N

@@ -25,6 +25,8 @@ class Artifact(Generic[T]):
       load: reads it back.
       hashed: whether the task's record keeps its hash; otherwise it guards itself, as a saved network does.
       cached: whether a loaded value is kept in memory for other tasks.
+      derived: whether it is a view that changes with other artifacts or settings, so that a task which reads it depends
+        on its bytes too.
     """
 
     path: str
@@ -33,6 +35,7 @@ class Artifact(Generic[T]):
     load: Callable[[Path], T] = field(compare=False)
     hashed: bool = True
     cached: bool = True
+    derived: bool = False
 
 
 def table(path: str, task: str) -> Artifact[Table]:

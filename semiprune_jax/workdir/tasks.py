@@ -100,6 +100,8 @@ class Runner:
         tasks = {artifact.task for artifact in task.reads}
         tasks = tasks - {_FIRST} or tasks
         inputs = {name: record.digest(self._root, name) for name in sorted(tasks)}
+        for view in (artifact for artifact in task.reads if artifact.derived):
+            inputs[view.path] = record.file_hash(self._root, view.task, view.path)
         return Record(self._root, task.name, settings=task.settings, inputs=inputs | dict(task.outside))
 
     def _refresh(self, entry: Record, view: View) -> None:
