@@ -2,8 +2,8 @@
 
     python -m semiprune_jax.main --config=configs/cifar10.py --workdir=runs/cifar10 --config.data.path=DATA
 
-DATA is a TFDS directory in which cifar10 was prepared as ArrayRecord (the README says how). Class folders work as well:
---config.data.source=folder --config.data.path=cifar10/train --config.data.test_path=cifar10/test.
+DATA is a TFDS directory in which cifar10 was prepared as ArrayRecord (docs/data.md says how). Class folders work as
+well: --config.data.source=folder --config.data.path=cifar10/train --config.data.test_path=cifar10/test.
 
 Variants: ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 111 steps, a pass over
 the pool), and ``:smoke`` runs every stage in small.

@@ -2,7 +2,7 @@
 
     python -m semiprune_jax.main --config=configs/cifar100.py --workdir=runs/cifar100 --config.data.path=DATA
 
-DATA is a TFDS directory in which cifar100 was prepared as ArrayRecord (the README says how); class folders work as in
+DATA is a TFDS directory in which cifar100 was prepared as ArrayRecord (docs/data.md says how); class folders work as in
 cifar10.py.
 
 Variants: ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 111 steps, a pass over

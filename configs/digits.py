@@ -3,7 +3,7 @@
     python -m semiprune_jax.main --config=configs/digits.py --workdir=runs/digits
 
 The pool has 1,437 images of 8x8 pixels, 143 of them labelled; 360 others are for testing. A run takes two to three and
-a half minutes on two cores; the README has the results. ``configs/digits.py:smoke`` runs every stage in small.
+a half minutes on two cores; docs/experiments.md has the results. ``configs/digits.py:smoke`` runs every stage in small.
 """
 
 from semiprune_jax.config import base_config, recipes

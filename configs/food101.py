@@ -2,7 +2,7 @@
 
     python -m semiprune_jax.main --config=configs/food101.py --workdir=runs/food101 --config.data.path=DATA
 
-DATA is a TFDS directory in which food101 was prepared as ArrayRecord (the README says how). The original archive
+DATA is a TFDS directory in which food101 was prepared as ArrayRecord (docs/data.md says how). The original archive
 works with two tables: --config.data.source=folder --config.data.path= --config.data.labels=food-101/train.csv
 --config.data.test_labels=food-101/test.csv, with the columns path,label (images/apple_pie/1005649.jpg,apple_pie).
 

@@ -3,8 +3,8 @@
     python -m semiprune_jax.main --config=configs/imagenet.py --workdir=runs/imagenet --config.data.path=DATA \
         --config.data.cache=/local/disk
 
-DATA is a TFDS directory in which imagenet2012 was prepared as ArrayRecord, possibly in a bucket (the README says how).
-Class folders work as well: --config.data.source=folder --config.data.path=imagenet/train
+DATA is a TFDS directory in which imagenet2012 was prepared as ArrayRecord, possibly in a bucket (docs/data.md says
+how). Class folders work as well: --config.data.source=folder --config.data.path=imagenet/train
 --config.data.test_path=imagenet/val. With a cache of 252 GB on each host's disk, FixMatch decodes each image once.
 Supervised stages decode on each pass, or see parts of the squares with --config.data.supervised_crops=cached, which
 is inexact. ``plan`` says how much all this takes.

@@ -2,7 +2,7 @@
 
     python -m semiprune_jax.main --config=configs/sun397.py --workdir=runs/sun397 --config.data.path=DATA
 
-DATA is a TFDS directory in which sun397/tfds was prepared as ArrayRecord (the README says how). Its training split of
+DATA is a TFDS directory in which sun397/tfds was prepared as ArrayRecord (docs/data.md says how). Its training split of
 70% is as large as the authors' pool; they do not say how they made theirs. The test set here is all the rest.
 
 Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small.

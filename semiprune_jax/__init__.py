@@ -44,7 +44,7 @@ def run(
 
     Args:
       config: a config object, as ``semiprune_jax.config.base_config()`` makes it; or a text that ``--config`` may be.
-      workdir: the directory of this run; see the README for the files in it.
+      workdir: the directory of this run; docs/outputs.md lists its files.
       overwrite: whether to remove the files of an earlier run first.
       log: receives one line per stage.
 

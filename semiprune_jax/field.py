@@ -1,7 +1,7 @@
 """A setting of a run: its default, its meaning, and the values that it may have; and sections of them."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 
@@ -12,6 +12,25 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+class OneOf(NamedTuple):
+    """The condition to be one of some names. They are looked up when it is checked: registries may gain names.
+
+    >>> OneOf(["jit", "pmap"]).expected
+    'jit | pmap'
+    """
+
+    names: Collection[str]
+
+    @property
+    def expected(self) -> str:
+        """The names, as an error message says them."""
+        return " | ".join(self.names)
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value is one of them."""
+        return value in self.names
+
+
 ANY = Rule("", lambda value: True)
 POSITIVE = Rule("more than 0", lambda value: value > 0)
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
@@ -19,16 +38,6 @@ AT_LEAST_ONE = Rule("1 or more", lambda value: value >= 1)
 FRACTION = Rule("0 <= x < 1", lambda value: 0 <= value < 1)
 SHARE = Rule("0 <= x <= 1", lambda value: 0 <= value <= 1)
 POSITIVE_SHARE = Rule("0 < x <= 1", lambda value: 0 < value <= 1)
-
-
-def one_of(names: Iterable[str]) -> Rule:
-    """Only these names.
-
-    >>> one_of(["jit", "pmap"]).expected
-    'jit | pmap'
-    """
-    allowed = tuple(names)
-    return Rule(" | ".join(allowed), lambda value: value in allowed)
 
 
 class Field(NamedTuple):
@@ -41,7 +50,7 @@ class Field(NamedTuple):
 
     default: Any
     help: str
-    rule: Rule = ANY
+    rule: Rule | OneOf = ANY
     element: type = float  # of a tuple's elements
 
     def type_expected(self, value: Any) -> str:

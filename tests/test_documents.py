@@ -1,6 +1,5 @@
-"""Documents are true: examples in docstrings, the README's code, flags, links and files."""
+"""Documents are true: examples in docstrings, code in documents, flags, links and files."""
 
-import ast
 import doctest
 import importlib
 import inspect
@@ -12,12 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiprune_jax import __version__
+from semiprune_jax import __version__, pipeline
+from semiprune_jax.config import help, packaged
 from semiprune_jax.config.schema import base_config
+from semiprune_jax.stages import ORDER
 from semiprune_jax.workdir import directory as workdir
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")])
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in DOCUMENTS}
+CODE = [
+    pytest.param(name, code, id=f"{name}:{i}")
+    for name, text in TEXTS.items()
+    for i, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+]
 # Public modules: every function of theirs shows an example.
 PUBLIC = ("select.scores", "select.selectors", "train.dynamics", "train.quality")
 WITH_EXAMPLES = sorted(
@@ -36,29 +43,47 @@ def test_examples_in_docstrings(name):
 
 
 def test_public_modules_have_examples():
-    assert {f"semiprune_jax.{name}" for name in PUBLIC} <= set(WITH_EXAMPLES)
+    assert {f"semiprune_jax.{name}" for name in PUBLIC} <= {name.removesuffix(".__init__") for name in WITH_EXAMPLES}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_functions_have_an_example(name):
     module = importlib.import_module(f"semiprune_jax.{name}")
     functions = {key: value for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"}
-    own = {key for key, value in functions.items() if value.__module__ == module.__name__}
+    own = {key for key, value in functions.items() if value.__module__.startswith(module.__name__)}
     without = {key for key in own if ">>>" not in (functions[key].__doc__ or "")}
     assert without <= {"init", "parameters", "select", "recorded"}  # which say all in a line
 
 
-def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, rng):
+@pytest.fixture
+def digits(tmp_path, monkeypatch, rng):
+    """A directory with the dynamics of a run, where runs end once their config is accepted."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "run", lambda *arguments, **options: None)
     (tmp_path / "runs/digits/score").mkdir(parents=True)
     p_label = rng.random((200, 30), np.float32)
     np.savez("runs/digits/score/dynamics.npz", p_label=p_label, p_other=1 - p_label)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        scope = {}
-        exec(compile(ast.parse(block), "README.md", "exec"), scope)
+
+
+def run(name, code):
+    """The names that a document's code leaves, after the examples in its docstrings."""
+    scope = {"__name__": name}
+    exec(compile(code, name, "exec"), scope)
+    for value in [value for value in scope.values() if getattr(value, "__module__", "") == name]:
+        for example in doctest.DocTestFinder().find(value, globs=scope):
+            assert doctest.DocTestRunner().run(example).failed == 0
+    return scope
+
+
+@pytest.mark.parametrize(("name", "code"), CODE)
+def test_the_code_in_documents_runs(name, code, digits):
+    scope = run(name, code)
+    if name == "README.md":
         assert len(scope["band"]) == len(scope["drawn"]) == 60
+
+
+def test_documents_have_code():
+    assert {"README.md", "docs/python.md", "docs/extending.md"} <= {parameter.values[0] for parameter in CODE}
 
 
 def flags_in(text):
@@ -78,23 +103,45 @@ def test_every_flag_that_is_written_of_exists():
     assert checked > 10
 
 
+def anchors(path):
+    """Those that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target, _, anchor in re.findall(r"\]\((?!http)([^)#]*)(#([^)]+))?\)", document.read_text()):
+            path = document.parent / target if target else document
+            assert path.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(path), f"{document.name}: {target}#{anchor}"
 
 
-def test_the_picture_of_the_house_is_the_house():
-    picture = set(re.findall(r"^    ([a-z_]+)(?:\.py|/) ", (ROOT / "README.md").read_text(), re.MULTILINE))
-    package = ROOT / "semiprune_jax"
-    rooms = {path.stem for path in package.iterdir() if path.stem[0] != "_" and path.suffix in ("", ".py")}
-    assert picture == rooms
+def test_every_config_and_topic_of_help_that_is_written_of_exists():
+    named = {name for text in TEXTS.values() for name in re.findall(r"--config=([a-z][\w/.:,]*\w)", text)}
+    assert {"digits", "cifar100:zcore", "configs/digits.py"} <= named
+    for name in named - {"none.py", "imagenets"}:  # of tests/README.md, which says that there are none
+        assert packaged.load(name.replace("configs/", str(ROOT / "configs") + "/"))
+    topics = {topic for text in TEXTS.values() for topic in re.findall(r"--help=([a-z_.]+[a-z_])", text)}
+    assert {"ssl", "select.ccs"} <= topics
+    for topic in topics - {"selekt"}:
+        assert help.of_topic(topic)
 
 
-def test_the_readme_names_what_a_run_leaves():
-    text = (ROOT / "README.md").read_text()
-    for name in workdir.OWNED:
-        assert name in text, name
+def test_every_test_file_that_is_written_of_exists():
+    for name, text in TEXTS.items():
+        for path in re.findall(r"\btests/[\w/]+\.\w+", text):
+            assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"]) <= 8000
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/outputs.md"])
+def test_the_files_of_a_run_are_named(name):
+    for file in (*workdir._OWNED, *ORDER):
+        assert file in TEXTS[name], file
 
 
 def test_the_changelog_has_this_version():

@@ -1,6 +1,6 @@
 """A short form of every kind of trial in ``tests/faults``, but for those that lie elsewhere.
 
-Kills and signals of one process are in test_main.py and test_pipeline.py, those of one of two in test_processes.py,
+Kills and signals of one process are in test_main.py and test_pipeline.py, those of one of two in distributed/,
 damaged files in test_bad_inputs.py and test_checkpoint.py.
 """
 

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from semiprune_jax.select.selectors import SELECTORS
+from semiprune_jax.stages import ORDER
+
 PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
 # A folder, or a file beside them, may import itself and what stands in a group before its own.
 GROUPS = [
-    {"apportionment", "errors", "field"},
-    {"randomness", "augment", "learners", "models"},
-    {"distributed"},
+    {"apportionment", "errors", "field", "moving_average"},
+    {"randomness", "distributed"},
+    {"augment", "learners", "models"},
     {"features", "workdir"},
     {"data", "select"},
     {"config", "report"},
@@ -101,22 +104,54 @@ def test_steps_read_nothing_from_the_host(pattern):
 
 def test_every_config_field_is_read():
     """A field that no module mentions is a flag nobody uses."""
-    from semiprune_jax.config.aliases import CURRENT
     from semiprune_jax.config.schema import base_config
 
     source = "\n".join(
         path.read_text() for module, path, _ in modules() if module != "config" or path.stem == "environment"
     )
-    former = {now: then for then, now in CURRENT.items()}
     spec = set(base_config().select.random)
     for section, fields in base_config().to_dict().items():
         if section in ("seed", "score", "label"):
             continue  # handed on whole
         for name in set(fields) - spec if section != "select" else ("names", "keep"):
-            assert re.search(rf"\.({name}|{former.get(name, name)})\b", source), f"{section}.{name}"
+            assert re.search(rf"\.{name}\b|option=\"{name}\"", source), f"{section}.{name}"
 
 
 def test_no_hidden_defaults():
     for _, path, _ in modules():
         assert not re.search(r"(config|options|runtime|data)\.get\(", path.read_text()), path
         assert path.stem not in ("utils", "misc", "common", "helpers")
+
+
+def test_nothing_is_too_long_to_be_read():
+    for _, path, tree in modules():
+        text = path.read_text()
+        assert text.count("\n") <= 350, path
+        assert "fmt: skip" not in text, path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                most = 150 if isinstance(node, ast.ClassDef) else 60
+                assert node.end_lineno - node.lineno + 1 <= most, f"{path}: {node.name}"
+
+
+def test_the_pipeline_is_a_list_of_stages_and_a_loop():
+    assert (PACKAGE / "pipeline.py").read_text().count("\n") < 120
+    assert {path.stem for path in (PACKAGE / "stages").glob("*.py")} >= set(ORDER)
+
+
+def test_the_design_lists_the_rooms():
+    listed = re.findall(r"^    ([a-z_]+)(?:\.py|/) ", (PACKAGE.parent / "docs/design.md").read_text(), re.MULTILINE)
+    rooms = [path.stem for path in PACKAGE.iterdir() if path.stem[0] not in "_." and path.suffix in ("", ".py")]
+    assert sorted(listed) == sorted(rooms)
+
+
+def test_selectors_are_named_in_their_records_only():
+    """And in recipes, as configured selections."""
+    names = "|".join(name for name in SELECTORS if "_" in name or name in ("beta", "stratified"))
+    for _, path, tree in modules():
+        if "selectors" in path.parts or path.parent.name == "config":
+            continue
+        named = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        assert not [text for text in named if re.fullmatch(names, text)], path

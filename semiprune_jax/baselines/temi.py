@@ -17,6 +17,7 @@ from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.errors import DataError
 from semiprune_jax.features import blocks
 from semiprune_jax.features.neighbours import nearest
+from semiprune_jax.moving_average import ema_update
 from semiprune_jax.randomness import row_keys
 from semiprune_jax.train import quality
 from semiprune_jax.train.context import TrainContext
@@ -180,7 +181,7 @@ def temi_step(
     updates: Any = made
     updates |= {name: moves * updates[name] for name in _LAST}  # nor does it decay
     student: Any = optax.apply_updates(state.student, updates)
-    averaged = jax.tree.map(lambda t, s: teacher_decay * t + (1.0 - teacher_decay) * s, state.teacher, student)
+    averaged = ema_update(state.teacher, student, teacher_decay)
     so_far = losses + jnp.where(state.step % steps_per_epoch == 0, 0.0, state.epoch_loss)
     ends = (state.step + 1) % steps_per_epoch == 0
     part = state.step // steps_per_epoch * len(state.kept_loss) // epochs

@@ -1,7 +1,7 @@
 """The sections ``data`` and ``label``: the images, how networks see them, and the labels that a run may use."""
 
 from semiprune_jax.config.registries import SOURCES
-from semiprune_jax.field import FRACTION, POSITIVE, POSITIVE_SHARE, SHARE, Field, Rule, Section, one_of
+from semiprune_jax.field import FRACTION, POSITIVE, POSITIVE_SHARE, SHARE, Field, OneOf, Rule, Section
 
 _CLASSES = Rule("two or more different names, or none", lambda names: len(set(names)) == len(names) != 1)
 _COUNTS = Rule(
@@ -23,7 +23,7 @@ DATA = Section(
             "digits",
             "Where the images come from: scikit-learn's digits, arrays in an .npz file, a folder of images, or a TFDS "
             "dataset that was prepared as ArrayRecord.",
-            one_of(SOURCES),
+            OneOf(SOURCES),
         ),
         "path": Field(
             "",
@@ -91,7 +91,7 @@ DATA = Section(
             "padded: images become squares of data.image_size, and views are windows of them with a reflected border "
             "(CIFAR). resized: weak views for semi-supervised learning are windows of larger squares, strong and "
             "supervised views are random parts of the image, resized, and tests see the centre (ImageNet).",
-            one_of(("padded", "resized")),
+            OneOf(("padded", "resized")),
         ),
         "square_size": Field(
             256, "resized: side of the squares, and of an image's shorter side before its centre is cut out, in pixels."
@@ -99,18 +99,18 @@ DATA = Section(
         "supervised_crops": Field(
             "original",
             "resized: cut the parts out of the original image, or out of its cached square, which is inexact and fast.",
-            one_of(("original", "cached")),
+            OneOf(("original", "cached")),
         ),
         "decoder": Field(
             "pillow",
             "The decoder; fast decodes JPEG with simplejpeg (extra fast-decode) and may differ by a grey level.",
-            one_of(("pillow", "fast")),
+            OneOf(("pillow", "fast")),
         ),
         "pool": Field(
             "auto",
             "Keep the pool in the memory of the devices, or stream it, decoding images as they are used; auto decides "
             "by runtime.memory_share.",
-            one_of(("auto", "memory", "stream")),
+            OneOf(("auto", "memory", "stream")),
         ),
         "cache": Field(
             "",
@@ -139,7 +139,7 @@ LABEL = Section(
         "rule": Field(
             "per_class",
             "Draw a share of each class, draw from the whole pool uniformly, or take every label that the source has.",
-            one_of(("per_class", "uniform", "given")),
+            OneOf(("per_class", "uniform", "given")),
         ),
     },
 )

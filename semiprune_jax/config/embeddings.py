@@ -1,7 +1,8 @@
 """The sections ``pseudolabel``, ``temi``, ``embed`` and ``swav``: the source of pseudo-labels, and embeddings."""
 
-from semiprune_jax.config.registries import PATCHES, RESNET
-from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, Rule, Section, one_of
+from semiprune_jax.config.registries import PRETRAINED, RESNET
+from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, Field, OneOf, Rule, Section
+from semiprune_jax.select.selectors import readers
 
 _AREA = Rule(
     "two shares of an image, 0 < smallest <= largest <= 1",
@@ -15,7 +16,7 @@ PSEUDOLABEL = Section(
             "fixmatch",
             "fixmatch: semi-supervised learning, see ssl. clusters: clusters of embeddings that need no label "
             "(embed.source), found by TEMI as in ELFS.",
-            one_of(("fixmatch", "clusters")),
+            OneOf(("fixmatch", "clusters")),
         ),
     },
 )
@@ -38,21 +39,21 @@ TEMI = Section(
             "Which clusters count: those of the last epoch, those of the epoch of the least loss, or, of ten "
             "candidates over the training, those that true labels agree with most, as in ELFS's code with the labels "
             "of its test set.",
-            one_of(("last", "min_loss", "oracle")),
+            OneOf(("last", "min_loss", "oracle")),
         ),
         "beta": Field(0.6, "1 is mutual information; lower values keep the clusters similar in size.", POSITIVE),
     },
 )
 
 EMBED = Section(
-    "Embeddings, which are read by the selectors moderate, prototypicality, k_centre, d2, badge and zcore, by "
-    "extrapolated scores and by clusters only.",
+    f"Embeddings, which are read by some selectors ({', '.join(readers('features'))}), by extrapolated scores and by "
+    "clusters only.",
     {
         "source": Field(
             "proxy",
             "proxy, fixmatch: the input of the last layer of that network. file: your own. weights: of embed.network. "
             "swav: a network that SwAV trains on the pool.",
-            one_of(("proxy", "fixmatch", "file", "weights", "swav")),
+            OneOf(("proxy", "fixmatch", "file", "weights", "swav")),
         ),
         "path": Field(
             "",
@@ -62,7 +63,7 @@ EMBED = Section(
         "network": Field(
             "vit_b16",
             "weights: vit_s16 and vit_b16 are DINO's, vit_s14 and vit_b14 DINOv2's, resnet50 torchvision's or SwAV's.",
-            one_of(PATCHES),
+            OneOf(PRETRAINED),
         ),
         "image_size": Field(224, "weights: pixels of a side that images are resized to.", POSITIVE),
     },

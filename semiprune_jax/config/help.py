@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from semiprune_jax.config.aliases import CURRENT
-from semiprune_jax.config.schema import NAMED, SECTIONS, SEED, SELECTION
+from semiprune_jax.config.schema import NAMED, SECTIONS, SEED, selection_section
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 
@@ -57,13 +57,15 @@ def _section(name: str) -> str:
     if name == "select":
         lines += ["", "  Selections, each with the settings below; --help=select.NAME shows its own:", ""]
         lines += table((key, named.help) for key, named in NAMED.items())
-        lines += ["", *paragraph(SELECTION.title), ""]
-        lines += _settings(SELECTION.fields)
+        lines += ["", *paragraph(selection_section().title), ""]
+        lines += _settings(selection_section().fields)
     return "\n".join(lines)
 
 
 def _selection(name: str) -> str:
-    return "\n".join([*_title(f"select.{name}", NAMED[name].help), *_settings(SELECTION.fields, NAMED[name].fields)])
+    return "\n".join(
+        [*_title(f"select.{name}", NAMED[name].help), *_settings(selection_section().fields, NAMED[name].fields)]
+    )
 
 
 def _title(name: str, title: str) -> list[str]:

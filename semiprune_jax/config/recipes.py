@@ -5,7 +5,7 @@ Importing this module does not import JAX.
 
 from typing import Any
 
-from semiprune_jax.config.registries import PATCHES
+from semiprune_jax.config.registries import PRETRAINED
 from semiprune_jax.config.schema import Config
 
 VARIANTS = ("usb", "smoke")
@@ -178,7 +178,7 @@ def smoke(config: Config) -> None:
     config.swav.prototypes = 30
     config.swav.small_crop_size = min(config.swav.small_crop_size, config.data.image_size)
     config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
-    patch = PATCHES[config.embed.network]
+    patch = PRETRAINED[config.embed.network].multiple
     config.embed.image_size = 32 // patch * patch
     config.select.semi_dual.horizon = config.select.dual_hardest.horizon = 10
     config.runtime.workers = 2

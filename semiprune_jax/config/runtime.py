@@ -1,6 +1,6 @@
 """The sections ``report`` and ``runtime``: the report of a run, and its use of the machine."""
 
-from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, Rule, Section, one_of
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf, Rule, Section
 
 REPORT = Section(
     "The report.",
@@ -13,12 +13,12 @@ REPORT = Section(
 RUNTIME = Section(
     "How the run uses the machine; changes nothing in the results but rounding.",
     {
-        "parallel": Field("jit", "How steps are spread over devices.", one_of(("jit", "pmap"))),
+        "parallel": Field("jit", "How steps are spread over devices.", OneOf(("jit", "pmap"))),
         "devices": Field(0, "Devices to use; 0: all.", NOT_NEGATIVE),
         "compute_dtype": Field(
             "auto",
             "auto: bfloat16 on GPU and TPU, float32 on CPU.",
-            one_of(("auto", "float32", "bfloat16")),
+            OneOf(("auto", "float32", "bfloat16")),
         ),
         "memory_share": Field(
             0.3,

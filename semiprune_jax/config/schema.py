@@ -13,7 +13,7 @@ from semiprune_jax.config.aliases import AliasedDict
 from semiprune_jax.config.data import DATA, LABEL
 from semiprune_jax.config.embeddings import EMBED, PSEUDOLABEL, SWAV, TEMI
 from semiprune_jax.config.runtime import REPORT, RUNTIME
-from semiprune_jax.config.selections import NAMED, SCORE, SEARCH, SELECT, SELECTION
+from semiprune_jax.config.selections import NAMED, SCORE, SEARCH, SELECT, selection_section
 from semiprune_jax.config.trainings import MODEL, PROXY, RETRAIN, SSL
 from semiprune_jax.field import Field, Rule, Section
 
@@ -66,7 +66,7 @@ def selection(*, selector: str, **fields: Any) -> Config:
 
     Args:
       selector: one of ``select.selectors.SELECTORS``.
-      **fields: those of ``SELECTION`` that differ from their defaults.
+      **fields: those of ``selection_section()`` that differ from their defaults.
 
     Raises:
       TypeError: there is no such field.
@@ -74,28 +74,9 @@ def selection(*, selector: str, **fields: Any) -> Config:
     >>> selection(selector="double_end", cutoff=(0.1,)).score
     'aum'
     """
-    if unknown := sorted(set(fields) - set(SELECTION.fields)):
-        raise TypeError(f"selection() has no field {unknown[0]!r}; expected {', '.join(SELECTION.fields)}")
-    return ConfigDict(SELECTION.defaults() | {"selector": selector} | fields).lock()
-
-
-def cutoff_at(spec: Config, keep: tuple[float, ...], k: float) -> float:
-    """The cutoff of a selection at the kept fraction ``k`` of ``keep``.
-
-    >>> cutoff_at(selection(selector="double_end", cutoff=(0.1, 0.4)), keep=(0.3, 0.1), k=0.1)
-    0.4
-    """
-    return spec.cutoff[0] if len(spec.cutoff) == 1 else spec.cutoff[tuple(keep).index(k)]
-
-
-def fixmatch_images(options: Config) -> int:
-    """Images through the network in a step of semi-supervised learning; most learners see unlabelled ones twice.
-
-    >>> fixmatch_images(base_config().ssl)  # 64 labelled, and a weak and a strong view of 7 times as many
-    960
-    """
-    views = 1 if options.learner == "pseudo_label" else 2
-    return options.batch_size * (1 + views * options.mu)
+    if unknown := sorted(set(fields) - set(selection_section().fields)):
+        raise TypeError(f"selection() has no field {unknown[0]!r}; expected {', '.join(selection_section().fields)}")
+    return ConfigDict(selection_section().defaults() | {"selector": selector} | fields).lock()
 
 
 def settings(section: Config, *without: str) -> dict[str, Any]:

@@ -3,54 +3,29 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from semiprune_jax.config.registries import SCORES, SELECTORS
+from semiprune_jax.config.registries import SELECTORS
 from semiprune_jax.config.trainings import SEEDS
-from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, Rule, Section, one_of
-from semiprune_jax.select.selectors import settings
+from semiprune_jax.field import Field, OneOf, Rule, Section
+from semiprune_jax.select import scores, selectors
 
 SCORE = Section(
-    "Scores, which are computed from the proxy's dynamics; another choice of them retrains nothing.",
-    {
-        "window": Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window."),
-        "exponent": Field(1.0, "Exponent of DUAL's standard deviation.", POSITIVE),
-        "decay": Field(
-            0.9,
-            "Weight of TDDS's last window; each earlier one has (1 - decay) times the weight of the next.",
-            POSITIVE_SHARE,
-        ),
-        "never_learned": Field(
-            "zero",
-            "Forgetting of examples that were never right: zero as in CCS and ELFS, or hardest as in Toneva et al.",
-            one_of(("zero", "hardest")),
-        ),
-        "first": Field(0, "EL2N, GraNd: the first epoch summed.", NOT_NEGATIVE),
-        "last": Field(
-            10,
-            "EL2N, GraNd: the epoch before which the sum ends (CCS, ELFS: 10; SemiPrune: 20 on CIFAR, 11 on ImageNet).",
-        ),
-    },
+    "Scores, which are computed from the proxy's dynamics; another choice of them retrains nothing.", scores.settings()
 )
 
-# The fields of every named selection.
-SELECTION = Section(
-    "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
-    {
-        "selector": Field(
-            "random",
-            "How examples are chosen. moderate, prototypicality, k_centre, d2, badge and zcore go by embeddings.",
-            one_of(SELECTORS),
-        ),
-        "score": Field("aum", "The score that the selector reads.", one_of(SCORES)),
-        "horizon": Field(0, "dual, tdds, mean_probability and beta: the first epochs that they look at; 0: all."),
-        **settings(),
-        "extrapolate": Field(
-            "none",
-            "Whether scores are those of labelled examples, carried over to the others by their nearest neighbours or "
-            "by a graph network.",
-            one_of(("none", "neighbours", "graph")),
-        ),
-    },
-)
+
+def selection_section() -> Section:
+    """The fields of every named selection: its selector, its score, and the settings of all selectors."""
+    return Section(
+        "A selection: how to choose examples. Each setting is read by the selectors or scores that its help names.",
+        {
+            "selector": Field(
+                "random",
+                f"How examples are chosen. By embeddings: {', '.join(selectors.readers('features'))}.",
+                OneOf(SELECTORS),
+            ),
+            **selectors.settings(),
+        },
+    )
 
 
 class Named(NamedTuple):
@@ -122,10 +97,15 @@ SELECT = Section(
     },
 )
 
+_SEARCHED = "; ".join(
+    f"{name}: {' and '.join(sweep.field for sweep in selector.search.sweeps)}"
+    for name, selector in SELECTORS.items()
+    if selector.search
+)
+
 SEARCH = Section(
-    "Search: trials that are trained and tested on pseudo-labels of the pool choose the cutoff of a selection "
-    "(double_end, stratified), or its horizon and c_D (beta). The configured values are then only where the search "
-    "begins.",
+    "Search: trials that are trained and tested on pseudo-labels of the pool choose settings of a selection "
+    f"({_SEARCHED}). The configured values are then only where the search begins.",
     {
         "names": Field((), "The selections to search for.", element=str),
         "held_out": Field(

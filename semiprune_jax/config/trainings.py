@@ -1,7 +1,7 @@
 """The sections ``model``, ``ssl``, ``proxy`` and ``retrain``: the networks that a run trains on the labels, and how."""
 
 from semiprune_jax.config.registries import LEARNERS, NETWORK
-from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, SHARE, Field, Rule, Section, one_of
+from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, SHARE, Field, OneOf, Rule, Section
 
 SEEDS = Rule("whole numbers, 0 or more", lambda seeds: len(seeds) > 0 and all(seed >= 0 for seed in seeds))
 
@@ -16,7 +16,7 @@ MODEL = Section(
         "wide_resnet": Field(
             "usb",
             "Wide ResNets: usb lets conv1 of stages 2 and 3 read the raw input, tf the activated one.",
-            one_of(("usb", "tf")),
+            OneOf(("usb", "tf")),
         ),
     },
 )
@@ -29,13 +29,13 @@ SSL = Section(
             "fixmatch",
             "flexmatch has a threshold for each class, freematch adaptive thresholds, softmatch weights, and "
             "pseudo_label no strong views.",
-            one_of(LEARNERS),
+            OneOf(LEARNERS),
         ),
         "alignment": Field(
             "none",
             "Whether predictions are divided by their average, for pools with a long tail: none leaves the shares of "
             "classes as they come, uniform makes them equal, labelled makes them those of the labels.",
-            one_of(("none", "uniform", "labelled")),
+            OneOf(("none", "uniform", "labelled")),
         ),
         "steps": Field(
             11_100,
@@ -100,7 +100,7 @@ PROXY = _supervised(
         "examples": Field(
             "all",
             "Train on all examples, or on the labelled ones alone by their labels (Score Extrapolation).",
-            one_of(("all", "labelled")),
+            OneOf(("all", "labelled")),
         ),
         "record_entropy": Field(
             False, "Record entropies for the entropy score; adds 4 bytes for each example and epoch."
@@ -121,7 +121,7 @@ RETRAIN = _supervised(
         "batch_rule": Field(
             "paper",
             "paper: half the batch at 80% pruned, a quarter at 90%. fixed: always the whole batch.",
-            one_of(("paper", "fixed")),
+            OneOf(("paper", "fixed")),
         ),
         "full": Field(False, "Whether to train on the whole pool as well."),
         "labelled_only": Field(False, "Whether to train on the label budget alone as well."),

@@ -9,8 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from semiprune_jax.config.registries import PATCHES, SCORES, SELECTORS, SOURCES
-from semiprune_jax.config.schema import SECTIONS, SEED, SELECTION, Config, cutoff_at
+from semiprune_jax.config.registries import PRETRAINED, SCORES, SELECTORS, SOURCES
+from semiprune_jax.config.schema import SECTIONS, SEED, Config, selection_section
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 
@@ -86,7 +86,7 @@ def _wrong_types(config: Config) -> Iterator[str]:
     if isinstance(config.select, ConfigDict):
         for name, spec in config.select.items():
             if _is_selection(spec):  # others are reported below
-                yield from _misfits(f"config.select.{name}", spec, SELECTION.fields)
+                yield from _misfits(f"config.select.{name}", spec, selection_section().fields)
 
 
 def _misfits(place: str, values: Config, fields: Mapping[str, Field]) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _misfits(place: str, values: Config, fields: Mapping[str, Field]) -> Iterato
 
 
 def _is_selection(value: Any) -> bool:
-    return isinstance(value, ConfigDict) and set(value) == set(SELECTION.fields)
+    return isinstance(value, ConfigDict) and set(value) == set(selection_section().fields)
 
 
 class _Problems:
@@ -140,7 +140,7 @@ def _check_embeddings(config: Config, found: _Problems) -> None:
         found.check(beforehand, "embed.source", needed)
     known = config.temi.select != "oracle" or config.data.oracle
     found.check(known, "temi.select", "last or min_loss: oracle reads true labels, for which set data.oracle")
-    patch = PATCHES.get(options.network, 1)
+    patch = PRETRAINED[options.network].multiple if options.network in PRETRAINED else 1
     found.check(options.image_size % patch == 0, "embed.image_size", f"a multiple of {patch}, the side of a patch")
 
 
@@ -169,23 +169,19 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
     spec = config.select[name]
     if not _is_selection(spec):
         return  # it has been reported
-    for key, field in SELECTION.fields.items():
+    for key, field in selection_section().fields.items():
         found.check(field.rule.holds(spec[key]), f"select.{name}.{key}", field.rule.expected)
     if spec.selector in SELECTORS and spec.score in SCORES:
         _check_scored(config, found, name)
-        _check_cutoff(config, found, name)
+        for key, expected in SELECTORS[spec.selector].problems(spec, config.select.keep):
+            found.check(False, f"select.{name}.{key}", expected)
 
 
 def _check_scored(config: Config, found: _Problems, name: str) -> None:
     """Only the fields that the selector uses must fit this run; the unused horizon of a base config may be anything."""
     spec, field, check = config.select[name], f"select.{name}", found.check
-    selector, read, epochs, window = (
-        SELECTORS[spec.selector],
-        SCORES[spec.score],
-        config.proxy.epochs,
-        config.score.window,
-    )
-    taken = selector.reads
+    read, epochs, window = SCORES[spec.score], config.proxy.epochs, config.score.window
+    taken = SELECTORS[spec.selector].reads
     if "probabilities" in taken:
         good = config.embed.source in ("fixmatch", "proxy")
         check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
@@ -202,21 +198,6 @@ def _check_scored(config: Config, found: _Problems, name: str) -> None:
     for record in [f"record_{array}" for array in read.fields] if "score" in taken else ():
         if record in config.proxy:  # others are always recorded
             check(config.proxy[record], f"proxy.{record}", f"True, since config.{field} selects by {spec.score}")
-    if selector.not_negative:
-        needed = f"a score that is never negative, such as dual: {spec.selector} weighs by it"
-        check(not read.may_be_negative, f"{field}.score", needed)
-
-
-def _check_cutoff(config: Config, found: _Problems, name: str) -> None:
-    spec, keep, field = config.select[name], config.select.keep, f"select.{name}.cutoff"
-    if "cutoff" not in SELECTORS[spec.selector].settings:
-        return
-    fits = len(spec.cutoff) in (1, len(keep))
-    found.check(fits, field, f"1 cutoff, or {len(keep)}, one for each of select.keep = {tuple(keep)}")
-    for k in keep if fits else ():
-        cutoff = cutoff_at(spec, keep, k)
-        good = not 0 < k <= 1 or (cutoff >= 0 and cutoff + k <= 1 + 1e-9)  # a wrong keep is reported already
-        found.check(good, field, f"0 .. {1 - k:.4g} at keep = {k:g}, so that cutoff + keep <= 1")
 
 
 def _check_search(config: Config, found: _Problems) -> None:

@@ -1,6 +1,6 @@
 """Datasets that TensorFlow Datasets has prepared as ArrayRecord; read without TensorFlow.
 
-Preparing one needs TensorFlow itself, once (extra ``prepare``); the README has the command.
+Preparing one needs TensorFlow itself, once (extra ``prepare``); docs/data.md has the command.
 """
 
 import hashlib

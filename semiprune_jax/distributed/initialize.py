@@ -1,10 +1,9 @@
-"""How the processes of a run find each other: as their launcher's environment says, or by flags.
+"""How the processes of a run find each other: by their launcher's environment, or by flags.
 
-JAX's own runtime (``jax.distributed``) does it. Here is what it leaves open: whether there are others at all, an
-address that they cannot reach, and who is missing when time is up.
+JAX's own runtime (``jax.distributed``) does it. This file adds three things: it finds out whether there are other
+processes at all, it refuses an address that they cannot reach, and it says who is missing when time is up.
 """
 
-import contextlib
 import importlib.util
 import ipaddress
 import math
@@ -13,45 +12,13 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
+from semiprune_jax.distributed.launch import ALONE, ANYWHERE, Launch, find_launch
+from semiprune_jax.distributed.relay import host_and_port
 from semiprune_jax.errors import ConfigError, DeviceError
 
-ALONE = "none"  # as a coordinator: one process, whatever the environment says
 _NOTED_AFTER = 10.0  # seconds without process 0
-ANYWHERE = "auto"  # whatever environment JAX knows, such as Kubernetes with jax[k8s]
-
-
-class Launch(NamedTuple):
-    """What a launcher says in its processes' environment."""
-
-    launcher: str
-    count: int
-    index: int | None  # None: JAX finds it
-    machines: int
-
-
-def find_launch() -> Launch | None:
-    """The launcher that started this process among others; None if it is alone."""
-    e, found = os.environ, None
-    try:
-        if "SLURM_STEP_NODELIST" in e:
-            count = int(e.get("SLURM_STEP_NUM_TASKS", e["SLURM_NTASKS"]))
-            found = Launch("SLURM", count, int(e["SLURM_PROCID"]), int(e.get("SLURM_STEP_NUM_NODES", 1)))
-        elif "OMPI_COMM_WORLD_SIZE" in e:
-            count = int(e["OMPI_COMM_WORLD_SIZE"])
-            machines = -(-count // int(e.get("OMPI_COMM_WORLD_LOCAL_SIZE", count)))
-            found = Launch("Open MPI", count, int(e["OMPI_COMM_WORLD_RANK"]), machines)
-        elif hosts := e.get("TPU_PROCESS_ADDRESSES") or e.get("TPU_WORKER_HOSTNAMES"):
-            count = hosts.count(",") + 1
-            found = Launch("TPU", count, None, count)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(
-            f"the environment is a launcher's, but incomplete ({error}); use --coordinator={ALONE} for one process"
-        ) from None
-    return found if found and found.count > 1 else None
 
 
 def join(
@@ -61,9 +28,9 @@ def join(
     *,
     patience: float,
     lost_after: float,
-    on_loss: Callable[[Any], None],
+    reroute: Callable[[str], str],
 ) -> tuple[int, int]:
-    """Joins the other processes, before JAX is used for anything else; (0, 1) where there are none.
+    """Joins the other processes, before JAX is used for anything else.
 
     Args:
       coordinator: "host:port" of process 0, ``ALONE`` or ``ANYWHERE``; None: as JAX_COORDINATOR_ADDRESS or a launcher
@@ -71,10 +38,10 @@ def join(
       count, index: of processes, and of this one; None: as the launcher has them.
       patience: seconds that all of them may take to come.
       lost_after: seconds without a sign of life after which JAX gives one of them up.
-      on_loss: called by JAX's runtime, on a thread of its own, when it gives up.
+      reroute: address of process 0 -> the address under which JAX connects to it.
 
     Returns:
-      The number of this process, and how many there are.
+      The number of this process, and how many there are; (0, 1) where there are no others.
 
     Raises:
       ConfigError: the flags contradict each other, or leave something open.
@@ -91,7 +58,7 @@ def join(
     named = coordinator if coordinator != ANYWHERE else None
     if named:
         _check_address(named, count, index, launch, patience)
-    return _initialise(named, count, index, patience, lost_after, on_loss)
+    return _initialize(named, count, index, patience=patience, lost_after=lost_after, reroute=reroute)
 
 
 def _may_be_a_pod() -> bool:
@@ -100,6 +67,7 @@ def _may_be_a_pod() -> bool:
 
 
 def _check_address(coordinator: str, count: int | None, index: int | None, launch: Launch | None, patience: float):
+    """Refuses an address that cannot work; processes but the first wait until process 0 answers there."""
     try:
         host, port = host_and_port(coordinator)
     except ValueError:
@@ -126,14 +94,6 @@ def _check_address(coordinator: str, count: int | None, index: int | None, launc
         _reach(host, port, patience, local)
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """The parts of "host:port", where an IPv6 host has brackets; ValueError if one is missing."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(address)
-    return host.strip("[]"), int(port)
-
-
 def _reach(host: str, port: int, patience: float, local: bool) -> None:
     """Waits until process 0 answers; says what may be wrong long before it gives up."""
     until, noted_at = time.monotonic() + patience, time.monotonic() + _NOTED_AFTER
@@ -155,21 +115,31 @@ def _reach(host: str, port: int, patience: float, local: bool) -> None:
             ) from None
 
 
-def _initialise(
-    coordinator: str | None, count: int | None, index: int | None, patience: float, lost_after: float,
-    on_loss: Callable[[Any], None],
-):  # fmt: skip
+def _initialize(
+    coordinator: str | None,
+    count: int | None,
+    index: int | None,
+    *,
+    patience: float,
+    lost_after: float,
+    reroute: Callable[[str], str],
+) -> tuple[int, int]:
     import jax
 
-    # A process that is ended by another one leaves semaphores and memory to multiprocessing's tracker, which says so.
+    from semiprune_jax.distributed.jax_internals import start_options
+
+    # A process that is ended by another one leaves semaphores and memory to multiprocessing's tracker, which warns.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
-        with _patient(int(patience), on_loss):
-            # JAX's own patience ends later, and aborts the process.
+        with start_options(int(patience), reroute):
             jax.distributed.initialize(
-                coordinator, count, index, initialization_timeout=int(patience) + 60,
-                heartbeat_timeout_seconds=int(lost_after), shutdown_timeout_seconds=int(lost_after),
-            )  # fmt: skip
+                coordinator,
+                count,
+                index,
+                initialization_timeout=int(patience) + 60,  # later than ours: it aborts the process
+                heartbeat_timeout_seconds=int(lost_after),
+                shutdown_timeout_seconds=int(lost_after),
+            )
     except ValueError as error:
         if coordinator is None and count is None:  # libtpu, but no pod; or an environment that JAX does not know
             return 0, 1
@@ -192,23 +162,5 @@ def _missing(error: Exception) -> list[int]:
         jax.distributed.shutdown()
     except RuntimeError as ended:
         told += str(ended)
-    # A line each, after one that says what is wrong.
+    # One line for each, after a line that says what is wrong.
     return sorted(map(int, re.findall(r"^\d+$", told, re.MULTILINE)))
-
-
-@contextlib.contextmanager
-def _patient(seconds: int, on_loss: Callable[[Any], None]) -> Iterator[None]:
-    """JAX's runtime with two options that ``jax.distributed.initialize`` does not hand on.
-
-    How long process 0 waits for the others before it says who is missing; and a callback, with which a failed start is
-    an exception, where without one it aborts the process.
-    """
-    from jaxlib import _jax  # pyright: ignore[reportAttributeAccessIssue]
-
-    service, client = _jax.get_distributed_runtime_service, _jax.get_distributed_runtime_client
-    _jax.get_distributed_runtime_service = partial(service, cluster_register_timeout=seconds)
-    _jax.get_distributed_runtime_client = partial(client, missed_heartbeat_callback=on_loss)
-    try:
-        yield
-    finally:
-        _jax.get_distributed_runtime_service, _jax.get_distributed_runtime_client = service, client

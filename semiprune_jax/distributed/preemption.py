@@ -1,7 +1,7 @@
-"""Being told to stop: SIGTERM, or the runtime's notice, ends a run with exit code 42, and nothing is lost.
+"""Preemption: SIGTERM, or the notice of a cluster, ends a run with exit code 42, and nothing is lost.
 
-A training finishes its step and saves first (``should_stop`` in its loop); elsewhere a run ends where it is, as
-everything it writes is whole or not there. Several processes agree on where they stop through JAX's runtime.
+A training finishes its step and saves first (``should_stop`` in its loop); elsewhere a run ends where it is, because
+its files are either whole or not there. Several processes agree on a step to stop at through JAX's runtime.
 """
 
 import contextlib
@@ -14,48 +14,49 @@ from semiprune_jax.errors import PreemptedError
 
 
 class _Notice:
-    """What this process was told, and how it takes it."""
+    """The notice that this process got."""
 
-    asked = False  # to stop
-    patient = False  # until the next point
-    points = 0  # passed so far
+    asked = False  # whether it is to stop
+    deferred = False  # whether it goes on to the next point at which it may stop
+    points = 0  # of these that it has passed
 
 
 def install_handler() -> None:
     """From now on SIGTERM ends this process in order.
 
-    To be called again once processes have joined: JAX's own handler took over, and is right only if there are several.
+    Call it again once processes have joined: JAX's handler has replaced this one, which is right only if there are
+    several.
     """
     if processes.count() > 1:
-        from jax.experimental import multihost_utils
+        from semiprune_jax.distributed.jax_internals import own_sync_points  # it loads JAX
 
-        # Orbax asks it too, with numbers of its own, and where it does so last the agreed point is never met.
-        multihost_utils.reached_preemption_sync_point = lambda step_id: False
-        return
+        return own_sync_points()
     signal.signal(signal.SIGTERM, _note)
 
 
 def ignore_sigterm() -> None:
-    """From now on SIGTERM does nothing: this process ends as it is, with the exit code it has."""
+    """From now on SIGTERM does nothing: this process is ending, with an exit code of its own."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """SIGTERM waits for the next ``should_stop``."""
-    _Notice.patient = True
+    _Notice.deferred = True
     try:
         yield
     finally:
-        _Notice.patient = False
+        _Notice.deferred = False
 
 
 def should_stop() -> bool:
-    """Whether to stop here. All processes ask equally often, and all get the same answer."""
+    """Whether to stop here. All processes have to ask equally often, and all get the same answer."""
     if processes.count() == 1:
         return _Notice.asked
+    from semiprune_jax.distributed.jax_internals import runtime
+
     _Notice.points += 1
-    manager = processes.runtime().preemption_sync_manager  # see ``install_handler``
+    manager = runtime().preemption_sync_manager
     return manager is not None and manager.reached_sync_point(_Notice.points)
 
 
@@ -72,5 +73,5 @@ def _note(number: int, frame: Any) -> None:
     del number, frame
     if not _Notice.asked:  # once: an end in order must not be cut short
         _Notice.asked = True
-        if not _Notice.patient:
+        if not _Notice.deferred:
             raise PreemptedError(_WORDS)

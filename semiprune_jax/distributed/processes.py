@@ -1,22 +1,21 @@
-"""The processes of a run: which of them writes, how they wait for each other, and that one that fails tells the others.
+"""The processes of a run: which of them writes, how they wait for each other, and how one that fails tells the others.
 
-They are JAX's own (``jax.distributed``), all on the same work directory. A run of one process pays nothing for this.
+They are those of JAX's runtime (``jax.distributed``), all on the same work directory. A run of one process needs none
+of this.
 """
 
 import atexit
 import contextlib
-import ctypes
 import json
 import os
 import re
-import socket
 import sys
 import threading
 import time
 import traceback
 from typing import Any
 
-from semiprune_jax.distributed import initialize
+from semiprune_jax.distributed import initialize, relay
 
 _FAILURE = "semiprune/failure"
 _ENDED = "semiprune/ended"
@@ -24,7 +23,7 @@ _BEAT = "semiprune/beat"
 _BEATS = 10  # in the seconds after which a silent process is given up
 _PAUSE = 500  # milliseconds between two looks at whether the run is over
 _PATIENCE = 10.0  # seconds that a process gives the others to hear of a failure
-# What collectives say when the other end is gone: gloo, NCCL, and JAX's runtime.
+# Messages of collectives whose other end is gone: of gloo, of NCCL, and of JAX's runtime.
 _GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket closed|UNAVAILABLE|heartbeat", re.I)
 _AGAIN = "see its own messages, and start all processes again: the run goes on from its last checkpoint"
 
@@ -37,31 +36,33 @@ class _Run:
     over = threading.Event()
 
 
-_ends = threading.Lock()  # taken by what ends this process first: its own failure, or another one's
+_ends = threading.Lock()  # taken by the first failure that ends this process: its own, or another one's
 
 
 def start(coordinator: str | None, count: int | None, index: int | None, patience: float, lost_after: float) -> None:
-    """Joins the run's other processes, if there are any, before JAX is used for anything else; see ``rendezvous.join``.
+    """Joins the run's other processes, if there are any, before JAX is used for anything else; see ``initialize.join``.
 
     Args:
       lost_after: seconds without a sign of life after which one of them is given up, and with it the run.
     """
-    # JAX gives one up later, so that it is us who say which.
+
+    def reroute(address: str) -> str:
+        return relay.start(address, _lead_host_lost, silence=lost_after)
+
+    # JAX gives a process up later than we do, so that ours is the message.
     _Run.index, _Run.count = initialize.join(
-        coordinator, count, index, patience=patience, lost_after=2 * lost_after, on_loss=_runtime_lost
+        coordinator, count, index, patience=patience, lost_after=2 * lost_after, reroute=reroute
     )
     _Run.lost_after = lost_after
     if _Run.count == 1:
         return
-    if _Run.index:
-        _hear_of_loss()
     duties = [_watch_failures, _beat, *([] if _Run.index else [_watch_peers])]
     watches = [threading.Thread(target=duty, args=[_Run.over], daemon=True) for duty in duties]
     for watch in watches:
         watch.start()
 
     def stop() -> None:  # before JAX's own end: a thread inside its runtime would abort the process
-        # Together, as who ends sooner would be missed by the others. They may have a report to write.
+        # Together, since one that ends sooner would be missed by the others. They may have a report to write.
         with contextlib.suppress(Exception):
             _client().wait_at_barrier("semiprune/over", 3_600_000)
         _Run.over.set()
@@ -87,7 +88,7 @@ def is_lead_host() -> bool:
 
 
 def barrier(name: str) -> None:
-    """Waits until every process has come here. All come here in the same order."""
+    """Waits until every process has come here. All must come to the same barriers in the same order."""
     if _Run.count > 1:
         from jax.experimental import multihost_utils
 
@@ -95,7 +96,7 @@ def barrier(name: str) -> None:
 
 
 def broadcast(value: Any) -> Any:
-    """A number, as process 0 has it."""
+    """The number that process 0 has passed."""
     if _Run.count == 1:
         return value
     from jax.experimental import multihost_utils
@@ -104,11 +105,11 @@ def broadcast(value: Any) -> Any:
 
 
 def fail(message: str, code: int) -> None:
-    """Says the message, and ends all processes with it and the exit code; returns at once if there is only this one."""
+    """Prints the message and ends all processes, with the exit code; returns at once if there is only this one."""
     if _Run.count == 1:
         return
     if code == 1 and _GONE.search(message):
-        time.sleep(2 * _Run.lost_after)  # process 0 is about to say who is gone, and to end this process
+        time.sleep(2 * _Run.lost_after)  # a watch is about to say who is gone, and to end this process
     if not _ends.acquire(blocking=False):
         threading.Event().wait()  # another process was quicker, and this one is being ended
     if code == 1:  # a bug of ours
@@ -120,12 +121,12 @@ def fail(message: str, code: int) -> None:
 def _tell(message: str, code: int) -> None:
     """Says what went wrong, here and to the other processes."""
     print(f"semiprune: {message}", file=sys.stderr)
-    with contextlib.suppress(Exception):  # another one's failure is there already, or the runtime is gone
+    with contextlib.suppress(Exception):  # the failure of another one is there already, or the runtime is gone
         _client().key_value_set(_FAILURE, json.dumps([_Run.index, message, code]))
 
 
 def _watch_failures(over: threading.Event) -> None:
-    """Ends this process when another one has failed: it may be waiting for that one, and would for ever."""
+    """Ends this process when another one has failed: it may be waiting for that one, and would wait for ever."""
     while not over.is_set():
         try:
             failed, message, code = json.loads(_client().blocking_key_value_get(_FAILURE, _PAUSE))
@@ -150,13 +151,13 @@ def _beat(over: threading.Event) -> None:
 def _watch_peers(over: threading.Event) -> None:
     """Ends the run when one of the others shows nothing any more; on process 0.
 
-    Looks are counted, not seconds: when all stand still for a while, as machines may, nobody is gone.
+    It counts looks, not seconds: when all machines stand still for a while, nobody is gone.
     """
     shown, unchanged = ["0"] * _Run.count, [0] * _Run.count
     while not over.wait(_Run.lost_after / _BEATS):
         try:
             found = {key.rpartition("/")[2]: beat for key, beat in _client().key_value_dir_get(_BEAT)}
-        except Exception:  # no look, then
+        except Exception:  # this look does not count
             continue
         for i, before in enumerate(shown):
             shown[i] = found.get(str(i), "0")
@@ -169,42 +170,14 @@ def _watch_peers(over: threading.Event) -> None:
             _end(4, len(missing))
 
 
-def _runtime_lost(status: Any = None) -> None:
-    """Says so where process 0 is gone, and the runtime with it, and ends this process; called by the runtime."""
-    del status
-    if _Run.over.is_set():
-        return
-    if _ends.locked():  # this process is ending already, with a message and a code of its own
-        time.sleep(2 * _PATIENCE)
-        return
-    if _answers(*initialize.host_and_port(runtime().coordinator_address)):
-        return  # something else, then
-    told = f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}\n"
-    os.write(2, told.encode())
+def _lead_host_lost() -> None:
+    """Ends this process where process 0 is gone, and JAX's runtime with it; called by the relay."""
+    if _Run.count == 1 or _Run.over.is_set():
+        return  # before the start is complete, or after the end
+    if not _ends.acquire(blocking=False):
+        threading.Event().wait()  # this process is ending already, with a message and a code of its own
+    print(f"semiprune: process 0, which keeps the run together, is gone; {_AGAIN}", file=sys.stderr, flush=True)
     os._exit(4)
-
-
-def _answers(host: str, port: int) -> bool:
-    """Whether process 0's runtime says anything. One that is being killed may take connections for a moment longer."""
-    for _ in range(10):
-        try:
-            with socket.create_connection((host, port), timeout=2) as connection:
-                connection.settimeout(0.5)
-                return bool(connection.recv(1))  # its greeting
-        except TimeoutError:
-            continue
-        except OSError:
-            return False
-    return False
-
-
-# Of jaxlib 0.10.2: handing its status to a Python function ends in std::terminate, which aborts unless told otherwise.
-_TERMINATE = ctypes.CFUNCTYPE(None)(_runtime_lost)
-
-
-def _hear_of_loss() -> None:
-    with contextlib.suppress(OSError, AttributeError):  # another C++ library: the process is aborted, without a reason
-        ctypes.CDLL("libstdc++.so.6")["_ZSt13set_terminatePFvvE"](_TERMINATE)
 
 
 def _end(code: int, missing: int = 0) -> None:
@@ -213,7 +186,7 @@ def _end(code: int, missing: int = 0) -> None:
         client = _client()
         client.key_value_set(f"{_ENDED}/{_Run.index}", "1")
         until = time.monotonic() + _PATIENCE
-        # All end together, or the collectives of those left would fail first; process 0, with the runtime, last.
+        # All end together, or the collectives of the others would fail first; process 0, with the runtime, is the last.
         while time.monotonic() < until and len(client.key_value_dir_get(_ENDED)) < _Run.count - missing:
             time.sleep(0.05)
         time.sleep(0.2 * is_lead_host())
@@ -223,11 +196,6 @@ def _end(code: int, missing: int = 0) -> None:
 
 
 def _client() -> Any:
+    from semiprune_jax.distributed.jax_internals import runtime  # it loads JAX
+
     return runtime().client
-
-
-def runtime() -> Any:
-    """JAX's own state of several processes: its client, the coordinator's address, the notice of preemption."""
-    from jax._src import distributed  # it has no public name
-
-    return distributed.global_state

@@ -1,33 +1,43 @@
-"""Semi-supervised learners by name. They share one step (``steps.fixmatch_step``).
+"""Semi-supervised learners by name. They share one step, ``steps.fixmatch_step``.
 
-Another one is a module here with ``create(options)``, an entry in ``LEARNERS``, and a test against a loop.
+A new learner is a file of its own with ``create(options) -> Learner``, and one line in ``LEARNERS``. Importing this
+module does not import JAX: the validation of a config reads the registry.
 """
 
-from collections.abc import Callable
+import importlib
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from semiprune_jax.learners import fixmatch, flexmatch, freematch, pseudo_label, softmatch
-from semiprune_jax.learners.alignment import aligned
-from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets
+    from semiprune_jax.learners.learner import Learner, Options
 
-__all__ = ["LEARNERS", "Learner", "Memory", "Options", "Seen", "Targets", "create"]
 
-LEARNERS: dict[str, Callable[[Options], Learner]] = {
-    "fixmatch": fixmatch.create,
-    "flexmatch": flexmatch.create,
-    "freematch": freematch.create,
-    "softmatch": softmatch.create,
-    "pseudo_label": pseudo_label.create,
+class LearnerSpec(NamedTuple):
+    """A learner that is not imported yet."""
+
+    module: str  # has ``create(options) -> Learner``
+    views: int = 2  # of each unlabelled image in a step: see ``Learner``
+
+
+LEARNERS: dict[str, LearnerSpec] = {
+    "fixmatch": LearnerSpec("semiprune_jax.learners.fixmatch"),
+    "flexmatch": LearnerSpec("semiprune_jax.learners.flexmatch"),
+    "freematch": LearnerSpec("semiprune_jax.learners.freematch"),
+    "softmatch": LearnerSpec("semiprune_jax.learners.softmatch"),
+    "pseudo_label": LearnerSpec("semiprune_jax.learners.pseudo_label", views=1),
 }
 
 
-def create(name: str, options: Options, alignment: np.ndarray | None = None) -> Learner:
-    """The named learner.
+def create(name: str, options: "Options", alignment: "np.ndarray | None" = None) -> "Learner":
+    """The named learner; imports its module.
 
     Args:
-      alignment: f32[C], shares of the classes that predictions are aligned with; None: they stay as they are.
+      alignment: f32[C], the shares of the classes that predictions are aligned with; None leaves predictions as they
+        are.
     """
-    learner = LEARNERS[name](options)
-    return learner if alignment is None else aligned(learner, jnp.asarray(alignment, jnp.float32))
+    from semiprune_jax.learners.alignment import aligned
+
+    spec = LEARNERS[name]
+    learner = importlib.import_module(spec.module).create(options)._replace(views=spec.views)
+    return learner if alignment is None else aligned(learner, alignment)

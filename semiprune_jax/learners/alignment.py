@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from semiprune_jax.learners.learner import Learner, Memory, Seen, Targets, average, ema_update, normalised
+from semiprune_jax.learners.learner import DECAY, Learner, Memory, Seen, Targets, average, normalised
+from semiprune_jax.moving_average import ema_update
 
 
 def init_alignment(classes: int) -> dict[str, jax.Array]:
@@ -24,13 +26,18 @@ def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
       target: f32[C], the shares that classes should have.
     """
     now = average(seen.probabilities, seen)
-    mean = jnp.where(memory["batches"] > 0, ema_update(memory["average"], now), now)
+    mean = jnp.where(memory["batches"] > 0, ema_update(memory["average"], now, DECAY), now)
     aligned = normalised(seen.probabilities * ((target + 1e-6) / (mean + 1e-6))[None])
     return {"average": mean, "batches": memory["batches"] + 1.0}, aligned
 
 
-def aligned(learner: Learner, target: jax.Array) -> Learner:
-    """The learner, given aligned probabilities in place of the network's own."""
+def aligned(learner: Learner, shares: np.ndarray) -> Learner:
+    """The learner, given aligned probabilities in place of the network's own.
+
+    Args:
+      shares: f32[C], that classes should have.
+    """
+    target = jnp.asarray(shares, jnp.float32)
 
     def init():
         return {"learner": learner.init(), "alignment": init_alignment(len(target))}

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, ema_update, normalised
+from semiprune_jax.learners.learner import DECAY, Learner, Memory, Options, Seen, Targets, average, normalised
+from semiprune_jax.moving_average import ema_update
 
 FAIRNESS = 0.01  # weight of the extra loss, as in USB's code
 
@@ -23,7 +24,8 @@ def create(options: Options) -> Learner:
     def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         best, label = jnp.max(seen.probabilities, axis=-1), jnp.argmax(seen.probabilities, axis=-1)
         hard = jax.nn.one_hot(label, options.classes)
-        shared = ema_update(memory.shared, average({"tau": best, "p": seen.probabilities, "h": hard}, seen))
+        now = average({"tau": best, "p": seen.probabilities, "h": hard}, seen)
+        shared = ema_update(memory.shared, now, DECAY)
         threshold = shared["tau"] * shared["p"][label] / jnp.max(shared["p"])
         return Memory(shared), Targets(label, (best >= threshold).astype(jnp.float32))
 

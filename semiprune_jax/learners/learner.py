@@ -1,4 +1,4 @@
-"""What a semi-supervised learner is: as what, and how much, each unlabelled image counts in a step. Pure."""
+"""The interface of semi-supervised learners: which target and weight each unlabelled image gets in a step. Pure."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,36 +6,38 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+DECAY = 0.999  # of the moving averages that learners remember, as in USB
+
 
 class Seen(NamedTuple):
-    """What a learner may look at: the unlabelled rows of a batch, or one device's share of them. Without gradients."""
+    """The unlabelled rows of a batch, or one device's share of them, as a learner sees them. Carries no gradients."""
 
     probabilities: jax.Array  # f32[n, C], of the weak views
     id: jax.Array  # i32[n], rows in the pool
     mask: jax.Array  # f32[n], 0 for padding
     step: jax.Array  # i32, global
     total: Callable[[Any], Any]  # sums a tree over the devices of the batch
-    # (rows r of a device's share of an array of examples, tree of [n]) -> (where each example of the whole batch lies
-    # in that share, i32[n'], r and more if elsewhere; the tree, of the whole batch)
+    # (r, the rows of this device's share of an array of examples; a tree of arrays [n]) -> (i32[n'], the row of each
+    # example of the whole batch in that share, or r and more for examples elsewhere; the tree, of the whole batch)
     locate: Callable[[int, Any], tuple[jax.Array, Any]]
 
 
 class Targets(NamedTuple):
-    """What the unlabelled images are taken for."""
+    """What the unlabelled images of a batch teach."""
 
-    label: jax.Array  # i32[n]
-    weight: jax.Array  # f32[n], of each one's cross entropy; 0: it teaches nothing
+    target: jax.Array  # i32[n], class ids; or f32[n, C], the probabilities of soft targets
+    weight: jax.Array  # f32[n], of each image's cross entropy; an image of weight 0 teaches nothing
 
 
 class Memory(NamedTuple):
     """What a learner remembers from step to step; None where it remembers nothing."""
 
     shared: Any = None  # small arrays, the same on every device
-    examples: Any = None  # arrays [rows], a number an example, sharded as the record is
+    examples: Any = None  # arrays [rows] with one number per example, sharded as the record is
 
 
 class Options(NamedTuple):
-    """What learners are made with; each uses its own."""
+    """The settings that learners are created with; each reads its own."""
 
     classes: int
     n: int  # examples of the pool
@@ -47,13 +49,14 @@ class Learner(NamedTuple):
     """One learner.
 
     Attributes:
-      targets: (memory, seen) -> (memory, targets); the memory comes back updated.
+      targets: (memory, seen) -> (updated memory, targets).
       init: () -> the shared part of the memory.
-      init_examples: rows -> the part that is of examples, or None if there is none.
-      aux_loss: a loss besides, of (shared memory after ``targets``, strong logits f32[n, C], targets, seen); summed
-        over the devices of the batch it is the batch's.
-      threshold: the confidence that counts, where it is one for all; None: it is the learner's own affair.
-      student: "strong", whose views learn from the targets of the weak ones; "weak": they learn from themselves.
+      init_examples: rows -> the part of the memory that is about examples; None for a learner without one.
+      aux_loss: (shared memory after ``targets``, logits f32[n, C] of the views that learn, targets, seen) -> this
+        device's share of a further loss of the batch; None for a learner without one.
+      threshold: the confidence that every class is held to; None for a learner that sets its own.
+      views: 2: a strong view of each image learns the target that its weak view gives. 1: there is no strong view, and
+        the weak view learns its own target. ``LEARNERS`` sets it.
     """
 
     targets: Callable[[Memory, Seen], tuple[Memory, Targets]]
@@ -61,7 +64,7 @@ class Learner(NamedTuple):
     init_examples: Callable[[int], Any] | None = None
     aux_loss: Callable[[Any, jax.Array, Targets, Seen], jax.Array] | None = None
     threshold: float | None = None
-    student: str = "strong"
+    views: int = 2
 
 
 def average(tree: Any, seen: Seen) -> Any:
@@ -72,11 +75,6 @@ def average(tree: Any, seen: Seen) -> Any:
 
     sums, count = seen.total((jax.tree.map(summed, tree), jnp.sum(seen.mask)))
     return jax.tree.map(lambda x: x / count, sums)
-
-
-def ema_update(average: Any, now: Any, decay: float = 0.999) -> Any:
-    """The moving average after one more batch."""
-    return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, now)
 
 
 def normalised(values: jax.Array) -> jax.Array:

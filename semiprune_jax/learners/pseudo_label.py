@@ -22,4 +22,4 @@ def create(options: Options) -> Learner:
         ramp = jnp.minimum(seen.step / (WARM_UP * options.steps), 1.0)
         return memory, targets._replace(weight=ramp * targets.weight)
 
-    return plain._replace(targets=targets, student="weak")
+    return plain._replace(targets=targets)

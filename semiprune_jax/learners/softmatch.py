@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from semiprune_jax.learners.alignment import align, init_alignment
-from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, average, ema_update
+from semiprune_jax.learners.learner import DECAY, Learner, Memory, Options, Seen, Targets, average
+from semiprune_jax.moving_average import ema_update
 
 SIGMAS = 2.0
 
@@ -25,7 +26,8 @@ def create(options: Options) -> Learner:
         mean = average(best, seen)
         count = seen.total(jnp.sum(seen.mask))
         var = average((best - mean) ** 2, seen) * count / jnp.maximum(count - 1.0, 1.0)  # unbiased
-        now = ema_update({"mean": memory.shared["mean"], "var": memory.shared["var"]}, {"mean": mean, "var": var})
+        before = {"mean": memory.shared["mean"], "var": memory.shared["var"]}
+        now = ema_update(before, {"mean": mean, "var": var}, DECAY)
         below = jnp.minimum(best - now["mean"], 0.0)
         weight = jnp.exp(-(below**2) * SIGMAS**2 / (2.0 * now["var"]))
         return Memory(now | {"p": p}), Targets(jnp.argmax(seen.probabilities, axis=-1), weight)

@@ -1,4 +1,4 @@
-"""The report's figures, as PNG. Readable in grey."""
+"""The report's figures, as PNG files that can be read in grey."""
 
 from pathlib import Path
 from typing import Any
@@ -16,35 +16,39 @@ _SHADES = ("#000000", "#1f3b57", "#b5442c", "#5b8c5a", "#8a6fae", "#7f7f7f", "#c
 
 
 def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dict[str, Path]:
-    """Draws every figure that has something to show: caption -> file."""
+    """Draws every figure that has something to show, and returns caption -> file.
+
+    Args:
+      rows: those of ``tables.summarise``.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     scored = {name: c for name, c in contents.coresets.items() if "score" in c["spec"]}
     figures = {
         "accuracy.png": ("Test accuracy by fraction kept: mean and standard deviation over seeds.", _accuracy(rows)),
         "scores.png": (
-            "Scores of the pool (light) and of the coreset (dark); dashed lines are the cuts.",
+            "Scores of the pool (light) and of the coreset (dark). Dashed lines show where the selector cuts.",
             _scores(scored),
         ),
         "classes.png": (
-            f"Images before (light) and after (dark) selection, by {_label_kind(contents)}.",
+            f"Images of the pool (light) and of the coreset (dark), by {_label_kind(contents)}.",
             _classes(contents),
         ),
         "examples.png": (
-            "Hardest, kept and easiest images: their label, or their cluster where it is not known."
+            "The hardest, kept and easiest images, each with its label, or with its cluster if no label is known."
             if contents.clustered
-            else "Hardest, kept and easiest images: their label, with a question mark where it is a pseudo-label; "
-            "'read as' where the pseudo-label is another.",
+            else "The hardest, kept and easiest images, each with its label. A question mark marks a pseudo-label; "
+            "'read as' names a pseudo-label that differs from the label.",
             _examples(contents, scored),
         ),
-        "training.png": ("Training of what makes pseudo-labels, and of the proxy.", _training(contents)),
+        "training.png": ("The trainings that give pseudo-labels and the proxy's scores.", _training(contents)),
         "retraining.png": (
-            "Retrained networks on the test set while they train, mean over seeds.",
+            "Test accuracy of the retrained networks during training, mean over seeds.",
             _retraining(contents),
         ),
     }
     drawn = {}
     for file, (caption, figure) in figures.items():
-        (directory / file).unlink(missing_ok=True)  # of an earlier report that had it
+        (directory / file).unlink(missing_ok=True)  # an earlier report may have had it
         if figure is not None:
             figure.savefig(directory / file, dpi=110, metadata={"Software": None})
             drawn[caption] = directory / file
@@ -52,7 +56,7 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
 
 
 def _axes(rows: int, columns: int, width: float, height: float, **options):
-    from matplotlib.figure import Figure  # a second to import; no pyplot, so no window system
+    from matplotlib.figure import Figure  # takes a second; pyplot would start a window system
 
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -69,7 +73,7 @@ def _label_kind(contents: Contents) -> str:
 
 
 def _style(names: list[str], name: str) -> dict[str, Any]:
-    """Colour, marker and dashes of a selection: told apart in grey by the last two."""
+    """Colour, marker and dashes of a selection; in grey the last two tell selections apart."""
     i = names.index(name)
     return {
         "color": _SHADES[i % len(_SHADES)],
@@ -89,7 +93,7 @@ def _accuracy(rows: list[dict[str, Any]]):
     ax = axes[0, 0]
     names = list(dict.fromkeys(row["name"] for row in tested))
     keeps = sorted({100 * row["keep"] for row in tested if row["name"] != "full"}) or [100.0]
-    apart = 0.008 * (keeps[-1] - keeps[0])  # so that error bars at one kept fraction stand side by side
+    apart = 0.008 * (keeps[-1] - keeps[0])  # error bars at one kept fraction stand side by side
     for i, name in enumerate(names):
         points = sorted(
             (r["keep"], r["test_accuracy_mean"], r["test_accuracy_std"] or 0) for r in tested if r["name"] == name
@@ -109,7 +113,11 @@ def _accuracy(rows: list[dict[str, Any]]):
 
 
 def _small_multiples(coresets: dict[str, dict[str, Any]]):
-    """One panel a coreset: a row a selection, a column a kept fraction; yields (ax, spec, table)."""
+    """A figure with one panel per coreset, one row per selection and one column per kept fraction.
+
+    Returns:
+      The figure, and for each coreset (ax, spec, table, whether its panel is the first of its row).
+    """
     names = list(dict.fromkeys(c["spec"]["name"] for c in coresets.values()))
     keeps = sorted({c["spec"]["keep"] for c in coresets.values()}, reverse=True)
     figure, axes = _axes(len(names), len(keeps), 2.6 * len(keeps) + 0.8, 1.9 * len(names) + 0.4)
@@ -134,13 +142,12 @@ def _scores(coresets: dict[str, dict[str, Any]]):
         bins = np.linspace(score.min(), score.max() + 1e-9, 41)
         ax.hist(score, bins, color=LIGHT, label="pool")
         ax.hist(score[kept], bins, color=DARK, label="kept")
-        turned = orientation(spec)
-        for cut in SELECTORS[spec["selector"]].cuts(spec, turned * score, kept):
-            ax.axvline(turned * cut, color=LINE, linewidth=1, linestyle="--")
+        for cut in cuts(spec, score, kept):
+            ax.axvline(cut, color=LINE, linewidth=1, linestyle="--")
         ax.set_yscale("log")
-        ax.set_ylim(bottom=0.7)  # a bar of one example shows, and so does a whole decade
+        ax.set_ylim(bottom=0.7)  # so that a bar of one example shows
         ax.yaxis.set_minor_formatter("")
-        ax.set_xlabel(_SCORE_LABELS.get(spec["score"], spec["score"]), fontsize=8)
+        ax.set_xlabel(_score_title(spec["score"]), fontsize=8)
         if first:
             ax.set_ylabel("examples (log)", fontsize=8)
     figure.legend(
@@ -149,18 +156,15 @@ def _scores(coresets: dict[str, dict[str, Any]]):
     return figure
 
 
-_SCORE_LABELS = {
-    "aum": "AUM (low: hard)",
-    "dual": "DUAL (high: uncertain)",
-    "forgetting": "forgetting events (high: hard)",
-    "el2n": "EL2N (high: hard)",
-    "correctness": "epochs correct (low: hard)",
-    "dyn_unc": "dynamic uncertainty (high: hard)",
-    "mean_probability": "mean p(label) (low: hard)",
-    "entropy": "entropy, nats (high: hard)",
-    "tdds": "TDDS (high: hard)",
-    "grand": "GraNd (high: hard)",
-}
+def cuts(spec: dict[str, Any], score: np.ndarray, kept: np.ndarray) -> list[float]:
+    """The values at which a selection cuts the score [N]: at both ends, at one, or nowhere."""
+    turned = orientation(spec)
+    return [turned * cut for cut in SELECTORS[spec["selector"]].cuts(spec, turned * score, kept)]
+
+
+def _score_title(name: str) -> str:
+    score = SCORES[name]
+    return f"{score.title} ({'high' if score.high_is_hard else 'low'}: hard)"
 
 
 def _training(contents: Contents):
@@ -187,14 +191,14 @@ def _training(contents: Contents):
         ax.set_title(title, fontsize=9)
         ax.set_xlabel(unit, fontsize=8)
         ax.set_ylabel(values, fontsize=8)
-        if ax.dataLim.ymin >= 0:  # TEMI's loss is not
+        if ax.dataLim.ymin >= 0:  # TEMI's loss is below 0
             ax.set_ylim(bottom=0)
         ax.legend(fontsize=8, frameon=False)
     return figure
 
 
 def _retraining(contents: Contents):
-    """A panel a kept fraction, a line a selection."""
+    """One panel per kept fraction, one line per selection."""
     curves: dict[tuple[float, str], dict[float, list[float]]] = {}
     for directory, result in contents.results.items():
         points = curves.setdefault((result["keep"], result["name"]), {})
@@ -245,13 +249,13 @@ def _classes(contents: Contents):
 
 
 def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
-    """For the first scored coreset of a middling size: images from the hard end, the coreset and the easy end."""
+    """Images from the hard end, the coreset and the easy end, of the first scored selection at its middle fraction."""
     if not coresets:
         return None
     first = next(iter(coresets.values()))["spec"]["name"]
     same = sorted((c for c in coresets.values() if c["spec"]["name"] == first), key=lambda c: c["spec"]["keep"])
     coreset = same[len(same) // 2]
-    spec, table, count = coreset["spec"], coreset["table"], contents.examples_a_row
+    spec, table, count = coreset["spec"], coreset["table"], contents.examples_per_row
     score = -table["score"] if SCORES[spec["score"]].high_is_hard else table["score"]
     order = np.argsort(score, kind="stable")
     kept = order[table["kept"][order]]
@@ -274,7 +278,7 @@ def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
 
 
 def _named(contents: Contents, row: int) -> str:
-    """What an image is, with a question mark where that is a guess, and what it was taken for where that differs."""
+    """The label of an image: with "?" if it is a pseudo-label, and with the pseudo-label if that differs."""
     label, guesses = contents.labels[row], contents.pseudolabels
     if label < 0:
         return contents.groups[1][contents.groups[0][row]]

@@ -6,6 +6,7 @@ from typing import Any
 
 from semiprune_jax.report.contents import Contents
 from semiprune_jax.report.tables import CAPTION, as_grid
+from semiprune_jax.select.search import sweeps
 from semiprune_jax.workdir.formats import write_atomically
 
 _PAGE = """<!doctype html>
@@ -40,12 +41,11 @@ _PAGE = """<!doctype html>
 
 {% if search %}<h2>Search</h2>
 <p>Chosen by {{ "{:,}".format(search.trials) }} trials of {{ "{:,.0f}".format(search.steps) }} steps and
-{{ "{:,.0f}".format(search.seconds) }} s in all, trained and tested on pseudo-labels; search/trials.csv has each.</p>
+{{ "{:,.0f}".format(search.seconds) }} s in all, trained and tested on pseudo-labels. search/trials.csv lists them.</p>
 <table>
-<tr><th>selection</th><th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th></tr>
+<tr><th>selection</th>{% for title in searched.values() %}<th>{{ title }}</th>{% endfor %}</tr>
 {% for name, found in search.chosen.items() %}<tr><td>{{ name }}</td>
-<td>{% for keep, cutoff in found.cutoff.items() %}{{ keep }}: {{ cutoff }}{{ ", " if not loop.last }}{% endfor %}</td>
-<td>{{ found.horizon if found.horizon is not none }}</td><td>{{ found.c_d if found.c_d is not none }}</td></tr>
+{% for field in searched %}<td>{{ found[field]|setting }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}
 
 {% if quality %}<h2>Pseudo-labels</h2>
@@ -71,8 +71,8 @@ _PAGE = """<!doctype html>
 <td>{{ coreset.spec.score|default("") }}</td></tr>
 {% endfor %}</table>
 {% for names in same_images %}<p>{{ names|join(" and ") }} keep the same images.</p>
-{% endfor %}<p>Each holds coreset.parquet (every image, with its scores and <code>kept</code>) and lists of names:
-kept.txt, dropped.txt, and to_label.txt, those kept whose label is not known yet.</p>
+{% endfor %}<p>Each directory holds coreset.parquet, a table of all images with their scores and <code>kept</code>, and
+lists of image names: kept.txt, dropped.txt, and to_label.txt, the kept images whose label is not known yet.</p>
 
 <details><summary>Configuration</summary>
 <table class="config">{% for key, value in config.items() %}{% if value is mapping %}
@@ -84,10 +84,16 @@ kept.txt, dropped.txt, and to_label.txt, those kept whose label is not known yet
 
 
 def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: dict[str, Path]) -> None:
-    """Writes the page; everything shown is escaped."""
+    """Writes the page; everything shown is escaped.
+
+    Args:
+      rows: those of ``tables.summarise``.
+      figures: caption -> PNG.
+    """
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["setting"] = _setting
     html = environment.from_string(_PAGE).render(
         pool=len(contents.examples["label"]),
         labelled=int((contents.examples["label"] >= 0).sum()),
@@ -98,9 +104,20 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         grid=as_grid(rows),
         quality=contents.quality,
         search=contents.search,
+        searched={
+            field: (sweep.title or field) + ("" if together else ", by fraction kept")
+            for field, (sweep, together) in sweeps().items()
+        },
         figures={caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()},
         coresets=contents.coresets,
         same_images=contents.same_images,
         config=contents.config,
     )
     write_atomically(path, html.encode())
+
+
+def _setting(value: Any) -> str:
+    """A chosen setting, or one for each kept fraction; "" where there was no search for it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{keep}: {one}" for keep, one in value.items())
+    return "" if value is None else str(value)

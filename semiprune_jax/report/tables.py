@@ -15,10 +15,14 @@ COLUMNS = (
 
 
 def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a name and kept fraction: mean and standard deviation over seeds.
+    """One row per name and kept fraction: mean and standard deviation over seeds.
 
-    ``test_accuracy`` is the last epoch's, ``best_test_accuracy`` the best evaluation's, which chooses by the test set
-    and so flatters. Accuracies are fractions; the deviation is the sample's (n - 1), absent for one seed.
+    ``test_accuracy`` is that of the last epoch. ``best_test_accuracy`` is that of the best evaluation, which is
+    optimistic, since the test set chooses it. Accuracies are fractions; the deviation is the sample's (n - 1), and None
+    for one seed.
+
+    Args:
+      results: directory name -> result.json of a retraining.
     """
     groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for result in results.values():
@@ -42,7 +46,7 @@ def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """results.csv, a line a row; results.md, names by kept fractions."""
+    """Writes results.csv, one line per row, and results.md, names by kept fractions."""
     write_csv(directory / "results.csv", COLUMNS, rows)
     head, *body = as_grid(rows)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
@@ -54,7 +58,7 @@ CAPTION = "Test accuracy (%) after the last epoch: mean ± standard deviation (s
 
 
 def as_grid(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """A header and a line a name; a column a kept fraction, largest first."""
+    """A header, then one line per name; one column per kept fraction, the largest first."""
     keeps = [keep_text(keep) for keep in sorted({row["keep"] for row in rows}, reverse=True)]
     cells = {(row["name"], keep_text(row["keep"])): _cell(row) for row in rows}
     names = dict.fromkeys(row["name"] for row in rows)

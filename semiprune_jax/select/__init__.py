@@ -1,1 +1,1 @@
-"""From what a training recorded to the examples that are kept: scores, selectors, coresets."""
+"""From the dynamics of a training to the examples that are kept: scores, selectors, coresets and search."""

@@ -1,4 +1,4 @@
-"""From a run's dynamics to a coreset: compute the score, turn it the selector's way, select."""
+"""From a run's dynamics to a coreset: compute the score, orient it for the selector, select."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from semiprune_jax.workdir import formats
 
 
 class Pool(NamedTuple):
-    """What selections read of a pool of N examples; a selection needs only what ``reads`` says."""
+    """The data of a pool of N examples that selections read; a selection needs only the parts that ``reads`` names."""
 
     keys: Sequence[str]  # stable names, to which ties and draws are tied
     dynamics: Mapping[str, np.ndarray] = {}  # the fields of ``Dynamics``, [N, T]
     classes: np.ndarray | None = None  # i32[N], known or pseudo-labels
     embeddings: Mapping[str, np.ndarray] | None = None  # features f32[N, D], probabilities f32[N, C] of a network
     known: np.ndarray | None = None  # bool[N], the labelled examples, whose scores may be extrapolated
-    clusters: int = 0  # how many of them selectors look for
+    clusters: int = 0  # the number of clusters to look for: that of the classes
 
 
 def keep_text(keep: float) -> str:
@@ -33,13 +33,13 @@ def keep_text(keep: float) -> str:
 
 
 def relevant(spec: Spec) -> dict[str, Any]:
-    """Those settings of a selection that its selector and its score use; the coreset depends on them.
+    """The settings of a selection that its selector and its score use, on which the coreset depends.
 
     Args:
       spec: name, selector, score, keep, seed, and any settings of selectors and scores by their own names.
     """
     selector = SELECTORS[spec["selector"]]
-    used = {"name", "selector", "keep", "seed", *selector.settings}
+    used = {"name", "selector", "keep", "seed", *selector.fields()}
     if "score" in selector.reads:
         used |= {"score", *scores.SCORES[spec["score"]].options}
         used |= {"horizon"} if "mean_probability" in selector.reads else set()
@@ -63,16 +63,16 @@ def choose(
 
     Args:
       spec: as ``relevant`` returns it.
-      memo: keeps results that do not depend on ``keep``, for the next kept fraction.
-      largest: the largest ``keep`` that the memo is to serve with the same cutoff; None: the one of ``spec``.
+      memo: of this selection; keeps results that do not depend on ``keep``, for other kept fractions.
+      largest: the largest ``keep`` that the memo will serve with the other settings the same; None: that of ``spec``.
 
     Raises:
-      ArgumentError: a parameter does not fit the record.
+      ArgumentError: a setting does not fit the pool.
     """
     selector, memo = SELECTORS[spec["selector"]], {} if memo is None else memo
     arguments = dict(spec) | {"n": len(pool.keys), "classes": pool.classes, "clusters": pool.clusters}
     arguments |= dict(pool.embeddings or {})
-    # Hashing a million keys takes seconds, so only what this selector reads.
+    # Hashing a million keys takes seconds: only for selectors that read the hashes.
     if "tiebreak" in selector.reads:
         arguments["tiebreak"] = hash_keys(spec["seed"], "tie", pool.keys)
     if "noise" in selector.reads:  # keyed by the selection, so that no two of them draw the same
@@ -86,8 +86,8 @@ def choose(
     if "mean_probability" in selector.reads:
         arguments["mean_probability"] = scores.mean_probability(pool.dynamics["p_label"], _horizon(spec))
     if "easiness" in selector.reads:
-        arguments["easiness"] = scores.compute("aum", pool.dynamics, {}) if spec["cutoff"] else None
-    shared = ("shared", spec.get("cutoff"))  # kept fractions may have cutoffs of their own
+        arguments["easiness"] = scores.compute("aum", pool.dynamics, {})
+    shared = tuple(sorted((key, value) for key, value in spec.items() if key != "keep"))
     if shared not in memo:
         memo[shared] = selector.share(arguments | {"keep": largest or spec["keep"]})
     kept = np.zeros(len(pool.keys), bool)
@@ -96,7 +96,7 @@ def choose(
 
 
 def orientation(spec: Spec) -> int:
-    """1 or -1: what the score is multiplied by so that it is turned the way that the selector takes it."""
+    """1 or -1, the factor that orients the score as the selector takes it."""
     wanted = SELECTORS[spec["selector"]].orientation
     if not wanted:
         return 1
@@ -105,7 +105,7 @@ def orientation(spec: Spec) -> int:
 
 
 def _score(spec: Spec, pool: Pool) -> np.ndarray:
-    """The selection's score f32[N], carried over to examples that have none if the spec says so."""
+    """The selection's score f32[N], carried over to the examples without one if the spec asks for it."""
     score = scores.compute(spec["score"], pool.dynamics, dict(spec) | {"horizon": _horizon(spec)})
     if "extrapolate" not in spec:
         return score
@@ -122,7 +122,7 @@ def _horizon(spec: Spec) -> int | None:
 
 
 def same_images(directories: Iterable[Path]) -> list[list[str]]:
-    """Names of the coresets that keep the same images, in groups of two and more; whole pools are no surprise."""
+    """Groups of two or more names of coresets that keep the same images; whole pools are left out."""
     groups: dict[str, list[str]] = {}
     for directory in directories:
         if (directory / "dropped.txt").stat().st_size:

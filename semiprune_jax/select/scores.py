@@ -1,8 +1,8 @@
-"""Scores: pure functions of a run's dynamics, one number an example.
+"""Scores: pure functions of a run's dynamics, one number per example.
 
-Inputs are numpy arrays [N, T]: N examples, T recorded epochs in order. Every function returns f32[N] and sums
-in float64. ``SCORES`` names them and says which end is hard. Formulas and their sources: the functions' own
-docstrings; a window or horizon beyond T is an error, never a truncation.
+Inputs are numpy arrays [N, T] of N examples and T recorded epochs in order. Every function returns f32[N] and sums in
+float64. Its docstring gives its formula and the source. A window or horizon beyond T is an error, never a truncation.
+``SCORES`` names the scores and says which end of each is hard.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf
 
-_ROWS = 128  # examples whose windows are computed at a time
+_ROWS = 128  # examples whose windows are computed together
 
 
 def aum(margin: np.ndarray) -> np.ndarray:
     """Accumulated margin: the sum over epochs of p(label) - max p(other), margin f32[N, T].
 
     Range [-T, T]; low is hard. On probabilities and summed, as SemiPrune's released code does; the original
-    (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank alike.
+    (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank examples equally.
 
     >>> aum(np.array([[0.5, 0.7], [-0.1, 0.1]]))  # two examples, two epochs
     array([1.2, 0. ], dtype=float32)
@@ -31,8 +32,8 @@ def forgetting(correct: np.ndarray, never_learned: str = "zero") -> np.ndarray:
     """Number of times an example was right at one visit and wrong at the next, correct bool[N, T].
 
     High is hard. (Toneva et al., arXiv:1812.05159.) Examples that were never right get 0 by default, as in CCS, ELFS,
-    SemiPrune and DUAL; with "hardest" they come before all others: T, one more than can be forgotten in T visits, where
-    Toneva and DataDiet have infinity.
+    SemiPrune and DUAL. With "hardest" they get T, one more than can be forgotten in T visits, and so come before all
+    others; Toneva and DataDiet have infinity there.
 
     Raises:
       ArgumentError: ``never_learned`` is neither.
@@ -176,27 +177,62 @@ def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndar
 
 
 class Score(NamedTuple):
-    """A score by name: how to compute it from a record, and which end of it is hard."""
+    """A score as a record: how to compute it from a run's dynamics, and which end of it is hard."""
 
     function: Callable[..., np.ndarray]
     fields: tuple[str, ...]  # the arrays of the record it reads, in the order of its arguments
-    options: tuple[str, ...]  # its keyword arguments
+    options: Mapping[str, Field]  # its keyword arguments
     high_is_hard: bool
+    title: str  # on an axis
     may_be_negative: bool = False
 
 
-SCORES: dict[str, Score] = {
-    "aum": Score(aum, ("margin",), (), high_is_hard=False, may_be_negative=True),
-    "forgetting": Score(forgetting, ("correct",), ("never_learned",), high_is_hard=True),
-    "correctness": Score(correctness, ("correct",), (), high_is_hard=False),
-    "el2n": Score(el2n, ("el2n",), ("first", "last"), high_is_hard=True),
-    "grand": Score(grand, ("grad_norm",), ("first", "last"), high_is_hard=True),
-    "dual": Score(dual, ("p_label",), ("window", "horizon", "exponent"), high_is_hard=True),
-    "dyn_unc": Score(dyn_unc, ("p_label",), ("window",), high_is_hard=True),
-    "tdds": Score(tdds, ("kl",), ("window", "horizon", "decay"), high_is_hard=True),
-    "mean_probability": Score(mean_probability, ("p_label",), ("horizon",), high_is_hard=False),
-    "entropy": Score(entropy, ("entropy",), (), high_is_hard=True),
+HORIZON = Field(0, "the first epochs that count; 0: all.")  # each selection has its own
+_WINDOW = Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window.")
+_EXPONENT = Field(1.0, "Exponent of DUAL's standard deviation.", POSITIVE)
+_DECAY = Field(
+    0.9, "Weight of TDDS's last window; each earlier one has (1 - decay) times the weight of the next.", POSITIVE_SHARE
+)
+_NEVER_LEARNED = Field(
+    "zero",
+    "Forgetting of examples that were never right: zero as in CCS and ELFS, or hardest as in Toneva et al.",
+    OneOf(("zero", "hardest")),
+)
+_SUM = {
+    "first": Field(0, "EL2N, GraNd: the first epoch summed.", NOT_NEGATIVE),
+    "last": Field(
+        10, "EL2N, GraNd: the epoch before which the sum ends (CCS, ELFS: 10; SemiPrune: 20 on CIFAR, 11 on ImageNet)."
+    ),
 }
+_DUAL = {"window": _WINDOW, "horizon": HORIZON, "exponent": _EXPONENT}
+_TDDS = {"window": _WINDOW, "horizon": HORIZON, "decay": _DECAY}
+
+SCORES: dict[str, Score] = {
+    "aum": Score(aum, ("margin",), {}, high_is_hard=False, title="AUM", may_be_negative=True),
+    "forgetting": Score(
+        forgetting, ("correct",), {"never_learned": _NEVER_LEARNED}, high_is_hard=True, title="forgetting events"
+    ),
+    "correctness": Score(correctness, ("correct",), {}, high_is_hard=False, title="epochs correct"),
+    "el2n": Score(el2n, ("el2n",), _SUM, high_is_hard=True, title="EL2N"),
+    "grand": Score(grand, ("grad_norm",), _SUM, high_is_hard=True, title="GraNd"),
+    "dual": Score(dual, ("p_label",), _DUAL, high_is_hard=True, title="DUAL"),
+    "dyn_unc": Score(dyn_unc, ("p_label",), {"window": _WINDOW}, high_is_hard=True, title="dynamic uncertainty"),
+    "tdds": Score(tdds, ("kl",), _TDDS, high_is_hard=True, title="TDDS"),
+    "mean_probability": Score(
+        mean_probability, ("p_label",), {"horizon": HORIZON}, high_is_hard=False, title="mean p(label)"
+    ),
+    "entropy": Score(entropy, ("entropy",), {}, high_is_hard=True, title="entropy, nats"),
+}
+
+
+def settings() -> dict[str, Field]:
+    """The options of all scores that a run sets once; the horizon is set for each selection.
+
+    >>> list(settings())
+    ['never_learned', 'first', 'last', 'window', 'exponent', 'decay']
+    """
+    fields = {name: field for score in SCORES.values() for name, field in score.options.items()}
+    return {name: field for name, field in fields.items() if name != "horizon"}
 
 
 def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> np.ndarray:
@@ -218,7 +254,7 @@ def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str,
 
 
 def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
-    """Whether the record holds what the named score reads (entropy, grad_norm and kl are recorded on request only)."""
+    """Whether the record holds the arrays of the named score; entropy, grad_norm and kl are recorded on request."""
     return all(key == "margin" or key in dynamics for key in SCORES[name].fields)
 
 

@@ -3,7 +3,7 @@
 The pseudo-labelled pool is split nine to one. A trial selects from the nine parts, trains a network on the selected
 examples with pseudo-labels, and counts how many pseudo-labels of the tenth part that network predicts. No label outside
 the budget and no test label is read. Each trial's result is written as it ends, and a search that was killed goes on
-from there. Which settings may be searched for, and how, stands in each selector's record.
+from there. The record of each selector says which settings may be searched for, and how.
 """
 
 import csv
@@ -39,12 +39,17 @@ def columns() -> tuple[str, ...]:
 
 
 def searched(selector: str) -> Search:
-    """What may be searched for with a selector; ArgumentError if there is nothing."""
+    """The search that a selector declares; ArgumentError if it declares none."""
     found = SELECTORS[selector].search
     if found is None:
         names = [name for name, each in SELECTORS.items() if each.search]
         raise ArgumentError(f"{selector} has nothing to search for; expected {', '.join(names[:-1])} or {names[-1]}")
     return found
+
+
+def fields(selector: str) -> list[str]:
+    """The settings of a selector that are searched for."""
+    return [sweep.field for sweep in searched(selector).sweeps]
 
 
 class Chosen(NamedTuple):
@@ -74,16 +79,17 @@ class Chosen(NamedTuple):
 
     @classmethod
     def of(cls, saved: Sequence[Mapping[str, Any]]) -> "Chosen":
-        """From what ``to_json`` gave, of one search, or of one for each kept fraction."""
+        """From the results of ``to_json``: of one search, or of one for each kept fraction."""
         apart: dict[float, dict[str, float]] = {}
         together: dict[str, float] = {}
         for part in saved:
             for field, (_, is_shared) in sweeps().items():
-                if is_shared and part[field] is not None:
-                    together[field] = part[field]
+                value = part.get(field)  # None in the file of a selector that has no such setting
+                if is_shared and value is not None:
+                    together[field] = value
                 elif not is_shared:
-                    for keep, value in part[field].items():
-                        apart.setdefault(float(keep), {})[field] = value
+                    for keep, one in (value or {}).items():
+                        apart.setdefault(float(keep), {})[field] = one
         return cls(apart, together)
 
 
@@ -97,7 +103,7 @@ def parts(selector: str, keeps: Sequence[float]) -> list[tuple[float, ...]]:
 
 
 def directory(name: str, selector: str, keeps: Sequence[float]) -> str:
-    """The name of the directory in which one part of a selection's search stands."""
+    """The name of the directory of one part of a selection's search."""
     return name if searched(selector).together else f"{name}_keep{keep_text(keeps[0])}"
 
 
@@ -107,8 +113,8 @@ def grids(selector: str, options: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def start(selector: str, spec: Spec) -> dict[str, Any]:
-    """The settings that a search begins with: all but the one that it chooses first."""
-    first = searched(selector).sweeps[0].field
+    """The settings that a search begins with: all except the one that it chooses first."""
+    first = fields(selector)[0]
     return {key: value for key, value in spec.items() if key != first}
 
 
@@ -125,19 +131,19 @@ def trial_counts(selector: str, keeps: Sequence[float], options: Mapping[str, An
 
 
 def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
-    """bool[N]: the part that is held out, floor(share * n) examples and one at least, the first in ``order`` [N]."""
+    """bool[N], the part that is held out: the first floor(share * n) examples in ``order`` [N], at least one."""
     held = np.zeros(n, bool)
     held[np.argsort(order, kind="stable")[: max(1, int(share * n + 1e-9))]] = True
     return held
 
 
 class Trials:
-    """The trials of a search, each made once; ``trials.csv`` holds those that have ended.
+    """The trials of a search, each made once; ``trials.csv`` holds the finished ones.
 
     Args:
       path: of the CSV.
-      attempt: makes one; see ``Try``.
-      seeds: each point is tried with each.
+      attempt: makes one trial; see ``Try``.
+      seeds: each point is tried with each seed.
     """
 
     def __init__(self, path: Path, attempt: Try, seeds: Sequence[int]):
@@ -145,16 +151,16 @@ class Trials:
         self.rows = _read(path)
 
     def mean(self, name: str, changes: Mapping[str, Any], keep: float) -> float:
-        """The accuracy of a point, over seeds."""
+        """The mean accuracy of a point over seeds."""
         return float(np.mean([self._one(name, changes, keep, seed) for seed in self._seeds]))
 
     def best(self, name: str, points: Iterable[Mapping[str, Any]], keeps: Sequence[float]) -> Mapping[str, Any]:
-        """The point of the highest mean accuracy over the kept fractions; of equal ones the first."""
+        """The point of the highest mean accuracy over the kept fractions; the first of equal points."""
         scored = [(np.mean([self.mean(name, point, keep) for keep in keeps]), point) for point in points]
         return max(scored, key=lambda pair: pair[0])[1]
 
     def cost(self, name: str, keeps: Sequence[float]) -> dict[str, float]:
-        """How many trials a selection has had at these kept fractions, and their steps and seconds in all."""
+        """The number of a selection's trials at these kept fractions, and their steps and seconds in all."""
         own = [row for row in self.rows if row["name"] == name and float(row["keep"]) in keeps]
         return {"trials": len(own)} | {key: sum(float(row[key]) for row in own) for key in ("steps", "seconds")}
 
@@ -173,14 +179,14 @@ class Trials:
 def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[str, Any]) -> Chosen:
     """Searches for one selection, at kept fractions that are searched together.
 
-    One sweep after the other: each tries its values with those that earlier sweeps have chosen, and with the configured
-    ones of later sweeps.
+    One sweep follows the other. Each tries its values with the values that earlier sweeps have chosen, and with the
+    configured values of later sweeps.
 
     Args:
       options: the fields of config.search, and window and epochs of the proxy's dynamics.
 
     Raises:
-      ArgumentError: the selector has nothing to choose.
+      ArgumentError: the selector declares no search.
     """
     name = spec["name"]
     try:
@@ -191,16 +197,38 @@ def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[st
     for sweep in search.sweeps:
         points = [now | {sweep.field: value} for value in sweep.values(options, max(keeps))]
         best = trials.best(name, points, [max(keeps)] if sweep.at_largest else keeps)
-        now = now | {sweep.field: best[sweep.field]}
+        now = now | {sweep.field: sweep.kind(best[sweep.field])}
     return Chosen({}, now) if search.together else Chosen({keep: now for keep in keeps}, {})
 
 
+def summary(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The results of all searches of a run, from the files of their parts: ``to_json``, name, and ``Trials.cost``.
+
+    Returns:
+      {"chosen": {name: {field: value, or {kept fraction: value} where each has its own}}, "trials", "steps", "seconds"}
+    """
+    apart = [field for field, (_, together) in sweeps().items() if not together]
+
+    def rank(part: Mapping[str, Any]) -> tuple[str, list[float]]:  # by name, the largest kept fraction first
+        return part["name"], sorted(-float(keep) for field in apart for keep in part.get(field) or {})
+
+    chosen: dict[str, dict[str, Any]] = {}
+    for part in sorted(parts, key=rank):
+        one = chosen.setdefault(part["name"], {field: part.get(field) for field in sweeps()})
+        for field in apart:
+            one[field] = (one[field] or {}) | (part.get(field) or {})
+    return {"chosen": chosen} | {key: sum(part[key] for part in parts) for key in ("trials", "steps", "seconds")}
+
+
 def _read(path: Path) -> list[dict[str, str]]:
+    """The rows of trials.csv; "" in the columns of settings that no selector had when it was written."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
-    if tuple(reader.fieldnames or ()) != columns() or any(None in row or None in row.values() for row in rows):
+    known, found = columns(), set(reader.fieldnames or ())
+    complete = set(known) - set(sweeps()) <= found <= set(known)
+    if not complete or any(None in row or None in row.values() for row in rows):
         raise DataError(f"{path} is not what was written; remove it, and its trials are made again")
-    return rows
+    return [{column: row.get(column, "") for column in known} for row in rows]

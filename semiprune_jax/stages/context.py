@@ -1,6 +1,7 @@
 """What the stages of one run share: the config, the work directory, and images and devices when first needed."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -8,7 +9,10 @@ from semiprune_jax.augment.views import Recipe
 from semiprune_jax.config.schema import Config
 from semiprune_jax.data.pools import Pools
 from semiprune_jax.data.split import Dataset
+from semiprune_jax.distributed.compilation_cache import enable_compilation_cache
+from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
+from semiprune_jax.features import blocks
 from semiprune_jax.stages import images
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.workdir.metrics import Metrics
@@ -43,9 +47,19 @@ class Context:
         return images.load(self.config, skipped=skipped, notes=self.workdir / "label")
 
     @cached_property
+    def layout(self) -> Layout:
+        """The devices that the config asks for."""
+        enable_compilation_cache(self.config.runtime.compilation_cache)
+        return Layout.of(self.config.runtime.parallel, self.config.runtime.devices)
+
+    def feature_devices(self) -> AbstractContextManager[None]:
+        """Within it, work on embeddings uses the devices that the config asks for."""
+        return blocks.devices(self.layout.own_devices)
+
+    @cached_property
     def trainer(self) -> TrainContext:
         """The surroundings of the trainings."""
-        pools = images.pools(self.config, self.dataset)
+        pools = images.pools(self.config, self.dataset, self.layout)
         self._check_pixels(pools)
         return train_context(self.config, pools, self.metrics, self.workdir)
 

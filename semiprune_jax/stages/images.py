@@ -8,7 +8,6 @@ from semiprune_jax.data import sources
 from semiprune_jax.data.pools import Pools
 from semiprune_jax.data.sizes import Sizes
 from semiprune_jax.data.split import Dataset, Skipped
-from semiprune_jax.distributed.compilation_cache import enable_compilation_cache
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
 from semiprune_jax.workdir import artifacts
@@ -27,14 +26,13 @@ def sizes(config: Config) -> Sizes:
     return Sizes.of(config.data)
 
 
-def pools(config: Config, dataset: Dataset) -> Pools:
-    """The pools of images, on the devices that the config asks for."""
+def pools(config: Config, dataset: Dataset, layout: Layout) -> Pools:
+    """The pools of images, on the devices of a layout."""
     data, runtime = config.data, config.runtime
-    enable_compilation_cache(runtime.compilation_cache)
     return Pools(
         dataset,
         sizes(config),
-        Layout.of(runtime.parallel, runtime.devices),
+        layout,
         placement=data.pool,
         memory_share=runtime.memory_share,
         cache=Path(data.cache) if data.cache else None,

@@ -94,7 +94,8 @@ def _cluster(context: Context, inputs: Inputs) -> dict[str, np.ndarray]:
     config, trainer = context.config, context.trainer
     truth = inputs[ORACLE]["label"] if config.temi.select == "oracle" else None
     features, classes = inputs[EMBEDDINGS]["features"], len(trainer.classes)
-    return cluster(trainer, config.temi, features, classes, name="pseudolabel", seed=config.seed, truth=truth)
+    with context.feature_devices():
+        return cluster(trainer, config.temi, features, classes, name="pseudolabel", seed=config.seed, truth=truth)
 
 
 def _quality(

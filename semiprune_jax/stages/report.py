@@ -8,7 +8,7 @@ from semiprune_jax import report
 from semiprune_jax.data.resize import Resize
 from semiprune_jax.distributed import processes
 from semiprune_jax.errors import ConfigError
-from semiprune_jax.select import coreset
+from semiprune_jax.select import coreset, search
 from semiprune_jax.stages import images, label
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.label import CLASSES, EXAMPLES, ORACLE
@@ -48,25 +48,16 @@ def _contents(context: Context) -> report.Contents:
         search=searched(context.workdir),
         same_images=coreset.same_images(context.workdir / "select" / name for name in finished),
         images=lambda ids: context.dataset.train.read(ids, Resize(images.sizes(config).square)),
-        examples_a_row=config.report.examples,
+        examples_per_row=config.report.examples,
         config=config.to_dict(),
     )
 
 
 def searched(workdir: Path) -> dict[str, Any] | None:
-    """What was chosen, by selection, and what all searches cost; None if the run had none.
-
-    {"chosen": {name: {"cutoff": {keep: cutoff}, "horizon", "c_d"}}, "trials", "steps", "seconds"}
-    """
-    fields = ("name", "cutoff", "horizon", "c_d", "trials", "steps", "seconds")
+    """The settings that searches have chosen, and what all searches cost, see ``search.summary``; None without any."""
+    fields = ("name", "trials", "steps", "seconds")
     parts = [formats.read_json(path / "chosen.json", *fields) for path in tasks.directories(workdir, "search")]
-    parts.sort(key=lambda part: (part["name"], [-float(keep) for keep in part["cutoff"]]))
-    chosen: dict[str, dict[str, Any]] = {}
-    for part in parts:
-        one = chosen.setdefault(part["name"], {"cutoff": {}, "horizon": part["horizon"], "c_d": part["c_d"]})
-        one["cutoff"] |= part["cutoff"]
-    costs = {key: sum(part[key] for part in parts) for key in ("trials", "steps", "seconds")}
-    return {"chosen": chosen} | costs if parts else None
+    return search.summary(parts) if parts else None
 
 
 def coresets(workdir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -14,17 +14,14 @@ from semiprune_jax.select.search import Chosen, Trials, Try
 from semiprune_jax.stages import costs, settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.costs import Counts, Work
-from semiprune_jax.stages.embed import EMBEDDINGS
 from semiprune_jax.stages.label import EXAMPLES
+from semiprune_jax.stages.pool import read_pool, sources
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
-from semiprune_jax.stages.score import DYNAMICS
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.train.supervised import trials
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
 from semiprune_jax.workdir.tasks import Outcome, Task
-
-READS: dict[str, Artifact] = {"pseudolabel": PSEUDOLABELS, "score": DYNAMICS, "embed": EMBEDDINGS}  # by stage
 
 
 def run(context: Context) -> None:
@@ -45,9 +42,10 @@ def chosen(context: Context, name: str) -> Chosen | None:
 
 
 def chosen_file(config: Config, name: str, keeps: Sequence[float]) -> Artifact[Any]:
-    """What is chosen for one selection: {"name", "cutoff", "horizon", "c_d", "trials", "steps", "seconds"}."""
-    task = f"search/{search.directory(name, config.select[name].selector, keeps)}"
-    return artifacts.json(f"{task}/chosen.json", task, "name", *search.sweeps())
+    """The result of a search: name, the settings of ``search.sweeps``, and trials, steps and seconds."""
+    selector = config.select[name].selector
+    task = f"search/{search.directory(name, selector, keeps)}"
+    return artifacts.json(f"{task}/chosen.json", task, "name", *search.fields(selector))
 
 
 def search_settings(config: Config, name: str, keeps: Sequence[float]) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
     config = context.config
     spec, output = settings.selection(config, name), chosen_file(config, name, keeps)
     depends = search_settings(config, name, keeps)
-    reads = (EXAMPLES, *(READS[stage] for stage in sorted(coreset.reads(depends["selection"]) | {"pseudolabel"})))
+    reads = sources(coreset.reads(depends["selection"]) | {"pseudolabel"})
 
     def work(inputs: Inputs) -> Outcome:
         path = context.workdir / "search" / "trials.csv"
@@ -95,26 +93,19 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
 def _attempt(context: Context, inputs: Inputs, shared: dict[str, Any]) -> Try:
     """A trial: a selection from nine tenths of the pool, trained, and tested on the last tenth."""
     config = context.config
-    labels, keys = pseudo_labels(inputs[PSEUDOLABELS]), inputs[EXAMPLES]["key"]
     if not shared:
-        order = hash_keys(config.seed, "search", list(keys))
-        held_out = search.hold_out(len(keys), config.search.held_out, order)
-        shared["rows"] = np.flatnonzero(~held_out)
+        labels, keys = pseudo_labels(inputs[PSEUDOLABELS]), list(inputs[EXAMPLES]["key"])
+        held_out = search.hold_out(len(keys), config.search.held_out, hash_keys(config.seed, "search", keys))
         tested = np.flatnonzero(held_out)
+        shared["rows"] = np.flatnonzero(~held_out)
         shared["train"] = trials(context.trainer, config.retrain, config.model.retrain, labels, tested)
     rows, train = shared["rows"], shared["train"]
-    embeddings = inputs.get(EMBEDDINGS)
-    pool = coreset.Pool(
-        list(keys[rows]),
-        {key: values[rows] for key, values in (inputs.get(DYNAMICS) or {}).items()},
-        labels[rows],
-        embeddings and {"features": embeddings["features"][rows]},
-        inputs[EXAMPLES]["label"][rows] >= 0,
-    )
+    pool = read_pool(inputs, rows)
 
     def attempt(name: str, changes: Mapping[str, Any], keep: float, trial_seed: int) -> dict[str, float]:
         spec = coreset.relevant(settings.selection(config, name) | dict(changes) | {"keep": keep})
-        _, kept = coreset.choose(spec, pool)
+        with context.feature_devices():
+            _, kept = coreset.choose(spec, pool)
         point = "_".join(f"{key}{value:g}" for key, value in changes.items())
         trial = f"search/{name}_keep{coreset.keep_text(keep)}_{point}_seed{trial_seed}"
         return train(trial, rows[kept], batch_size=settings.retrain_batch(config, keep), seed=trial_seed)

@@ -1,22 +1,23 @@
 """Select: makes a coreset for every named selection at every kept fraction."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
 from semiprune_jax.errors import ArgumentError, ConfigError
-from semiprune_jax.select import coreset, selectors
+from semiprune_jax.select import coreset
 from semiprune_jax.select.search import Chosen
+from semiprune_jax.select.selectors import SELECTORS
 from semiprune_jax.stages import settings
 from semiprune_jax.stages.context import Context
-from semiprune_jax.stages.embed import EMBEDDINGS
-from semiprune_jax.stages.label import CLASSES, EXAMPLES
-from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
-from semiprune_jax.stages.score import DYNAMICS, SCORES
-from semiprune_jax.stages.search import READS, chosen
+from semiprune_jax.stages.label import EXAMPLES
+from semiprune_jax.stages.pool import read_pool, sources
+from semiprune_jax.stages.pseudolabel import PSEUDOLABELS
+from semiprune_jax.stages.score import SCORES
+from semiprune_jax.stages.search import chosen
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Artifact, Inputs, Table
@@ -62,54 +63,47 @@ def tasks(config: Config) -> list[str]:
 
 
 def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: dict[str, Any]) -> Task:
-    config, task = context.config, f"select/{name}_keep{coreset.keep_text(keep)}"
-    options, keeps = settings.selection(config, name), config.select.keep
-    sharing = list(keeps)  # kept fractions that share one order of choice
-    if "cutoff" in selectors.SELECTORS[options["selector"]].settings:
-        cutoffs = {each: schema.cutoff_at(config.select[name], keeps, each) for each in keeps}
-        options["cutoff"] = cutoffs[keep]
-        sharing = [each for each in keeps if cutoffs[each] == cutoffs[keep]]
-    options |= found.at(keep) if found else {}
-    spec = coreset.relevant(options | {"keep": keep})
-    reads = coreset.reads(spec)
-    artifact = {stage: READS[stage] for stage in sorted(reads)}
+    task = f"select/{name}_keep{coreset.keep_text(keep)}"
+    spec, largest = _spec(context.config, name, keep, found)
     table = table_of(task)
 
     def work(inputs: Inputs) -> Outcome:
-        examples = inputs[EXAMPLES]
-        keys = list(examples["key"])
-        pool = coreset.Pool(
-            keys,
-            inputs.get(DYNAMICS) or {},
-            pseudo_labels(inputs[PSEUDOLABELS]) if "pseudolabel" in reads else None,
-            inputs.get(EMBEDDINGS),
-            examples["label"] >= 0,
-            len(inputs[CLASSES]),
-        )
+        pool = read_pool(inputs)
         try:
-            score, kept = coreset.choose(spec, pool, memo, largest=max(sharing))
+            with context.feature_devices() if pool.embeddings else nullcontext():
+                score, kept = coreset.choose(spec, pool, memo, largest)
         except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
             raise ConfigError(f"config.select.{name}: {error}") from None
         outputs: dict[Artifact, Any] = {table: ({} if score is None else {"score": score}) | {"kept": kept}}
-        lists = {"kept": kept, "dropped": ~kept, "to_label": kept & (examples["label"] < 0)}
-        for part, rows in lists.items():
-            outputs[artifacts.lines(f"{task}/{part}.txt", task)] = [keys[i] for i in np.flatnonzero(rows)]
-        sizes = {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - keep, 6)}
-        outputs[spec_of(task)] = spec | sizes
+        unknown = inputs[EXAMPLES]["label"] < 0
+        for part, rows in {"kept": kept, "dropped": ~kept, "to_label": kept & unknown}.items():
+            outputs[artifacts.lines(f"{task}/{part}.txt", task)] = [pool.keys[int(i)] for i in np.flatnonzero(rows)]
+        outputs[spec_of(task)] = spec | {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - keep, 6)}
         return Outcome(outputs, f"{kept.sum():,} at {coreset.keep_text(keep)}")
 
-    def columns(inputs: Inputs) -> Table:
-        examples, own = inputs[EXAMPLES], inputs[choice_of(task)]
-        guesses, scores = inputs.get(PSEUDOLABELS) or {}, inputs.get(SCORES) or {}
-        return {
-            **{key: examples[key] for key in ("id", "key", "label")},
-            **{key: guesses[key] for key in _GUESSES if key in guesses},
-            **{key: column for key, column in scores.items() if key not in ("id", "key")},
-            **{key: own[key] for key in ("score", "kept") if key in own},
-        }
+    view = View(table, (EXAMPLES, PSEUDOLABELS, SCORES), lambda inputs: _columns(inputs, task))
+    return Task(task, spec, sources(coreset.reads(spec)), work, view=view)
 
-    view = View(table, (EXAMPLES, PSEUDOLABELS, SCORES), columns)
-    return Task(task, spec, (EXAMPLES, CLASSES, *artifact.values()), work, view=view)
+
+def _spec(config: Config, name: str, keep: float, found: Chosen | None) -> tuple[dict[str, Any], float]:
+    """The relevant settings of a coreset, and the largest kept fraction that shares its order of choice."""
+    options, keeps = settings.selection(config, name), config.select.keep
+    selector = SELECTORS[options["selector"]]
+    at = {each: selector.at(options, keeps, each) | (found.at(each) if found else {}) for each in keeps}
+    spec = coreset.relevant(options | at[keep] | {"keep": keep})
+    return spec, max(each for each in keeps if at[each] == at[keep])
+
+
+def _columns(inputs: Inputs, task: str) -> Table:
+    """The table of a coreset: its own columns, beside those of the pool as they are now."""
+    examples, own = inputs[EXAMPLES], inputs[choice_of(task)]
+    guesses, scores = inputs.get(PSEUDOLABELS) or {}, inputs.get(SCORES) or {}
+    return {
+        **{key: examples[key] for key in ("id", "key", "label")},
+        **{key: guesses[key] for key in _GUESSES if key in guesses},
+        **{key: column for key, column in scores.items() if key not in ("id", "key")},
+        **{key: own[key] for key in ("score", "kept") if key in own},
+    }
 
 
 def _reads(config: Config) -> set[str]:

@@ -15,7 +15,7 @@ from semiprune_jax.augment import views
 from semiprune_jax.data.pools import Pools
 from semiprune_jax.data.stream import StreamArrays
 from semiprune_jax.distributed.layout import Layout
-from semiprune_jax.learners import Learner
+from semiprune_jax.learners.learner import Learner
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.train import loop, state

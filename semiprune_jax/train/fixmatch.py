@@ -10,7 +10,7 @@ import optax
 from semiprune_jax import learners
 from semiprune_jax.data.pools import paired
 from semiprune_jax.data.samplers import EndlessSampler, PairedSampler
-from semiprune_jax.learners import Learner
+from semiprune_jax.learners.learner import Learner, Options
 from semiprune_jax.train import diagnostics, state, steps
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.train.training import Training
@@ -82,8 +82,7 @@ def images_per_step(options: Any) -> int:
     Args:
       options: the config section ``fixmatch``.
     """
-    views = 1 if options.learner == "pseudo_label" else 2
-    return options.batch_size * (1 + views * options.mu)
+    return options.batch_size * (1 + learners.LEARNERS[options.learner].views * options.mu)
 
 
 def _optimizer(options: Any) -> optax.GradientTransformation:
@@ -115,7 +114,7 @@ def _label_share(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def _learner(options: Any, labels: np.ndarray, classes: tuple[str, ...]) -> Learner:
     count = len(classes)
-    made = learners.Options(count, n=len(labels), steps=options.steps, threshold=options.threshold)
+    made = Options(count, n=len(labels), steps=options.steps, threshold=options.threshold)
     shares = {"none": None, "uniform": np.full(count, 1 / count), "labelled": _label_share(labels, count)}
     return learners.create(options.learner, made, shares[options.alignment])
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from semiprune_jax.models import Network
+from semiprune_jax.moving_average import ema_update
 
 # (step i32, peak learning rate, total steps) -> learning rate of that step
 Schedule = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -52,7 +53,7 @@ def advance(
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params
     if ema_params is not None:
-        ema_params = jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, ema_params, params)
+        ema_params = ema_update(ema_params, params, ema_decay)
     return TrainState(state.step + 1, params, batch_stats, opt_state, ema_params, state.learner)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from semiprune_jax.augment.views import View
-from semiprune_jax.learners import Learner, Memory, Seen
+from semiprune_jax.learners.learner import Learner, Memory, Seen
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import row_keys
 from semiprune_jax.train import dynamics
@@ -26,16 +26,22 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
-def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """f32[B]: negative log likelihood (nats) of ``label`` i32[B] under ``logits`` [B, C].
+def cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """f32[B]: cross entropy (nats) of targets and logits [B, C].
 
-    A label outside 0..C-1 has no class to be likely and costs 0; callers mask such rows.
+    Args:
+      target: i32[B], class ids, or f32[B, C], probabilities. An id outside 0..C-1 costs 0; callers mask such rows.
 
     >>> cross_entropy(jnp.zeros((1, 2)), jnp.array([1])).round(3)  # ln 2
     Array([0.693], dtype=float32)
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-    return -jnp.sum(log_p * jax.nn.one_hot(label, logits.shape[-1]), axis=-1)
+    return -jnp.sum(log_p * class_probabilities(target, logits.shape[-1]), axis=-1)
+
+
+def class_probabilities(target: jax.Array, classes: int) -> jax.Array:
+    """f32[B, C] of targets: probabilities as they are, and class ids i32[B] one-hot."""
+    return target if target.ndim == 2 else jax.nn.one_hot(target, classes)
 
 
 def fixmatch_step(
@@ -65,12 +71,12 @@ def fixmatch_step(
 
     Returns:
       State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (mean weight of the unlabelled images),
-      class_share f32[C] (of the classes among the weak views' predictions), class_entropy (of these shares; 1: all
-      classes alike, 0: a single one).
+      class_share f32[C] (the mean target: each class's share), class_entropy (of these shares; 1: all are equal,
+      0: a single class has all).
     """
     labelled, unlabelled = batch["labelled"], batch["unlabelled"]
     size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
-    has_strong = learner.student == "strong"
+    has_strong = learner.views == 2
     keys = row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
 
     def view(transform: View, keys: jax.Array, images: jax.Array) -> jax.Array:
@@ -106,11 +112,11 @@ def fixmatch_step(
         seen = Seen(p, unlabelled["id"], mask_u, state.step, partial(_total, axis_name=axis_name), locate)
         memory, targets = learner.targets(Memory(state.learner, record), seen)
         loss_l = jnp.sum(mask_l * cross_entropy(logits_l, labelled["label"])) / count_l
-        loss_u = jnp.sum(mask_u * targets.weight * cross_entropy(student, targets.label)) / count_u
+        loss_u = jnp.sum(mask_u * targets.weight * cross_entropy(student, targets.target)) / count_u
         loss = loss_l + unsupervised_weight * loss_u
         if learner.aux_loss and unsupervised_weight > 0:
             loss += learner.aux_loss(memory.shared, student, targets, seen)
-        return loss, (loss_l, loss_u, memory, targets, jax.nn.one_hot(targets.label, p.shape[-1]), batch_stats)
+        return loss, (loss_l, loss_u, memory, targets, class_probabilities(targets.target, p.shape[-1]), batch_stats)
 
     (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     loss_l, loss_u, memory, targets, classes, batch_stats = aux

@@ -13,16 +13,15 @@ from semiprune_jax.distributed import processes
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.workdir.formats import read_json, write_json
 
-# Everything a run may put at the top of its work directory.
-OWNED = (
+# What a run puts at the top of its work directory beside the directories of its tasks.
+_OWNED = (
     *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "tb", "wandb", "wandb.json"),
-    *("examples.parquet", "oracle.parquet"),
-    *("label", "pseudolabel", "score", "embed", "search", "select", "retrain", "report"),
+    *("examples.parquet", "oracle.parquet", "report"),
 )
 
 
 def open_workdir(path: Path, *, overwrite: bool) -> None:
-    """Makes the work directory, or checks that it is one of ours; ``overwrite`` empties it of what is ours.
+    """Makes the work directory, or checks that it is one of ours; ``overwrite`` removes our files from it.
 
     Raises:
       ConfigError: it holds something else, or cannot be written.
@@ -39,8 +38,7 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
             )
         if overwrite:
             # The manifest stays: it says that the directory is ours, and what was started in it.
-            for name in entries & set(OWNED) - {"manifest.json"}:
-                target = path / name
+            for target in (path / name for name in entries - {"manifest.json"} if _is_ours(path / name)):
                 shutil.rmtree(target) if target.is_dir() else target.unlink()
         if not (path / "manifest.json").exists():  # first of all: it says that the directory is ours
             write_json(path / "manifest.json", {"semiprune_jax": __version__, "starts": []})
@@ -50,6 +48,11 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
     except OSError as error:
         raise ConfigError(f"--workdir={path} cannot be used: {error.strerror}; name one that can be written") from None
     return processes.barrier("the work directory is open")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run has written this: a file or directory of a run, or a directory in which a task was begun."""
+    return path.name in _OWNED or any(path.rglob("STARTED.json")) or any(path.rglob("DONE.json"))
 
 
 def record_start(workdir: Path, config: str, *, oracle: bool) -> None:

@@ -73,16 +73,10 @@ def test_a_selection_of_an_unknown_field():
         schema.selection(selector="top", cutof=(0.1,))
 
 
-def test_what_selectors_take_can_be_given():
-    given = {"n", "keep", "seed", "noise", "tiebreak", "mean_probability", "classes", "clusters"}
-    given |= {
-        "features",
-        "probabilities",
-        "easiness",
-        *(argument for argument, _ in selectors.SHARED.values()),
-    }  # by the pipeline
-    taken = {parameter for name in selectors.SELECTORS for parameter in selectors.parameters(name)}
-    assert set(schema.selection(selector="top")) >= taken - given
+def test_every_selection_has_the_settings_of_all_selectors():
+    for selector in selectors.SELECTORS.values():
+        made = schema.selection(selector=selector.name)
+        assert {name: made[name] for name in selector.settings} == {n: f.default for n, f in selector.settings.items()}
 
 
 def test_misspelled_fields_are_errors():
@@ -108,12 +102,6 @@ def test_paper_batch_size():
     assert sizes == [128, 128, 64, 32, 32]
     assert schema.paper_batch_size(128, 0.1, "fixed") == 128
     assert schema.paper_batch_size(2, 0.1, "paper") == 1
-
-
-def test_cutoffs_by_kept_fraction():
-    spec = schema.selection(selector="double_end", cutoff=(0.1, 0.2))
-    assert schema.cutoff_at(spec, (0.5, 0.3), 0.3) == 0.2
-    assert schema.cutoff_at(schema.selection(selector="double_end", cutoff=(0.1,)), (0.5, 0.3), 0.3) == 0.1
 
 
 def test_settings_are_plain():

@@ -87,7 +87,7 @@ def test_a_config_may_name_the_encoders_and_the_weights_that_can_be_loaded():
         assert registries.NETWORK.holds(name)
         models.create_swav(name, prototypes=3)
     patches = {"vit_s16": 16, "vit_b16": 16, "vit_s14": 14, "vit_b14": 14, "resnet50": 32}
-    assert patches == registries.PATCHES
+    assert patches == {name: record.multiple for name, record in registries.PRETRAINED.items()}
     for name, patch in patches.items():
         apply, variables = pretrained.shapes(name)
         side = 2 * patch

@@ -13,6 +13,7 @@ import pytest
 from semiprune_jax import learners, models
 from semiprune_jax.augment import views
 from semiprune_jax.data.memory import MemoryArrays, fetch
+from semiprune_jax.learners.learner import Options
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.train import dynamics, state, steps
 from semiprune_jax.train.steps import cross_entropy
@@ -146,7 +147,7 @@ def test_five_fixmatch_steps():
             tx=tx,
             weak=jax.vmap(views.weak_view(RECIPE)),
             strong=views.strong_views(RECIPE, sequential=True),
-            learner=learners.create("fixmatch", learners.Options(3, options["pool"], 5, options["threshold"])),
+            learner=learners.create("fixmatch", Options(3, options["pool"], 5, options["threshold"])),
             unsupervised_weight=options["weight"],
             ema_decay=goldens.EMA_DECAY,
         )

@@ -1,3 +1,5 @@
+"""The report: tables, figures and the page, and the cases in which there is little to show."""
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,8 @@ from semiprune_jax.report.contents import Contents
 
 
 def result(name, keep, seed, accuracy):
-    return {
-        "name": name, "keep": keep, "seed": seed, "examples": 10, "labels": "true labels",
-        "test_accuracy": accuracy, "best_test_accuracy": accuracy + 0.01,
-    }  # fmt: skip
+    run = {"name": name, "keep": keep, "seed": seed, "examples": 10, "labels": "true labels"}
+    return run | {"test_accuracy": accuracy, "best_test_accuracy": accuracy + 0.01}
 
 
 RESULTS = {
@@ -58,6 +58,9 @@ def contents(rng, classes=3, n=40, **changes):
         "of": n,
         "pruned": 0.5,
     }
+    losses = [{"loss_labelled": 1 / s, "loss_unlabelled": 1 / s} for s in range(1, 9)]
+    trained = [{"stage": "pseudolabel", "step": s} | line for s, line in enumerate(losses, 1)]
+    tested = [{"stage": "retrain/a", "epoch": e, "test_accuracy": e / 9} for e in range(9)]
     values = {
         "classes": tuple(f"<class {c}>" for c in range(classes)),
         "examples": {"label": np.where(np.arange(n) < 9, np.arange(n) % classes, -1)},
@@ -65,16 +68,14 @@ def contents(rng, classes=3, n=40, **changes):
         "truth": None,
         "coresets": {"semi_aum_keep0.50": {"spec": spec, "table": table}},
         "results": RESULTS,
-        "lines": [
-            {"stage": "pseudolabel", "step": s, "loss_labelled": 1 / s, "loss_unlabelled": 1 / s} for s in range(1, 9)
-        ] + [{"stage": "retrain/a", "epoch": e, "test_accuracy": e / 9} for e in range(9)],
+        "lines": [*trained, *tested],
         "quality": None,
         "search": None,
         "same_images": [["a_keep0.50", "b_keep0.50"]],
         "images": lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
-        "examples_a_row": 4,
+        "examples_per_row": 4,
         "config": {"data": {"path": "<script>alert(1)</script>"}, "seed": 0},
-    }  # fmt: skip
+    }
     values["classes"] = changes.pop("classes_named", values["classes"])
     return Contents(**(values | changes))
 
@@ -115,16 +116,21 @@ def test_any_kept_fraction_and_class_name_can_be_shown(tmp_path, rng):
 def test_cuts_lie_where_the_selection_cuts():
     score = np.arange(10.0)
     band = np.isin(score, [3, 4, 5])
-    assert figures._cuts({"selector": "double_end", "score": "aum"}, score, band) == [3, 5]
-    assert figures._cuts({"selector": "top", "score": "aum", "end": "hard"}, score, score < 4) == [3]
-    assert figures._cuts({"selector": "top", "score": "dual", "end": "hard"}, score, score > 6) == [7]
-    assert figures._cuts({"selector": "stratified", "score": "aum", "cutoff": 0.3}, score, band) == [3]
-    assert figures._cuts({"selector": "stratified", "score": "el2n", "cutoff": 0.3}, score, band) == [6]
-    assert figures._cuts({"selector": "beta", "score": "dual"}, score, band) == []
+    for spec, kept, expected in (
+        ({"selector": "double_end", "score": "aum"}, band, [3, 5]),
+        ({"selector": "double_end", "score": "el2n"}, band, [3, 5]),
+        ({"selector": "top", "score": "aum", "end": "hard"}, score < 4, [3]),
+        ({"selector": "top", "score": "dual", "end": "hard"}, score > 6, [7]),
+        ({"selector": "top", "score": "dual", "end": "easy"}, score < 4, [3]),
+        ({"selector": "stratified", "score": "aum", "cutoff": 0.3}, band, [3]),
+        ({"selector": "stratified", "score": "el2n", "cutoff": 0.3}, band, [6]),
+        ({"selector": "beta", "score": "dual"}, band, []),
+    ):
+        assert sorted(figures.cuts(spec, score, kept)) == expected, spec
 
 
 def test_a_loss_below_zero_points_downwards(rng):
-    """TEMI's is; its axis must neither be turned round nor lose the curve."""
+    """TEMI's is below zero; its axis must neither be reversed nor lose the curve."""
     lines = [{"stage": "pseudolabel", "epoch": e, "loss": -0.1 * e, "best_loss": -0.2 * e} for e in range(1, 9)]
     ax = figures._training(contents(rng, lines=lines)).axes[0]
     low, high = ax.get_ylim()
@@ -136,15 +142,18 @@ def test_a_loss_below_zero_points_downwards(rng):
 
 
 def test_a_search_is_shown(tmp_path, rng):
-    found = {"chosen": {"semi_aum": {"cutoff": {"0.5": 0.1, "0.3": 0.4}, "horizon": None, "c_d": None}},
-             "trials": 14, "steps": 2800.0, "seconds": 61.2}  # fmt: skip
+    chosen = {"semi_aum": {"cutoff": {"0.5": 0.1, "0.3": 0.4}, "horizon": None, "c_d": None}}
+    chosen["semi_dual"] = {"cutoff": {}, "horizon": 20, "c_d": 4.0}
+    found = {"chosen": chosen, "trials": 14, "steps": 2800.0, "seconds": 61.2}
     report.write(tmp_path, contents(rng, search=found))
     page = (tmp_path / "index.html").read_text()
     assert "Chosen by 14 trials of 2,800 steps and\n61 s in all" in page
-    assert "0.5: 0.1, 0.3: 0.4" in page
+    assert "<th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th>" in page
+    assert "<td>0.5: 0.1, 0.3: 0.4</td><td></td><td></td>" in page
+    assert "<td></td><td>20</td><td>4.0</td>" in page
 
 
-def test_clusters_are_read_as_nothing(rng):
+def test_clusters_are_not_shown_as_labels(rng):
     """They have numbers, not names: an image shows its own label alone."""
     made = contents(rng, truth=np.arange(40) % 3)
     made.pseudolabels["pseudo_label"] = (np.arange(40) + 1) % 3

@@ -1,3 +1,5 @@
+"""Coresets: from dynamics, classes and embeddings to the kept examples, and the settings that they depend on."""
+
 import importlib
 
 import numpy as np
@@ -50,7 +52,7 @@ def test_d2_leaves_out_the_lowest_aum(dynamics, rng):
 
 
 def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
-    """What is selected by, and shown, is what was extrapolated; of the known ones it is their own."""
+    """Selection and report use the extrapolated scores; known examples keep their own."""
     features, known = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, np.arange(60) < 30
     carried = spec(selector="top", score="dyn_unc", extrapolate="neighbours", neighbours=3)
     assert coreset.reads(carried) == {"score", "embed"}
@@ -73,12 +75,12 @@ def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
         {"selector": "d2", "score": "aum", "end": "hard", "cutoff": 0.1, "neighbours": 4, "gamma": 0.5},
     ],
 )
-def test_what_is_the_same_for_all_kept_fractions_is_made_once(dynamics, rng, monkeypatch, changes):
+def test_work_that_serves_all_kept_fractions_is_done_once(dynamics, rng, monkeypatch, changes):
     features = {"features": rng.normal(size=(60, 4)).astype(np.float32), "probabilities": rng.dirichlet(np.ones(3), 60)}
     given = {"known": np.arange(60) < 30, "clusters": 3, "largest": 0.5}
     made = []
-    for name in ("zcore.zcore", "kmeans.fit", "extrapolation.nearest", "graph.nearest", "centres.farthest_first",
-                 "centres.badge"):  # fmt: skip
+    functions = ("zcore.zcore", "kmeans.fit", "extrapolation.nearest", "graph.nearest", "centres.farthest_first")
+    for name in (*functions, "centres.badge"):
         module, function = name.split(".")
         module = importlib.import_module(f"semiprune_jax.features.{module}")
         real = getattr(module, function)
@@ -103,7 +105,7 @@ def test_orders_of_choice_are_shared_by_kept_fractions_with_the_same_cutoff_only
         np.testing.assert_array_equal(shared, alone)
 
 
-def test_only_what_is_used_is_remembered():
+def test_a_spec_holds_only_the_settings_in_use():
     assert set(spec(selector="random")) == {"name", "selector", "keep", "seed"}
     assert set(spec(selector="double_end")) == {"name", "selector", "keep", "seed", "score", "cutoff"}
     assert set(spec(selector="top", score="dual")) == {
@@ -114,7 +116,7 @@ def test_only_what_is_used_is_remembered():
 
 
 @pytest.mark.parametrize("score", ["aum", "el2n", "forgetting", "correctness", "mean_probability"])
-def test_cutoffs_drop_the_hard_end_whatever_way_a_score_points(dynamics, score):
+def test_cutoffs_drop_the_hard_end_of_any_score(dynamics, score):
     values, kept = choose(spec(selector="double_end", score=score, last=12), dynamics, CLASSES)
     assert values is not None
     hardness = values if scores.SCORES[score].high_is_hard else -values
@@ -130,7 +132,7 @@ def test_top_keeps_the_end_that_is_asked_for(dynamics):
         assert set(np.flatnonzero(kept)) == set(expected)
 
 
-def test_selections_draw_apart_and_again_alike(dynamics):
+def test_each_selection_has_a_draw_of_its_own_that_can_be_repeated(dynamics):
     one = choose(spec("one", selector="random"), dynamics, CLASSES)[1]
     np.testing.assert_array_equal(one, choose(spec("one", selector="random"), dynamics, CLASSES)[1])
     assert not np.array_equal(one, choose(spec("two", selector="random"), dynamics, CLASSES)[1])

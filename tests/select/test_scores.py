@@ -1,3 +1,5 @@
+"""Scores against plain loops, by hand, and by the properties of their formulas."""
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -13,7 +15,7 @@ PADDING = 2
 
 @st.composite
 def records(draw):
-    """What a run saw of N examples, often with probabilities of exactly 0 and 1."""
+    """The record of a run on N examples, often with probabilities of exactly 0 and 1."""
     logits = draw(arrays.arrays(float, (N, T, C), elements=st.sampled_from([0, 1e4, -1e4]) | st.floats(-9, 9)))
     p = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
@@ -120,7 +122,7 @@ def test_windows_beyond_the_record_are_errors(call, message):
 
 @given(records(), st.sampled_from([0.0, 1.0, np.nan, 1e30]), st.permutations(range(N + PADDING)))
 @settings(deadline=None, max_examples=50)
-def test_every_score_is_finite_and_goes_by_its_own_row_alone(record, filler, order):
+def test_every_score_is_finite_and_reads_its_own_row_alone(record, filler, order):
     options = {"window": 5, "horizon": 8, "exponent": 0.5, "first": 0, "last": 10}
     fields = ("p_label", "p_other", "correct", "el2n", "entropy", "grad_norm", "kl")
     padding = {key: np.full((PADDING, T), filler).astype(record[key].dtype) for key in fields}
@@ -136,7 +138,7 @@ def test_every_score_is_finite_and_goes_by_its_own_row_alone(record, filler, ord
 
 @given(records())
 @settings(deadline=None, max_examples=50)
-def test_a_record_turned_round_turns_its_scores_round(record):
+def test_a_reversed_record_reverses_its_scores(record):
     swapped = record | {"p_label": record["p_other"], "p_other": record["p_label"]}
     np.testing.assert_array_equal(scores.compute("aum", swapped, {}), -scores.compute("aum", record, {}))
     p, correct = record["p_label"], record["correct"]
@@ -182,7 +184,7 @@ def test_some_are_scored_only_when_recorded():
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 300])
 def test_windows_of_any_number_of_examples(n, rng):
-    """They are computed some rows at a time; no row is lost or doubled at the seams."""
+    """They are computed in chunks of rows; no row is lost or doubled at the seams."""
     p = rng.random((n, 23), np.float32)
     expected = oracle.dual(p, 5, 20, 1.5)
     np.testing.assert_allclose(scores.dual(p, window=5, horizon=20, exponent=1.5), expected, rtol=1e-5)

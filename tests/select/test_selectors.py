@@ -1,3 +1,8 @@
+"""Selectors against plain loops, by hand, and as records."""
+
+import inspect
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,13 +13,13 @@ from semiprune_jax.select.selectors import ranks
 from tests.oracles import selection as oracle
 
 STRATA = 5
-# Those that go by scores and classes alone; embeddings have tests of their own below.
+# Selectors that read scores and classes alone; those that read embeddings have tests of their own below.
 BY_SCORE = [name for name in selectors.SELECTORS if "features" not in selectors.SELECTORS[name].reads]
 MAGNITUDES = st.sampled_from([0.0, 5e-324, 1e-310, 1e-300, 1.0, 1e300]) | st.floats(0, 1)
 
 
 def run(name, score, keep, cutoff=0.0, **extra):
-    """Any selector on the same inputs; beta, which takes no negative score, on the magnitudes."""
+    """Any selector on the same inputs; beta, which takes no negative score, on their magnitudes."""
     defaults = {field: value.default for field, value in selectors.settings().items()}
     arguments = defaults | {
         "n": len(score),
@@ -34,7 +39,7 @@ def run(name, score, keep, cutoff=0.0, **extra):
 
 @st.composite
 def pools(draw):
-    """Scores, often tied and some extreme, with a keep and a cutoff that every selector takes."""
+    """Scores, often tied and sometimes extreme, with a keep and a cutoff that every selector takes."""
     n = draw(st.integers(1, 40))
     values = [0.0, 1.0, *draw(st.lists(MAGNITUDES, max_size=5))]
     score = draw(st.lists(st.sampled_from(values + [-v for v in values]), min_size=n, max_size=n))
@@ -80,7 +85,7 @@ def test_balanced_selections_against_loops(pool, data):
 
 
 def test_class_sizes_by_hand():
-    """Seven of 10, 6 and 4: 3.5, 2.1 and 1.4, so that the first gets the one that is left."""
+    """Seven of 10, 6 and 4: the shares are 3.5, 2.1 and 1.4, so that the first class gets the seat that is left."""
     assert oracle.class_sizes([10, 6, 4], 7) == [4, 2, 1]
     kept = selectors.balanced_random(np.repeat([0, 1, 2], [10, 6, 4]), 7 / 20)
     assert np.bincount(np.repeat([0, 1, 2], [10, 6, 4])[kept]).tolist() == [4, 2, 1]
@@ -248,14 +253,55 @@ def test_bad_arguments(call, message):
         call()
 
 
-def test_records_declare_all_that_their_functions_take():
-    """A setting or an input that a record forgot would silently keep the function's default."""
-    for name, selector in selectors.SELECTORS.items():
-        function = selector.function.__code__
-        taken = set(function.co_varnames[: function.co_argcount])
-        shared = {selector.shared.argument} if selector.shared else set()
-        declared = {"keep", *selector.reads, *selector.settings} - {"end"}
-        assert declared == taken - shared, name
+@pytest.mark.parametrize("selector", selectors.SELECTORS.values(), ids=selectors.SELECTORS)
+def test_a_record_declares_every_argument_of_its_functions(selector):
+    """An argument that a record forgot would silently keep the function's default."""
+    assert selectors.SELECTORS[selector.name] is selector
+    assert set(selector.reads) <= set(get_args(selectors.Read))
+    shared = {selector.shared.argument} if selector.shared else set()
+    declared = {"keep", *selector.reads, *selector.settings}
+    assert set(inspect.signature(selector.function).parameters) == declared | shared
+    if selector.shared:
+        assert set(inspect.signature(selector.shared.make).parameters) == set(selector.shared.reads)
+        assert set(selector.shared.reads) <= declared
+
+
+def test_selectors_agree_on_the_settings_that_they_share():
+    """A config has one field of each name; its help tells what each reader does with it."""
+    for selector in selectors.SELECTORS.values():
+        for name, field in selector.fields().items():
+            shared = selectors.settings()[name]
+            assert (field.default, field.rule, field.element) == (shared.default, shared.rule, shared.element), name
+            assert field.help in shared.help
+            assert selector.name in shared.help
+
+
+def test_settings_of_each_kept_fraction():
+    double_end, spec = selectors.SELECTORS["double_end"], {"cutoff": (0.1, 0.4)}
+    assert [double_end.at(spec, (0.5, 0.3), keep) for keep in (0.5, 0.3)] == [{"cutoff": 0.1}, {"cutoff": 0.4}]
+    assert double_end.at({"cutoff": [0.2]}, (0.5, 0.3), 0.3) == {"cutoff": 0.2}
+    assert selectors.SELECTORS["top"].at(spec, (0.5, 0.3), 0.3) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "expected"),
+    [
+        ("double_end", {"cutoff": (0.1, 0.4)}, []),
+        ("double_end", {"cutoff": (0.5,)}, []),
+        ("stratified", {"cutoff": (0.1, 0.2, 0.3)}, ["1 cutoff, or 2, one for each of select.keep = (0.5, 0.3)"]),
+        ("d2", {"cutoff": (0.6, 0.7)}, ["0 .. 0.5 at keep = 0.5, so that cutoff + keep <= 1"]),
+        ("double_end", {"cutoff": (-0.1,)}, ["0 .. 0.5 at keep = 0.5", "0 .. 0.7 at keep = 0.3"]),
+        ("beta", {"score": "dual"}, []),
+        ("beta", {"score": "aum"}, ["a score that is never negative, such as dual"]),
+        ("top", {"score": "aum"}, []),
+    ],
+)
+def test_settings_that_do_not_fit_together(name, spec, expected):
+    found = list(selectors.SELECTORS[name].problems(spec, (0.5, 0.3)))
+    assert len(found) == len(expected)
+    for (field, told), start in zip(found, expected, strict=True):
+        assert field in spec
+        assert told.startswith(start)
 
 
 def moderate_by_loop(features, classes, keep):
@@ -276,7 +322,7 @@ def test_moderate(rng, keep):
 
 
 def test_prototypicality_keeps_the_far_ones(rng):
-    """Two clouds, one of them wide: the plain way keeps of it alone, the balanced one of each its share."""
+    """Of two clouds, one of them wide, the plain selector keeps the wide one alone, the balanced one keeps both."""
     which = np.arange(80) % 2
     features = rng.normal(size=(80, 2)) * np.where(which, 5.0, 0.1)[:, None] + 100 * which[:, None]
     plain = selectors.prototypicality(features, 0.25, clusters=2)
@@ -327,7 +373,7 @@ def test_badge_keeps_its_size(rng):
 
 
 def periodic(n):
-    """Every 64th value, which is what the sample of a rank sees of a million, is none of the others' kind."""
+    """Every 64th value differs from all others; these are the values that the sample of a million sees."""
     values = np.linspace(0, 1, n)
     values[::64] = -1
     return values

@@ -40,6 +40,7 @@ EXPECTED = {
     "ssl.eval_every_steps": NOTHING,
     "temi": NOTHING,
     "proxy": {"score"},
+    "proxy.epochs": {"score", "search"},  # up to which horizons are tried
     "proxy.eval_every_epochs": NOTHING,
     "score": NOTHING,
     **dict.fromkeys(each("score", "window", "exponent"), frozenset({"search"})),  # DUAL's
@@ -52,7 +53,7 @@ EXPECTED = {
     **dict.fromkeys(each("select.semi_dual", "neighbours", "gamma", "samples", "horizon"), NOTHING),
     "select.keep": {"search"},
     "search": {"search"},
-    **dict.fromkeys(each("search", "names", "horizons"), NOTHING),  # these make the grid, which is given here
+    "search.names": NOTHING,
     "retrain": {"retrain", "search"},
     **dict.fromkeys(each("retrain", "seeds", "full", "labelled_only", "save_model", "eval_every_epochs"), NOTHING),
     "retrain.batch_rule": {"search"},  # at keep = 0.3 there is nothing to halve

@@ -20,7 +20,7 @@ POOL, DEVICES = 90, 4
 
 @pytest.fixture(params=[1, DEVICES], ids=["one device", "four devices"])
 def made(request, tiny_config, tmp_path):
-    tiny_config.proxy.epochs = 2  # the programs of test_training.py
+    tiny_config.proxy.epochs = 2  # the programs of test_supervised.py
     trainer, _ = small.trainer(tmp_path, tiny_config, devices=request.param, n=POOL)
     yield trainer
     trainer.metrics.close()

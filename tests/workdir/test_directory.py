@@ -18,9 +18,12 @@ def test_overwrite_removes_what_is_ours(tmp_path):
     workdir.open_workdir(tmp_path, overwrite=False)
     for name in ("metrics.jsonl", "notes.txt"):
         (tmp_path / name).touch()
-    (tmp_path / "label").mkdir()
+    for place in ("label/DONE.json", "select/random_keep0.50/STARTED.json", "report/index.html"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    (tmp_path / "drafts").mkdir()
     workdir.open_workdir(tmp_path, overwrite=True)
-    assert {p.name for p in tmp_path.iterdir()} == {"manifest.json", "notes.txt"}
+    assert {p.name for p in tmp_path.iterdir()} == {"manifest.json", "notes.txt", "drafts"}
 
 
 def test_starts_and_configs_are_recorded(tmp_path):

@@ -1,16 +1,19 @@
-"""Selectors: functions from scores, and some from embeddings, to the ids that are kept; numpy in and out.
+"""Selectors: functions from scores, classes or embeddings to the ids that are kept; numpy in and out.
 
 Every selector returns the kept ids, sorted, int64, exactly ``coreset_size(N, keep)`` of them. It raises ArgumentError,
-a ValueError that says what it got, what it allows and what to do. ``keep`` is the fraction kept.
+a ValueError whose message gives the value, the allowed values and the remedy. ``keep`` is the fraction kept.
 
-Ties and random draws can be tied to examples instead of positions: ``tiebreak`` is any sortable array [N] (smaller
-first), ``noise`` f64[N] in (0, 1). The pipeline passes hashes of (seed, key), so that a new image changes nothing that
-was drawn for the others; without them ties go by position and draws by ``seed``.
+Ties and random draws can follow examples instead of positions: ``tiebreak`` is any sortable array [N] (smaller first),
+``noise`` f64[N] in (0, 1). The pipeline passes hashes of (seed, key), so that a new image changes no other draw.
+Without them ties are broken by position, and draws follow ``seed``.
 
-Another selector is a function and a record in a file of this folder, and a line in ``SELECTORS``.
+To add a selector, write a function and a record in a file of this folder, and add a line to ``SELECTORS``.
 """
 
+from collections.abc import Iterator
+
 from semiprune_jax.field import Field
+from semiprune_jax.select.scores import HORIZON, SCORES
 from semiprune_jax.select.selectors.embedding import (
     BADGE,
     D2,
@@ -36,7 +39,17 @@ from semiprune_jax.select.selectors.sampling import (
     horizons,
     random,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Shared, Spec, Sweep
+from semiprune_jax.select.selectors.selector import (
+    EXTRAPOLATE,
+    NEIGHBOURS,
+    SCORE,
+    Read,
+    Search,
+    Selector,
+    Shared,
+    Spec,
+    Sweep,
+)
 from semiprune_jax.select.selectors.threshold import (
     BALANCED_TOP,
     DOUBLE_END,
@@ -51,6 +64,7 @@ from semiprune_jax.select.selectors.threshold import (
 
 __all__ = [
     "SELECTORS",
+    "Read",
     "Search",
     "Selector",
     "Shared",
@@ -70,6 +84,7 @@ __all__ = [
     "moderate",
     "prototypicality",
     "random",
+    "readers",
     "settings",
     "stratified",
     "top",
@@ -97,9 +112,41 @@ SELECTORS: dict[str, Selector] = {
 
 
 def settings() -> dict[str, Field]:
-    """The settings of all selectors: every configured selection has each of them.
+    """The settings of a selection: those of all selectors, and those that come with a score.
 
-    >>> list(settings())[:3]
-    ['end', 'cutoff', 'c_d']
+    The help of a selector's setting begins with the names of its readers.
+
+    >>> settings()["samples"].help
+    'zcore: the number of points drawn.'
     """
-    return {name: field for selector in SELECTORS.values() for name, field in selector.settings.items()}
+    fields: dict[str, Field] = {"score": SCORE}
+    told: dict[str, dict[str, list[str]]] = {}  # setting -> help -> names of readers
+    for reader, name, field in _readers():
+        fields.setdefault(name, field)
+        told.setdefault(name, {}).setdefault(field.help, []).append(reader)
+    for name, texts in told.items():
+        lines = [f"{', '.join(names)}: {text}" for text, names in texts.items()]
+        fields[name] = fields[name]._replace(help=" ".join(lines))
+    return fields | {"extrapolate": EXTRAPOLATE}
+
+
+def _readers() -> Iterator[tuple[str, str, Field]]:
+    """(reader, setting, field): the help of the field is about this reader."""
+    for name, score in SCORES.items():
+        if "horizon" in score.options:
+            yield name, "horizon", HORIZON
+    for selector in SELECTORS.values():
+        if "mean_probability" in selector.reads:
+            yield selector.name, "horizon", HORIZON
+        for name, field in selector.fields().items():
+            yield selector.name, name, field
+    yield "extrapolated scores", "neighbours", NEIGHBOURS
+
+
+def readers(read: Read) -> list[str]:
+    """The names of the selectors that read an argument.
+
+    >>> readers("probabilities")
+    ['badge']
+    """
+    return [name for name, selector in SELECTORS.items() if read in selector.reads]

@@ -1,6 +1,5 @@
-"""Selectors that go by embeddings."""
+"""Selectors that read embeddings."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,19 @@ from semiprune_jax.select.selectors.ranks import (
     smallest,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Selector, Shared
-from semiprune_jax.select.selectors.threshold import CUTOFF, END, balanced_top, top
+from semiprune_jax.select.selectors.selector import NEIGHBOURS, Selector, Shared
+from semiprune_jax.select.selectors.threshold import balanced_top, cutoff_problems, top
 
 
 def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """Moderate: those in the middle, by Euclidean distance from the median of their class, of all classes together.
+    """Moderate: the middle examples by Euclidean distance from the median of their class, of all classes together.
 
     Args:
       features: f32[N, D].
       classes: i64[N].
 
-    Sorted by distance, positions round(N (1/2 - keep/2)) and on are kept. (Xia et al., ICLR 2023; the released function
-    returns what it drops.)
+    Sorted by distance, the examples from position round(N (1/2 - keep/2)) on are kept. (Xia et al., ICLR 2023; the
+    released function returns the examples that it drops.)
 
     >>> moderate(np.array([[0.0], [1.0], [2.0], [4.0], [8.0]]), np.zeros(5, int), keep=0.4)
     array([0, 3])
@@ -55,13 +54,13 @@ def prototypicality(
     tiebreak: np.ndarray | None = None,
     clustering: Any = None,
 ) -> np.ndarray:
-    """Those farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
+    """The examples farthest from the centroid of their own k-means cluster (Sorscher et al., arXiv:2206.14486).
 
     Args:
       features: f32[N, D].
-      clusters: k; as many as there are classes.
-      balanced: of each cluster its share, instead of the farthest of all.
-      clustering: of ``features.kmeans.fit``, if it has been made already.
+      clusters: k; the pipeline passes the number of classes.
+      balanced: whether to keep the farthest of each cluster, in proportion to its size, instead of the farthest of all.
+      clustering: the result of ``features.kmeans.fit``, if it has been made already.
 
     >>> prototypicality(np.array([[0.0], [1.0], [4.0], [50.0], [51.0]]), keep=0.4, clusters=2)
     array([0, 2])
@@ -77,12 +76,12 @@ def prototypicality(
 def k_centre(
     features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """Greedy k-centre: a drawn example, then each time the one farthest from those kept (arXiv:1708.00489).
+    """Greedy k-centre: a drawn example, then in turn the example farthest from the kept ones (arXiv:1708.00489).
 
     Args:
       features: f32[N, D].
-      noise: f64[N]; the example of the least number is the first.
-      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+      noise: f64[N]; the example of the smallest number is the first.
+      order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> k_centre(np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, noise=np.array([0.1, 0.5, 0.5, 0.5]))
     array([0, 3])
@@ -104,11 +103,11 @@ def d2(
     """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
 
     Args:
-      score: [N], high is worth keeping; where some are negative all are shifted, so that the least is 0.
+      score: [N], high is worth keeping; if some are negative, all are shifted so that the lowest is 0.
       features: f32[N, D].
       neighbours, gamma: see ``features.graph.message_passing``.
-      cutoff: fraction of the pool that is left out beforehand: the lowest ``easiness`` [N] (AUM), likely mislabelled.
-      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+      cutoff: fraction of the pool that is left out first: the lowest ``easiness`` [N] (AUM), likely mislabelled.
+      order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> d2(np.array([1.0, 0.9, 0.8, 0.3]), np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, neighbours=2, gamma=1.0)
     array([1, 3])
@@ -125,7 +124,12 @@ def zcore(
     noise: np.ndarray | None = None,
     coverage: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The largest ZCore scores, ``coverage`` f32[N] if it has been made already; see ``features.zcore.zcore``.
+    """The largest ZCore scores; see ``features.zcore.zcore``.
+
+    Args:
+      features: f32[N, D].
+      samples: the number of points drawn.
+      coverage: f32[N], the scores, if they have been made already.
 
     >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # of twins, one
     array([0, 2])
@@ -136,11 +140,11 @@ def zcore(
 def badge(
     probabilities: np.ndarray, features: np.ndarray, keep: float, seed: int = 0, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """BADGE: k-means++ on the gradients of the last layer, were predictions labels (arXiv:1906.03671).
+    """BADGE: k-means++ on the gradients of the last layer, with predictions as labels (arXiv:1906.03671).
 
     Args:
       probabilities: f32[N, C], of the network whose ``features`` f32[N, D] these are.
-      order: i64[n], of choice, if it has been made already for a larger coreset; see ``prepare``.
+      order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.9, 0.1]])
     >>> 0 in badge(p, np.ones((3, 2)), keep=0.7)  # the least certain comes first
@@ -197,54 +201,48 @@ def _d2_order(
     return rest[graph.message_passing(worth, np.asarray(features)[rest], size, neighbours=neighbours, gamma=gamma)]
 
 
-def _shared_d2_order(a: Mapping[str, Any]) -> np.ndarray:
-    settings = (a["neighbours"], a["gamma"], a["cutoff"])
-    return _d2_order(a["score"], a["features"], a["keep"], *settings, a["easiness"])
-
-
 def _first(order: np.ndarray, n: int, keep: float) -> np.ndarray:
     return np.sort(order[: coreset_size(n, keep)])
 
 
-NEIGHBOURS = Field(
-    10, "d2 and extrapolated scores: the number of neighbours of each example in the graph.", AT_LEAST_ONE
-)
-_GAMMA = Field(0.1, "d2: how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE)
-_SAMPLES = Field(1_000_000, "zcore: the number of points drawn.", AT_LEAST_ONE)
-_BALANCED = Field(False, "prototypicality: whether each cluster gives its share.")
+CUTOFF = Field((0.0,), "the fraction of lowest AUM that is dropped; one, or one for each kept fraction.")
+GAMMA = Field(0.1, "how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE)
+SAMPLES = Field(1_000_000, "the number of points drawn.", AT_LEAST_ONE)
+BALANCED = Field(False, "whether each cluster gives its share.")
 
 MODERATE = Selector("moderate", moderate, ("features", "classes", "tiebreak"))
 PROTOTYPICALITY = Selector(
     "prototypicality",
     prototypicality,
     ("features", "clusters", "seed", "tiebreak"),
-    {"balanced": _BALANCED},
-    shared=Shared("clustering", lambda a: _clustering(a["features"], a["clusters"], a["seed"])),
+    {"balanced": BALANCED},
+    shared=Shared("clustering", _clustering, ("features", "clusters", "seed")),
 )
 K_CENTRE = Selector(
     "k_centre",
     k_centre,
     ("features", "seed", "noise"),
-    shared=Shared("order", lambda a: _k_centre_order(a["features"], a["keep"], a["seed"], a.get("noise"))),
+    shared=Shared("order", _k_centre_order, ("features", "keep", "seed", "noise")),
 )
 D2 = Selector(
     "d2",
     d2,
     ("score", "features", "easiness"),
-    {"cutoff": CUTOFF, "neighbours": NEIGHBOURS, "gamma": _GAMMA, "end": END},
-    "end",
-    shared=Shared("order", _shared_d2_order),
+    {"cutoff": CUTOFF, "neighbours": NEIGHBOURS, "gamma": GAMMA},
+    orientation="end",
+    problems=cutoff_problems,
+    shared=Shared("order", _d2_order, ("score", "features", "keep", "neighbours", "gamma", "cutoff", "easiness")),
 )
 ZCORE = Selector(
     "zcore",
     zcore,
     ("features", "seed", "noise"),
-    {"samples": _SAMPLES},
-    shared=Shared("coverage", lambda a: _coverage(a["features"], a["seed"], a["samples"], a.get("noise"))),
+    {"samples": SAMPLES},
+    shared=Shared("coverage", _coverage, ("features", "seed", "samples", "noise")),
 )
 BADGE = Selector(
     "badge",
     badge,
     ("probabilities", "features", "seed"),
-    shared=Shared("order", lambda a: _badge_order(a["probabilities"], a["features"], a["keep"], a["seed"])),
+    shared=Shared("order", _badge_order, ("probabilities", "features", "keep", "seed")),
 )

@@ -1,4 +1,4 @@
-"""Ranks: sizes of coresets and cutoffs, and which examples have the smallest values. The selectors' arithmetic."""
+"""The arithmetic of selectors: sizes of coresets and cutoffs, the smallest values, and checks of arguments."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from semiprune_jax.apportionment import first_of_each_class, largest_remainder
 from semiprune_jax.errors import ArgumentError
 
-_SAMPLE, _CHUNK = 1 << 14, 1 << 15  # values that a rank is guessed from; rows that are computed with at a time
+_SAMPLE, _CHUNK = 1 << 14, 1 << 15  # values that a rank is guessed from; rows of one chunk
 
 
 def coreset_size(n: int, keep: float) -> int:
@@ -39,7 +39,7 @@ def cutoff_size(n: int, keep: float, cutoff: float) -> int:
 
 
 def smallest(values: np.ndarray, size: int, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """bool[N]: the ``size`` smallest values; of equal ones those of smaller tiebreak, then those that come first."""
+    """bool[N]: the ``size`` smallest values; of equal ones the smaller tiebreak wins, then the earlier position."""
     if size == 0:
         return np.zeros(len(values), bool)
     last = _at_rank(values, size - 1)
@@ -64,8 +64,8 @@ def smallest_of_each_class(
 def _at_rank(values: np.ndarray, rank: int) -> Any:
     """The value that sorting would put at ``rank``, exactly, without sorting or copying all of them.
 
-    A sample says roughly where it lies, so that only the values near there need be ordered (Floyd and Rivest's
-    SELECT); where the sample misleads, all are.
+    A sample says roughly where it lies, so that only the values near it need to be ordered (Floyd and Rivest's SELECT).
+    If the sample misleads, all values are ordered.
     """
     n = len(values)
     sample = np.sort(values[:: max(1, n // _SAMPLE)])
@@ -84,7 +84,7 @@ def _at_rank(values: np.ndarray, rank: int) -> Any:
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """Parts of n rows, small enough that what is computed of one stays in a processor's cache."""
+    """Parts of n rows, so small that the results of one stay in a processor's cache."""
     return (slice(first, first + _CHUNK) for first in range(0, n, _CHUNK))
 
 
@@ -110,15 +110,15 @@ def class_numbers(classes: np.ndarray) -> np.ndarray:
 def uniform_noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:
     """f64[N] in (0, 1): ``noise``, or drawn by ``seed`` where it is None."""
     if noise is None:
-        # Drawn in (0, 1]: turned round, so that log never sees 0; 1 is nudged inside.
+        # From (0, 1], since the logarithm of 0 is infinite; 1 becomes the largest double below it.
         return np.clip(1.0 - np.random.default_rng(seed).random(n), 1e-300, 1.0 - 2.0**-53)
     if np.shape(noise) != (n,):
-        raise ArgumentError(f"noise has shape {np.shape(noise)}; expected one number an example, ({n},)")
+        raise ArgumentError(f"noise has shape {np.shape(noise)}; expected one number per example, ({n},)")
     return np.asarray(noise, np.float64)
 
 
 def checked_tiebreak(tiebreak: np.ndarray | None, score: np.ndarray) -> np.ndarray | None:
     """The tiebreak [N], if there is one; ArgumentError if it does not match the score [N]."""
     if tiebreak is not None and np.shape(tiebreak) != score.shape:
-        raise ArgumentError(f"tiebreak has shape {np.shape(tiebreak)}; expected one an example, {score.shape}")
+        raise ArgumentError(f"tiebreak has shape {np.shape(tiebreak)}; expected one number per example, {score.shape}")
     return None if tiebreak is None else np.asarray(tiebreak)

@@ -1,12 +1,13 @@
 """Selectors that sample: uniform draws, and DUAL's Beta sampling."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import POSITIVE, Field, one_of
+from semiprune_jax.field import POSITIVE, Field, OneOf
+from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
     chunks,
@@ -16,7 +17,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Sweep
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep
 
 
 def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
@@ -29,7 +30,7 @@ def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) 
 
 
 def balanced_random(classes: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
-    """A uniform draw from each class, of each its share; classes i64[N], any whole numbers.
+    """A uniform draw from each class, in proportion to its size; classes i64[N], any whole numbers.
 
     >>> kept = balanced_random(np.repeat([0, 1], [80, 20]), keep=0.1)
     >>> int(np.sum(kept < 80)), int(np.sum(kept >= 80))
@@ -75,10 +76,10 @@ def beta(
       score: [N], non-negative; DUAL. Examples of score 0 come last.
       mean_probability: [N], q: mean p(label) over the same epochs as the score.
       keep, c_d, concentration, form: see ``beta_parameters``; mu is the mean of q over the 10 highest scores.
-      seed: of the draw, where ``noise`` is not given.
+      seed: of the draw, if ``noise`` is not given.
 
-    Gumbel top-n on the log weights, which has the distribution of successive renormalised draws and needs no
-    density to stay above the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
+    Gumbel top-n on the log weights: it has the distribution of successive renormalised draws, and densities may be
+    below the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
 
     Raises:
       ArgumentError: shapes differ, a score is negative, or a parameter is out of range.
@@ -104,12 +105,12 @@ def beta(
         with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
             log_score = np.log(score[rows].astype(np.float64))
         late[rows] = np.log(-np.log(uniform[rows])) - (a - 1.0) * np.log(p) - (b - 1.0) * np.log1p(-p) - log_score
-    # Where every weight left is 0, the noise alone decides, so the size is exact whatever the scores.
+    # If all remaining weights are 0, the noise alone decides, so that the size is exact for any scores.
     return np.flatnonzero(smallest(late, size, uniform))
 
 
 def horizons(window: int, epochs: int) -> list[int]:
-    """The horizons that a search tries where none are named: every ten epochs from the window on, and all epochs.
+    """The horizons that a search tries if none are configured: every ten epochs from the window on, and all epochs.
 
     >>> horizons(10, 45)
     [10, 20, 30, 40, 45]
@@ -122,29 +123,33 @@ def _horizons(options: Mapping[str, Any], keep: float) -> list[int]:
     return list(options["horizons"]) or horizons(options["window"], options["epochs"])
 
 
+def _beta_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
+    del keeps
+    if SCORES[spec["score"]].may_be_negative:
+        yield "score", "a score that is never negative, such as dual: beta weighs by it"
+
+
+C_D = Field(4.0, "how fast the preference moves from uncertain to easy examples as more is pruned.", POSITIVE)
+CONCENTRATION = Field(15.0, "C, the concentration of the density.", POSITIVE)
+FORM = Field(
+    "code",
+    "code sets a = C + 1 - b, which DUAL's numbers were made with; paper sets a = C - b.",
+    OneOf(("code", "paper")),
+)
+
 RANDOM = Selector("random", random, ("n", "seed", "noise"))
 BALANCED_RANDOM = Selector("balanced_random", balanced_random, ("classes", "seed", "noise"))
 BETA = Selector(
     "beta",
     beta,
     ("score", "mean_probability", "seed", "noise"),
-    {
-        "c_d": Field(
-            4.0, "beta: how fast the preference moves from uncertain to easy examples as more is pruned.", POSITIVE
-        ),
-        "concentration": Field(15.0, "beta: C.", POSITIVE),
-        "form": Field(
-            "code",
-            "beta: code sets a = C + 1 - b, which DUAL's numbers were made with; paper sets a = C - b.",
-            one_of(("code", "paper")),
-        ),
-    },
-    not_negative=True,
+    {"c_d": C_D, "concentration": CONCENTRATION, "form": FORM},
+    problems=_beta_problems,
     # The horizon is chosen at the largest kept fraction (the paper: 30% pruned), with the c_D that is configured; then
     # c_D by the mean over all kept fractions, which the paper does not say.
     search=Search(
         (
-            Sweep("horizon", _horizons, option="horizons", at_largest=True),
+            Sweep("horizon", _horizons, kind=int, option="horizons", at_largest=True),
             Sweep("c_d", lambda options, keep: list(options["c_d"]), option="c_d", title="c_D"),
         ),
         together=True,

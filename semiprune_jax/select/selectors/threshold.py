@@ -1,9 +1,11 @@
 """Selectors that cut a score at one end, or at both."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import AT_LEAST_ONE, Field, one_of
+from semiprune_jax.field import AT_LEAST_ONE, Field
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
     checked_tiebreak,
@@ -14,7 +16,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, at_keep
 
 
 def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -28,10 +30,10 @@ def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> n
 
 
 def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """The largest scores of each class, of each its share, score [N] and classes i64[N].
+    """The largest scores of each class, in proportion to its size; score [N] and classes i64[N].
 
-    A class' share of the coreset is its share of the pool, what rounding leaves going to the largest remainders.
-    (CCS' ``monotonic`` with its balance; the released code takes the last class' count for all, D2's does not.)
+    The share of a class in the coreset is its share of the pool, rounded by largest remainders. (``monotonic`` of CCS
+    with its balance. The released code uses the count of the last class for all of them, that of D2 does not.)
 
     >>> balanced_top(np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([0, 0, 0, 0, 1, 1]), keep=0.5)
     array([0, 1, 4])
@@ -45,9 +47,9 @@ def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: 
 def double_end(score: np.ndarray, keep: float, cutoff: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
     """Drops the ``cutoff`` fraction of lowest scores, keeps the next ``keep``, drops the rest.
 
-    With AUM (low is hard) this is SemiPrune's AUM+Cutoff: the hardest, likely mislabelled examples go, and so do
-    the easiest. ``cutoff`` is a fraction of the whole pool; cutoff + keep = 1 drops nothing at the easy end but
-    what rounding leaves (the released slice ``[mis:-0]`` is empty there).
+    With AUM (low is hard) this is SemiPrune's AUM+Cutoff: it drops the hardest examples, which are likely mislabelled,
+    and the easiest ones. ``cutoff`` is a fraction of the whole pool. With cutoff + keep = 1 nothing is dropped at the
+    easy end, up to rounding (the released slice ``[mis:-0]`` is empty there).
 
     Raises:
       ArgumentError: cutoff is negative, or cutoff + keep leaves too few examples.
@@ -71,8 +73,8 @@ def stratified(
 ) -> np.ndarray:
     """CCS: drops the ``cutoff`` fraction of lowest scores, then spreads the budget over equal-width strata.
 
-    Strata are filled from the emptiest on: each gives min(its count, budget left // strata left), drawn at
-    random inside it. (Zheng et al., arXiv:2210.15809.) The top stratum includes the maximum, where the released
+    Strata are visited from the emptiest to the fullest: each gives min(its count, budget left // strata left), drawn at
+    random inside it. (Zheng et al., arXiv:2210.15809.) The top stratum includes the maximum; the released code with its
     ``max * 1.0001`` loses it for scores below zero.
 
     Raises:
@@ -112,6 +114,18 @@ def cutoffs(keep: float) -> list[float]:
     return [round(0.1 * i, 1) for i in range(int(np.floor((1.0 - keep) * 10 + 1e-9)) + 1)]
 
 
+def cutoff_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
+    """Cutoffs that leave too few examples, or that are more or fewer than the kept fractions."""
+    values = spec["cutoff"]
+    if len(values) not in (1, len(keeps)):
+        yield "cutoff", f"1 cutoff, or {len(keeps)}, one for each of select.keep = {tuple(keeps)}"
+        return
+    for keep in keeps:
+        cutoff = at_keep(values, keeps, keep)
+        if 0 < keep <= 1 and not (cutoff >= 0 and cutoff + keep <= 1 + 1e-9):  # a wrong keep is reported elsewhere
+            yield "cutoff", f"0 .. {1 - keep:.4g} at keep = {keep:g}, so that cutoff + keep <= 1"
+
+
 def _lowest_kept(spec: Spec, score: np.ndarray, kept: np.ndarray) -> list[float]:
     del spec
     return [score[kept].min()]
@@ -127,26 +141,29 @@ def _cutoff(spec: Spec, score: np.ndarray, kept: np.ndarray) -> list[float]:
     return [np.sort(score)[int(len(score) * spec["cutoff"] + 1e-9)]]
 
 
-END = Field("hard", "top, balanced_top, d2: which end of the score is kept.", one_of(("hard", "easy")))
-CUTOFF = Field(
-    (0.0,),
-    "double_end, stratified: the fraction of the pool dropped at the hard end. d2: the fraction of lowest AUM "
-    "dropped. One cutoff, or one for each kept fraction.",
-)
-_STRATA = Field(50, "stratified: the number of strata.", AT_LEAST_ONE)
+CUTOFF = Field((0.0,), "the fraction of the pool that is dropped at the hard end; one, or one for each kept fraction.")
+STRATA = Field(50, "the number of strata.", AT_LEAST_ONE)
 _SEARCH = Search((Sweep("cutoff", lambda options, keep: cutoffs(keep)),), together=False)
 
-TOP = Selector("top", top, ("score", "tiebreak"), {"end": END}, "end", cuts=_lowest_kept)
-BALANCED_TOP = Selector("balanced_top", balanced_top, ("score", "classes", "tiebreak"), {"end": END}, "end")
+TOP = Selector("top", top, ("score", "tiebreak"), orientation="end", cuts=_lowest_kept)
+BALANCED_TOP = Selector("balanced_top", balanced_top, ("score", "classes", "tiebreak"), orientation="end")
 DOUBLE_END = Selector(
-    "double_end", double_end, ("score", "tiebreak"), {"cutoff": CUTOFF}, "easiness", search=_SEARCH, cuts=_both_ends
+    "double_end",
+    double_end,
+    ("score", "tiebreak"),
+    {"cutoff": CUTOFF},
+    orientation="easiness",
+    problems=cutoff_problems,
+    search=_SEARCH,
+    cuts=_both_ends,
 )
 STRATIFIED = Selector(
     "stratified",
     stratified,
     ("score", "seed", "noise"),
-    {"cutoff": CUTOFF, "strata": _STRATA},
-    "easiness",
+    {"cutoff": CUTOFF, "strata": STRATA},
+    orientation="easiness",
+    problems=cutoff_problems,
     search=_SEARCH,
     cuts=_cutoff,
 )

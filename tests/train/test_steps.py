@@ -13,11 +13,12 @@ from semiprune_jax.data.memory import MemoryArrays, fetch
 from semiprune_jax.data.pools import paired
 from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.distributed.layout import Layout
-from semiprune_jax.models import Network
+from semiprune_jax.learners.learner import Options
 from semiprune_jax.randomness import stream_key
 from semiprune_jax.train import dynamics, state, steps
 from tests import small
 from tests.oracles import pytorch
+from tests.train import batch_of, begin, linear, optimizer, scaled
 
 
 def layouts(*quick):
@@ -26,44 +27,29 @@ def layouts(*quick):
     return [pytest.param(*way, marks=() if way in quick else pytest.mark.long) for way in everywhere]
 
 
-def linear(classes=3):
-    """A network of one matrix and no batch norm, so that losses can be computed by hand."""
-
-    def init(key, image_shape):
-        return {"w": jax.random.normal(key, (int(np.prod(image_shape)), classes)) / 10}, {}
-
-    def apply(params, batch_stats, x, *, train, mask=None, axis_name=None):
-        flat = x.reshape(x.shape[0], -1)
-        return flat @ params["w"], flat, batch_stats
-
-    return Network(init, apply)
-
-
-def scaled(factor):
-    """A view that multiplies, so that views can be told apart."""
-    return lambda keys, images: images.astype(jnp.float32) / 255 * factor
-
-
-def optimizer(lr=0.1, total=100, **options):
-    settings = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "decay_matrices_only": True} | options
-    return state.sgd(state.cosine_to(0.0), learning_rate=lr, total_steps=total, **settings)
-
-
 def fixmatch(threshold):
-    return learners.create("fixmatch", learners.Options(classes=3, n=40, steps=100, threshold=threshold))
+    return learners.create("fixmatch", Options(classes=3, n=40, steps=100, threshold=threshold))
 
 
-def begin(network, tx, key, ema):
-    return jax.jit(lambda key: state.create(network, tx, key, (8, 8, 3), ema=ema))(key)
+def test_cross_entropy(rng):
+    logits, label = rng.normal(0, 5, (9, 4)).astype(np.float32), rng.integers(0, 4, 9)
+    expected = [pytorch.cross_entropy(row, y) for row, y in zip(logits.astype(float), label, strict=True)]
+    np.testing.assert_allclose(steps.cross_entropy(jnp.array(logits), jnp.array(label)), expected, rtol=1e-5)
 
 
-def batch_of(images, labels, ids, mask=None):
-    return {
-        "image": jnp.array(images[ids]),
-        "label": jnp.array(labels[ids]),
-        "id": jnp.array(ids),
-        "mask": jnp.ones(len(ids), bool) if mask is None else jnp.array(mask),
-    }
+def test_cross_entropy_is_float32_and_spares_unknown_labels():
+    logits = jnp.array([[50.0, 0.0], [0.0, 0.0]], jnp.bfloat16)
+    got = steps.cross_entropy(logits, jnp.array([0, -1]))
+    assert got.dtype == jnp.float32
+    assert got[1] == 0
+
+
+def test_oracle_fixmatch_loss_by_hand():
+    confident, unsure = [9.0, 0.0], [0.1, 0.0]
+    total, loss_l, loss_u = pytorch.fixmatch_loss([[0.0, 0.0]], [0], [confident, unsure], [[0.0, 0.0]] * 2, 0.95, 2.0)
+    assert loss_l == pytest.approx(np.log(2))
+    assert loss_u == pytest.approx(np.log(2) / 2)  # the mean is over the whole batch
+    assert total == pytest.approx(2 * np.log(2))
 
 
 @pytest.mark.parametrize("besides", [0.0, 3.0])
@@ -77,7 +63,7 @@ def test_fixmatch_step_from_first_principles(besides):
     threshold, weight = 0.4, 0.7
     learner = fixmatch(threshold)
     if besides:
-        learner = learner._replace(extra=lambda shared, student, targets, seen: besides * jnp.mean(student[:, 0]))
+        learner = learner._replace(aux_loss=lambda shared, student, targets, seen: besides * jnp.mean(student[:, 0]))
     new, _, metrics = steps.fixmatch_step(
         fresh, None, batch, jax.random.key(0), model=network, tx=tx, weak=scaled(1.0), strong=scaled(0.5),
         learner=learner, unsupervised_weight=weight, ema_decay=0.9,
@@ -206,8 +192,8 @@ def run_fixmatch(directory, mode, count, per_dispatch=1, total=3):
     """Three steps of a FixMatch training, on a labelled batch that is no multiple of three devices."""
     config = small.config()
     config.fixmatch.learning_rate = 0.003  # at 0.03 a ReLU that rounding turns moves a weight by 6e-5
-    made, labels = small.trainings(directory, config, mode, count)
-    begun = made.fixmatch_training("pseudolabel", np.where(np.arange(90) < 24, labels, -1).astype(np.int32))
+    made, labels = small.trainer(directory, config, mode, count)
+    begun = small.fixmatch_training(made, config, np.where(np.arange(90) < 24, labels, -1).astype(np.int32))
     current, collected = begun.state, []
     with begun.feed as read:
         for at in range(0, total, per_dispatch):
@@ -273,7 +259,7 @@ def supervised_on_one():
     return run_supervised("jit", 1)
 
 
-@pytest.mark.parametrize(("mode", "count"), layouts())  # whole trainings are: test_training.py
+@pytest.mark.parametrize(("mode", "count"), layouts())  # whole trainings are: test_supervised.py
 def test_records_are_the_same_on_any_devices(mode, count, supervised_on_one):
     one, record_one, _ = supervised_on_one
     many, record_many, compiled = run_supervised(mode, count)
