@@ -33,7 +33,7 @@ def seen(monkeypatch):
 
 def by_graph(features):
     known = np.arange(60) < 30
-    return extrapolation.by_graph(features, known, features[:, 0], 5, steps=2)
+    return extrapolation.by_graph(features, known, features[:, 0], 5)
 
 
 WORK = {
@@ -50,6 +50,7 @@ WORK = {
 def test_only_the_named_devices_are_used(features, seen, work, monkeypatch):
     """One after another, so that programs of earlier devices are at hand."""
     monkeypatch.setattr(extrapolation, "HIDDEN", (6, 4))
+    monkeypatch.setattr(extrapolation, "STEPS", 2)
     everywhere = WORK[work](features)
     for numbers in ([2], [3, 1]):
         named = [jax.local_devices()[number] for number in numbers]
