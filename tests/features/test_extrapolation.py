@@ -17,7 +17,7 @@ def test_means_of_neighbours_are_those_of_loops(rng):
 
 
 def test_far_away_weights_do_not_vanish():
-    """exp(-distance) of all of them is 0 in any float."""
+    """exp(-distance) is 0 in any float for all of them."""
     features, known = np.array([[0.0], [3000.0], [3001.0]]), np.array([False, True, True])
     got = extrapolation.by_neighbours(features, known, np.array([np.nan, 1.0, 2.0]), 1)
     assert got.tolist() == [1.0, 1.0, 2.0]
@@ -36,7 +36,7 @@ def test_a_graph_network_finds_a_planted_score(rng, monkeypatch):
     centre, level = 4.0 * rng.normal(size=(6, 8)), np.array([5.0, -3.0, 0.5, 9.0, -7.0, 2.0])
     features = (centre[cluster] + 0.3 * rng.normal(size=(300, 8))).astype(np.float32)
     truth, known = level[cluster] + 0.1 * rng.normal(size=300), np.arange(300) < 60
-    score = np.where(known, truth, np.nan)  # no other one may be read
+    score = np.where(known, truth, np.nan)  # unknown scores must not be read
     got = extrapolation.by_graph(features, known, score, 5)
     np.testing.assert_array_equal(got[known], truth[known].astype(np.float32))
     assert np.corrcoef(got[~known], truth[~known])[0, 1] > 0.97
@@ -44,7 +44,7 @@ def test_a_graph_network_finds_a_planted_score(rng, monkeypatch):
     assert not np.array_equal(got, extrapolation.by_graph(features, known, score, 5, seed=1))
 
 
-def test_hidden_numbers_are_dropped_in_training_only(rng):
+def test_dropout_is_in_training_only(rng):
     features = rng.normal(size=(30, 3)).astype(np.float32)
     graph = extrapolation.graph_of(features, 4)
     params = extrapolation.init(jax.random.key(0), 3)
