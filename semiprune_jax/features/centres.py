@@ -1,4 +1,4 @@
-"""Centres chosen one after another: the farthest first (k-centre), or drawn by squared distance (k-means++)."""
+"""Centres that are chosen one after another: the farthest first (k-centre), or drawn by squared distance (BADGE)."""
 
 from functools import partial
 
@@ -11,10 +11,10 @@ from semiprune_jax.features.blocks import checked, nearer
 
 
 def farthest_first(features: np.ndarray, count: int, first: int) -> np.ndarray:
-    """Ids i64[count] in the order of choice: ``first``, then each time the example farthest from those chosen.
+    """Ids i64[count] in the order of choice: ``first``, then each time the example farthest from the chosen ones.
 
-    Greedy k-centre, within twice the best possible radius (Sener & Savarese, arXiv:1708.00489). Of equally far ones
-    that of the lower id; where all that is left lies on a centre, the ids that are left, in order.
+    Greedy k-centre, whose radius is at most twice the best possible one (Sener & Savarese, arXiv:1708.00489). Of
+    equally far examples the lower id comes first; if all remaining examples lie on centres, their ids follow in order.
 
     Raises:
       ArgumentError: count is not in 1..N, or features are not finite.
@@ -32,7 +32,7 @@ def _farthest(features: jax.Array, count: int, first: jax.Array) -> jax.Array:
     def choose(i: jax.Array, carried: tuple[jax.Array, jax.Array]):
         chosen, nearest = carried
         last = chosen[i - 1]
-        nearest = nearer(features, features[last], nearest).at[last].set(-1.0)  # never again
+        nearest = nearer(features, features[last], nearest).at[last].set(-1.0)  # it is never chosen again
         return chosen.at[i].set(jnp.argmax(nearest).astype(jnp.int32)), nearest
 
     chosen = jnp.zeros(count, jnp.int32).at[0].set(first)
@@ -42,20 +42,23 @@ def _farthest(features: jax.Array, count: int, first: jax.Array) -> jax.Array:
 def badge(probabilities: np.ndarray, features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Ids i64[count] by BADGE: k-means++ on gradients of the last layer (Ash et al., arXiv:1906.03671).
 
-    The gradient of an example's loss, were its prediction its label, is (p - onehot(argmax p)) outer h, for features h;
-    it is never made, since products of two are products of their parts. The first centre has the largest norm, the
-    others are drawn by squared distance from those before.
+    If the prediction of an example were its label, the gradient of its loss would be the outer product of
+    p - onehot(argmax p) and its features h. It is never computed, since the inner product of two gradients is the
+    product of the inner products of their factors. The first centre has the largest norm; the others are drawn by their
+    squared distances from the centres before them.
 
     Args:
       probabilities: f32[N, C].
-      features: f32[N, D], what the last layer sees.
+      features: f32[N, D], the input of the last layer.
 
     Raises:
       ArgumentError: count is not in 1..N, shapes do not match, or values are not finite.
     """
     features, p = checked(features), checked(probabilities)
     if len(features) != len(p):
-        raise ArgumentError(f"{len(p)} rows of probabilities and {len(features)} embeddings; expected as many")
+        raise ArgumentError(
+            f"{len(p)} rows of probabilities and {len(features)} embeddings; expected one row per embedding"
+        )
     _check_count(count, len(features))
     residual = p - (np.arange(p.shape[1])[None] == np.argmax(p, axis=1)[:, None])
     key = jax.random.key(seed, impl="threefry2x32")
@@ -73,7 +76,7 @@ def _plus_plus(a: jax.Array, h: jax.Array, count: int, key: jax.Array) -> jax.Ar
         product = jnp.matmul(a, a[last], precision="highest") * jnp.matmul(h, h[last], precision="highest")
         square = jnp.maximum(norm + norm[last] - 2.0 * product, 0.0)
         nearest = jnp.minimum(nearest, square).at[last].set(-1.0)
-        # Gumbel's maximum is a draw in proportion to the squares; where all left are 0, it is any of those.
+        # Gumbel's maximum is a draw in proportion to the squares; if all of them are 0, each example is as likely.
         noise = jax.random.gumbel(jax.random.fold_in(key, i), nearest.shape)
         late = jnp.where(nearest > 0, jnp.log(jnp.maximum(nearest, 1e-38)) + noise, noise - 1e6)
         late = jnp.where(nearest < 0, -jnp.inf, late)

@@ -1,4 +1,4 @@
-"""Embeddings that a user brings: a file with a row for each image of the pool, by id or by key."""
+"""Embeddings from a file of the user, which has a row for each image of the pool, by id or by key."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,27 +11,27 @@ KINDS = (".npy", ".npz", ".safetensors", ".parquet")
 
 
 def existing(path: str, source: str, network: str) -> Path:
-    """The path of what is brought; DataError if there is no such file.
+    """The path of embeddings (``source`` "file") or of weights of ``network`` ("weights").
 
-    Args:
-      source: "file", embeddings themselves, or "weights", of ``network``.
+    Raises:
+      DataError: there is no such file.
     """
     if not Path(path).is_file():
-        what = "the pool's embeddings" if source == "file" else f"the weights of {network}"
-        raise DataError(f"embed.path = {path!r} is not a file; name one that holds {what}")
+        held = "the pool's embeddings" if source == "file" else f"the weights of {network}"
+        raise DataError(f"embed.path = {path!r} is not a file; name one that holds {held}")
     return Path(path)
 
 
 def read(path: Path, keys: Sequence[str]) -> np.ndarray:
-    """f32[N, D], in the order of ``keys``.
+    """The embeddings f32[N, D] in the order of ``keys``.
 
-    A .npy holds the array itself, in the order of ids; an .npz or .safetensors the array "features", and "ids" where
-    they are in another order (an .npz may have "keys" instead); a parquet table the columns "features" (lists) and "id"
-    or "key".
+    A .npy holds the array itself, in the order of ids. An .npz or .safetensors holds the array "features", and "ids" if
+    rows are in another order (an .npz may have "keys" instead). A parquet table has the columns "features" (lists) and
+    "id" or "key".
 
     Raises:
-      DataError: it cannot be read, is of the wrong length, names an image that is not in the pool, or one twice, or
-        holds what is not finite.
+      DataError: the file cannot be read, has the wrong length, names an image twice or one that is not in the pool, or
+        holds a value that is not finite.
     """
     if path.suffix not in KINDS:
         raise DataError(f"embed.path = {str(path)!r}: expected a file that ends in {', '.join(KINDS)}")
@@ -39,8 +39,8 @@ def read(path: Path, keys: Sequence[str]) -> np.ndarray:
         arrays = _arrays(path)
     except OSError as error:
         raise DataError(f"embed.path = {str(path)!r} cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # a type for each way a file can be broken
-        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); write it anew") from None
+    except Exception as error:  # there is a type for each way in which a file can be broken
+        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); write it again") from None
     if "features" not in arrays:
         raise DataError(f"{path} has no 'features', only {', '.join(sorted(arrays)) or 'nothing'}")
     features = arrays["features"]
@@ -55,7 +55,9 @@ def read(path: Path, keys: Sequence[str]) -> np.ndarray:
     ordered[rows] = features
     bad = np.flatnonzero(~np.isfinite(ordered).all(axis=1))
     if len(bad):
-        raise DataError(f"{path}: {len(bad)} embeddings are not finite, first that of {keys[bad[0]]!r}; make them anew")
+        raise DataError(
+            f"{path}: {len(bad)} embeddings are not finite, first that of {keys[bad[0]]!r}; compute them again"
+        )
     return ordered
 
 
@@ -63,7 +65,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".npy":
         return {"features": np.load(path, allow_pickle=False)}
     if path.suffix == ".npz":
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy leaves a broken one open
+        with (
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):  # numpy would leave a broken file open
             return dict(arrays)
     if path.suffix == ".safetensors":
         from safetensors.numpy import load_file
@@ -79,11 +84,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _rows(path: Path, arrays: Mapping[str, np.ndarray], keys: Sequence[str]) -> np.ndarray:
-    """The row of the pool that each embedding is of."""
+    """The row of the pool of each embedding."""
     names = arrays.get("keys", arrays.get("key"))
     if names is not None:
         if names.shape != (len(keys),):
-            raise DataError(f"{path}: keys are {list(names.shape)}; expected [{len(keys)}], one an embedding")
+            raise DataError(f"{path}: keys are {list(names.shape)}; expected [{len(keys)}], one per embedding")
         names = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names.tolist()]
         known = {key: row for row, key in enumerate(keys)}
         unknown = [name for name in names if name not in known]
@@ -93,7 +98,7 @@ def _rows(path: Path, arrays: Mapping[str, np.ndarray], keys: Sequence[str]) -> 
     else:
         rows = np.asarray(arrays.get("ids", arrays.get("id", np.arange(len(keys)))))
         if rows.shape != (len(keys),) or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(keys):
-            raise DataError(f"{path}: ids are not whole numbers of 0 .. {len(keys) - 1}, one an embedding")
+            raise DataError(f"{path}: ids are not whole numbers of 0 .. {len(keys) - 1}, one per embedding")
     if len(np.unique(rows)) != len(rows):
         twice = keys[int(np.argmax(np.bincount(rows)))]
         raise DataError(f"{path} has more than one embedding of {twice!r}; one is needed for each image")

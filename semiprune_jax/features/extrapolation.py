@@ -1,7 +1,7 @@
-"""Scores of a whole pool from those of a few examples.
+"""Scores of a whole pool from the scores of a few examples.
 
-Two ways: the mean of an example's nearest scored ones, or a graph network that is trained on the scored ones. (Schmidt
-et al., Effective Data Pruning through Score Extrapolation.)
+An example gets the mean score of its nearest scored examples, or the prediction of a graph network that is trained on
+the scored examples. (Schmidt et al., Effective Data Pruning through Score Extrapolation.)
 """
 
 from functools import partial
@@ -16,29 +16,30 @@ from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features.blocks import checked
 from semiprune_jax.features.neighbours import nearest
 
-HIDDEN = (512, 256)  # of the graph network's two hidden layers
+HIDDEN = (512, 256)  # widths of the graph network's two hidden layers
 DROPOUT = 0.5
 LEARNING_RATE = 1e-3
 STEPS = 500  # each on the whole graph
 _VALIDATED_EVERY = 10  # steps
-_VALIDATION = 0.1  # of the scored examples
+_VALIDATION = 0.1  # share of the scored examples
 
 
 def by_neighbours(
-    features: np.ndarray, known: np.ndarray, score: np.ndarray, neighbours: int = 10, seed: int = 0,
-    *, weighted: bool = True,
-) -> np.ndarray:  # fmt: skip
-    """f32[N]: scored examples keep their score, others get the mean of their nearest scored ones'.
+    features: np.ndarray, known: np.ndarray, score: np.ndarray, neighbours: int = 10, seed: int = 0
+) -> np.ndarray:
+    """f32[N]: scored examples keep their score; others get the mean score of their nearest scored examples.
+
+    Means are weighted by exp(-distance).
 
     Args:
-      features: f32[N, D]; distances are Euclidean, as they come.
+      features: f32[N, D]; distances are Euclidean, and features are not normalised.
       known: bool[N], which examples have a score.
       score: f[N], read where it is known.
-      seed: nothing is drawn; the other way draws.
-      weighted: by exp(-distance); of equal weight otherwise.
+      seed: unused; ``by_graph`` draws numbers with it.
 
     Raises:
-      ArgumentError: shapes do not match, ``neighbours`` is not in 1 .. known - 1, or what is read is not finite.
+      ArgumentError: shapes do not match, ``neighbours`` is not in 1 .. known - 1, or a value that is read is not
+        finite.
 
     >>> by_neighbours(np.array([[0.0], [1.0], [9.0], [0.5]]), np.array([True, True, True, False]),
     ...               np.array([1.0, 2.0, 7.0, 0.0]), neighbours=2)
@@ -47,28 +48,27 @@ def by_neighbours(
     del seed
     features, known, score = _checked(features, known, score)
     ids, distances = nearest(features, neighbours, among=np.flatnonzero(known))
-    # The nearest one's distance cancels, and with it every underflow.
-    weights = np.exp(distances[:, :1].astype(np.float64) - distances) if weighted else np.ones(ids.shape)
+    # The smallest distance cancels in the mean; without it all weights could underflow.
+    weights = np.exp(distances[:, :1].astype(np.float64) - distances)
     mean = np.sum(weights * score[ids], axis=1) / np.sum(weights, axis=1)
     return np.where(known, score, mean).astype(np.float32)
 
 
 def by_graph(
-    features: np.ndarray, known: np.ndarray, score: np.ndarray, neighbours: int = 10, seed: int = 0,
-    *, steps: int = STEPS,
-) -> np.ndarray:  # fmt: skip
-    """f32[N]: scored examples keep their score, others get what a graph network predicts; arguments as above.
+    features: np.ndarray, known: np.ndarray, score: np.ndarray, neighbours: int = 10, seed: int = 0
+) -> np.ndarray:
+    """f32[N]: scored examples keep their score; a graph network predicts the others. Arguments are the same.
 
-    Three graph convolutions (D to 512, 256 and 1; ReLU and dropout between them) over the graph in which each example
-    hears its nearest ones, with weights exp(-distance / 2), and itself; trained on nine tenths of the scored examples,
-    squared error, Adam. What counts are the parameters of the best correlation with the last tenth's scores.
+    The network has three graph convolutions (D to 512, 256 and 1; ReLU and dropout between them). In the graph each
+    example receives from its nearest neighbours, with weights exp(-distance / 2), and from itself. Adam minimises the
+    squared error on nine tenths of the scored examples; the parameters whose predictions correlate best with the scores
+    of the last tenth are kept.
 
-    Steps are on the whole graph, where the released code samples neighbourhoods of 128 examples; scores are
-    standardised, so that a score's scale is nothing to learn; and labels, which the released code feeds in for all
-    examples, are not looked at.
+    Unlike the released code, a step uses the whole graph instead of sampled neighbourhoods of 128 examples, scores are
+    standardised so that the network need not learn their scale, and the labels of all examples are not an input.
 
     Raises:
-      ArgumentError: as above; or fewer than 20 examples have a score, of which a tenth would be no validation.
+      ArgumentError: as above; or fewer than 20 examples have a score, too few to validate on a tenth of them.
     """
     features, known, score = _checked(features, known, score)
     scored = np.flatnonzero(known)
@@ -78,17 +78,17 @@ def by_graph(
     held_out, learnt = np.split(drawn, [max(2, int(_VALIDATION * len(scored)))])
     mean, spread = float(np.mean(score[learnt])), float(np.std(score[learnt])) or 1.0
     graph = graph_of(features, neighbours)
-    inputs = aggregate(graph, jnp.asarray(features))  # of the first layer, the same in all steps
+    inputs = aggregate(graph, jnp.asarray(features))  # the first layer's aggregation is the same in all steps
     target = jnp.asarray((score - mean) / spread, jnp.float32)
     key = jax.random.key(seed, impl="threefry2x32")
     tx = optax.adam(LEARNING_RATE)
     params = init(jax.random.fold_in(key, 0), features.shape[1])
     opt_state, best, predicted = tx.init(params), -np.inf, np.zeros(len(features))
     learnt, validated = jnp.asarray(learnt), score[held_out]
-    for step in range(1, steps + 1):
+    for step in range(1, STEPS + 1):
         key_now = jax.random.fold_in(key, step)
         params, opt_state = _train(params, opt_state, graph, inputs, target, learnt, key_now, tx=tx)
-        if step % _VALIDATED_EVERY == 0 or step == steps:
+        if step % _VALIDATED_EVERY == 0 or step == STEPS:
             now = np.asarray(_predict(params, graph, inputs), np.float64)
             agreement = _correlation(now[held_out], validated)
             if agreement > best:
@@ -97,15 +97,15 @@ def by_graph(
 
 
 class Graph(NamedTuple):
-    """Who hears whom: each example its nearest ones, and itself."""
+    """The edges to each example, from its nearest neighbours and from itself."""
 
-    heard: jax.Array  # i32[N, k]
+    near: jax.Array  # i32[N, k]
     weight: jax.Array  # f32[N, k]
-    own: jax.Array  # f32[N], of an example's own voice
+    own: jax.Array  # f32[N], the weight of the example itself
 
 
 def graph_of(features: np.ndarray, neighbours: int) -> Graph:
-    """The graph of nearest neighbours; weights are those of D^-1/2 (A + I) D^-1/2, A being exp(-distance / 2)."""
+    """The graph of nearest neighbours, with the weights of D^-1/2 (A + I) D^-1/2, where A is exp(-distance / 2)."""
     ids, distances = nearest(features, neighbours)
     weight = np.exp(-0.5 * distances.astype(np.float64))
     degree = 1.0 + np.sum(weight, axis=1)
@@ -115,18 +115,21 @@ def graph_of(features: np.ndarray, neighbours: int) -> Graph:
 
 
 def aggregate(graph: Graph, x: jax.Array) -> jax.Array:
-    """f32[N, D]: what each example hears of x f32[N, D]. One neighbour after another: [N, k, D] would not fit."""
+    """f32[N, D], the weighted sum of x f32[N, D] over the edges to each example.
+
+    It adds one neighbour after another, because [N, k, D] would not fit into memory.
+    """
 
     def add(total: jax.Array, edge: tuple[jax.Array, jax.Array]):
-        heard, weight = edge
-        return total + weight[:, None] * x[heard], None
+        near, weight = edge
+        return total + weight[:, None] * x[near], None
 
     own = graph.own[:, None] * x
-    return jax.lax.scan(add, own, (graph.heard.T, graph.weight.T))[0]
+    return jax.lax.scan(add, own, (graph.near.T, graph.weight.T))[0]
 
 
 def init(key: jax.Array, width: int) -> list[dict[str, jax.Array]]:
-    """Fresh layers, weights by Glorot and biases 0."""
+    """Fresh layers; weights are drawn by Glorot's rule, and biases are 0."""
     sizes = (width, *HIDDEN, 1)
     keys = jax.random.split(key, len(sizes) - 1)
     return [
@@ -136,7 +139,7 @@ def init(key: jax.Array, width: int) -> list[dict[str, jax.Array]]:
 
 
 def _outputs(params, graph: Graph, inputs: jax.Array, key: jax.Array | None) -> jax.Array:
-    """f32[N]; ``inputs`` are aggregated already. With a key hidden numbers are dropped."""
+    """Predictions f32[N] from ``inputs`` that are aggregated already; with a key there is dropout."""
     x = inputs @ params[0]["w"] + params[0]["b"]
     for layer, following in enumerate(params[1:]):
         x = jax.nn.relu(x)
@@ -162,7 +165,8 @@ def _predict(params, graph: Graph, inputs: jax.Array) -> jax.Array:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's; 0 where one of them does not vary."""
+    """Pearson's correlation; 0 if one of both does not vary."""
+    # np.corrcoef warns and returns NaN then, and forgetting scores of a few held-out examples may all be equal.
     a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / size if size > 0 else 0.0
@@ -175,7 +179,7 @@ def _checked(features: np.ndarray, known: np.ndarray, score: np.ndarray) -> tupl
     features, known, score = checked(features), np.asarray(known, bool), np.asarray(score, np.float64)
     if known.shape != (len(features),) or score.shape != (len(features),):
         raise ArgumentError(
-            f"{len(features)} embeddings, known {known.shape} and score {score.shape}: one of each an example is needed"
+            f"{len(features)} embeddings, known {known.shape} and score {score.shape}: each example needs one of each"
         )
     if not np.all(np.isfinite(score[known])):
         raise ArgumentError(f"{int(np.sum(~np.isfinite(score[known])))} known scores are not finite")

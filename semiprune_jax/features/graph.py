@@ -13,21 +13,22 @@ def message_passing(
 ) -> np.ndarray:
     """Ids i64[count] in the order of choice, by D2's message passing (Maharana et al., arXiv:2310.07931).
 
-    Two examples are joined if either is among the ``neighbours`` nearest of the other. Forward, each example's score
-    s_i grows by exp(-distance) s_j of its neighbours. Then the largest one is kept, and its neighbours lose
-    exp(-gamma distance) of it; and so on. Of equals the lower id.
+    Two examples are joined if either is among the ``neighbours`` nearest of the other. First, exp(-distance) s_j of
+    each neighbour j is added to the score s_i of example i. Then the example with the largest sum is kept, exp(-gamma
+    distance) of its sum is subtracted from each of its neighbours, and so on. Of equal sums the lower id comes first.
 
     Args:
       score: f[N], high is worth keeping, never negative.
-      features: f32[N, D]; distances are Euclidean, as they come.
-      gamma: how far a choice reaches: 0 takes all of it from every neighbour.
+      features: f32[N, D]; distances are Euclidean, and features are not normalised.
+      gamma: the larger it is, the shorter is the reach of a choice; with 0, every neighbour loses the whole sum.
 
     Raises:
-      ArgumentError: shapes do not match, a score is negative, ``gamma`` is negative, or ``neighbours`` not in 1..N - 1.
+      ArgumentError: shapes do not match, a score is negative or not finite, ``gamma`` is negative, ``count`` is not in
+        1..N, or ``neighbours`` is not in 1..N - 1.
     """
     score = np.asarray(score, np.float64)
     if score.shape != (len(features),):
-        raise ArgumentError(f"scores have shape {score.shape}; expected one an embedding, ({len(features)},)")
+        raise ArgumentError(f"scores have shape {score.shape}; expected one per embedding, ({len(features)},)")
     if not np.all(np.isfinite(score)) or np.any(score < 0):
         raise ArgumentError(
             f"message passing needs finite scores, none negative; got {np.min(score):g} .. {np.max(score):g}"
@@ -43,7 +44,7 @@ def message_passing(
     left, kept = np.ones(len(score), bool), []
     while len(kept) < count:
         value, i = heapq.heappop(heap)
-        if not left[i] or -value != worth[i]:  # kept already, or worth less by now and again in the heap
+        if not left[i] or -value != worth[i]:  # it is kept already, or it is worth less by now and has a later entry
             continue
         left[i] = False
         kept.append(i)
@@ -56,7 +57,7 @@ def message_passing(
 
 
 def _symmetric(ids: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(start i64[N + 1], neighbour i32[E], distance f64[E]): the edges of i are start[i] .. start[i + 1] - 1."""
+    """(start i64[N + 1], neighbour i32[E], distance f64[E]); the edges of i are start[i] .. start[i + 1] - 1."""
     n, k = ids.shape
     one, other = np.repeat(np.arange(n), k), ids.ravel().astype(np.int64)
     pairs = np.concatenate([one * n + other, other * n + one])

@@ -9,21 +9,21 @@ import numpy as np
 from semiprune_jax.errors import ArgumentError
 from semiprune_jax.features.blocks import checked, each, placed
 
-_WORTH = 4  # numbers of a block, from which on looking at blocks first costs less than it saves
-_SPARE = 8  # neighbours looked at beyond those asked for: by products of rows, close ones are told apart badly
+_WORTH = 4  # the smallest size of blocks, in numbers, at which looking at blocks first saves time
+_SPARE = 8  # candidates beyond k: products of rows distinguish close neighbours badly
 
 
 def nearest(
     features: np.ndarray, k: int, metric: str = "euclidean", among: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest other examples of each, nearest first; of equal ones the lower id.
+    """The k nearest other examples of each example, nearest first; of equally near ones the lower id comes first.
 
-    All N * M products, in blocks: exact, and quadratic in N where neighbours are looked for among all.
+    The search is exact. It computes all N * M products in blocks, which is quadratic in N if all may be neighbours.
 
     Args:
       features: f32[N, D].
       metric: "euclidean", or "cosine": 1 - cosine similarity; a row of zeros is at a distance of 1 from all.
-      among: i64[M], ids in ascending order that alone may be neighbours; None: all.
+      among: i64[M], the ids of the examples that may be neighbours, in ascending order; None: all.
 
     Returns:
       ids i32[N, k] and distances f32[N, k].
@@ -46,16 +46,16 @@ def nearest(
         norm = np.linalg.norm(features, axis=1, keepdims=True)
         features = features / np.where(norm > 0, norm, 1.0)
     else:
-        # The same distances from nearer the origin, where products keep more of their digits.
+        # Distances stay the same, and products keep more of their digits near the origin.
         features = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)[None]
     looked_at = min(k + _SPARE, m - 1)
 
     def block(rows: jax.Array, numbers: jax.Array, everything: jax.Array, squares: jax.Array, own: jax.Array):
-        # |a - b|^2 less |a|^2, which is the same for all of a row.
+        # |a - b|^2 without |a|^2, which is the same for the whole row.
         near = squares[None] - 2.0 * jnp.matmul(rows, everything.T, precision="highest")
         near = jnp.where(numbers[:, None] == own[None], jnp.inf, near)
         candidates = jnp.sort(smallest(near, looked_at)[1], axis=1)
-        # Once more from the differences themselves: products cancel.
+        # From the differences themselves, since products cancel.
         square = jnp.sum((everything[candidates] - rows[:, None]) ** 2, axis=-1)
         order = jnp.argsort(square, axis=1, stable=True)[:, :k]
         return jnp.take_along_axis(candidates, order, axis=1), jnp.take_along_axis(square, order, axis=1)
@@ -69,10 +69,10 @@ def nearest(
 
 
 def smallest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k smallest numbers of each row, smallest first, and where they are; of equal ones the first.
+    """The k smallest numbers of each row, smallest first, and their places; of equal numbers the first comes first.
 
-    A row is cut into blocks, and only the k blocks with the smallest minima are looked into: a number of another block
-    has k smaller or equal ones before it. With blocks of sqrt(n / k) numbers that leaves 2 sqrt(n k) of n to be sorted.
+    A row is cut into blocks, and only the k blocks with the smallest minima are searched; their minima come before any
+    number of another block. With blocks of sqrt(n / k) numbers, 2 sqrt(n k) of n numbers are sorted.
 
     Args:
       values: f32[..., n], n at least k.
@@ -92,7 +92,7 @@ def smallest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     count = -(-n // width)
     padding = [(0, 0)] * len(rows) + [(0, count * width - n)]
     blocks = jnp.pad(values, padding, constant_values=jnp.inf).reshape(*rows, count, width)
-    # In their order, so that of equal numbers the first stays the first.
+    # Blocks stay in order, so that the first of equal numbers stays the first.
     chosen = jnp.sort(jax.lax.top_k(-jnp.min(blocks, axis=-1), k)[1], axis=-1)
     inside = jnp.take_along_axis(blocks, chosen[..., None], axis=-2).reshape(*rows, k * width)
     negative, places = jax.lax.top_k(-inside, k)

@@ -32,7 +32,7 @@ def create(
     Raises:
       ArgumentError: there is no such network; lists the names.
     """
-    module = architecture(name).module(num_classes, bn_momentum=bn_momentum, dtype=dtype, variant=variant)
+    module = architecture(name).create(num_classes, bn_momentum=bn_momentum, dtype=dtype, variant=variant)
     return _network(module)
 
 
@@ -40,7 +40,7 @@ def create_swav(name: str, *, prototypes: int, dtype: "DTypeLike" = "float32") -
     """The named network under SwAV's head: its logits are scores of prototypes; arguments and errors as above."""
     from semiprune_jax.models.swav import SwavNetwork
 
-    encoder = architecture(name).module(1, bn_momentum=0.9, dtype=dtype)
+    encoder = architecture(name).create(1, bn_momentum=0.9, dtype=dtype)
     return _network(SwavNetwork(encoder, prototypes))
 
 

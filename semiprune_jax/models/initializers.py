@@ -1,7 +1,7 @@
-"""How weights begin, with PyTorch's distributions. Kernels are [..., in, out], biases [out].
+"""Initial weights with PyTorch's distributions. Kernels are [..., in, out], biases [out].
 
-All are drawn in one dimension and then given their shape: the numbers are the same, but XLA compiles a random generator
-over four short dimensions for one to three seconds, over one long one in 0.2, and a network has one for each kernel.
+Weights are drawn in one dimension and then reshaped. The numbers are the same, but XLA needs one to three seconds to
+compile a random generator over four short dimensions, and 0.2 for one long dimension; a network has one per kernel.
 """
 
 import math
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 
 def he_fan_out(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """Normal of variance 2 / fan_out, fan_out = k * k * channels out: torchvision's ResNets, and USB's WRN."""
+    """Normal with variance 2 / fan_out, fan_out = k * k * channels out, as in torchvision's ResNets and USB's WRN."""
     return _normal(key, shape, dtype, 2.0 / (math.prod(shape[:-2]) * shape[-1]))
 
 
 def xavier_normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """Normal of variance 2 / (fan_in + fan_out), of a matrix; flax's initializer of that name truncates."""
+    """A matrix, normal with variance 2 / (fan_in + fan_out); flax's initializer of the same name truncates."""
     return _normal(key, shape, dtype, 2.0 / sum(shape))
 
 
@@ -26,7 +26,7 @@ def uniform_fan_in(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) ->
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], dtype, fan_in: int) -> jax.Array:
-    """The same for what does not tell its fan_in by its shape, such as a bias."""
+    """The same for arrays whose shape does not show their fan_in, such as a bias."""
     bound = 1.0 / math.sqrt(fan_in)
     return jax.random.uniform(key, (math.prod(shape),), dtype, -bound, bound).reshape(shape)
 

@@ -14,14 +14,14 @@ from semiprune_jax.errors import ArgumentError
 class Architecture(NamedTuple):
     """A network that a run trains."""
 
-    path: str  # of a Python module
-    constructor: str  # a flax module in it, with fields num_classes, bn_momentum, dtype and the following ones
+    module: str  # where its flax module is
+    constructor: str  # name of the flax module, which has the fields num_classes, bn_momentum, dtype and:
     fields: Mapping[str, Any]
-    has_variants: bool = False  # whether the flax module has the field ``variant``
+    has_variants: bool = False  # whether it has the field ``variant`` too
 
-    def module(self, num_classes: int, *, bn_momentum: float, dtype: Any, variant: str = "usb") -> Any:
+    def create(self, num_classes: int, *, bn_momentum: float, dtype: Any, variant: str = "usb") -> Any:
         """The flax module; ``variant`` counts only if it has variants."""
-        constructor = getattr(import_module(self.path), self.constructor)
+        constructor = getattr(import_module(self.module), self.constructor)
         fields = {**self.fields, "variant": variant} if self.has_variants else self.fields
         return constructor(num_classes=num_classes, **fields, bn_momentum=bn_momentum, dtype=dtype)
 
@@ -35,9 +35,8 @@ class Pretrained(NamedTuple):
 
 
 def _resnet(*stage_sizes: int, channels: int = 64, **fields: Any) -> Architecture:
-    return Architecture(
-        "semiprune_jax.models.resnet", "ResNet", {"stage_sizes": stage_sizes, "channels": channels, **fields}
-    )
+    fields = {"stage_sizes": stage_sizes, "channels": channels, **fields}
+    return Architecture("semiprune_jax.models.resnet", "ResNet", fields)
 
 
 def vit(patch: int, width: int, depth: int, heads: int, grid: int, layer_scale: bool = False) -> Pretrained:

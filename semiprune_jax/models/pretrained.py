@@ -92,7 +92,7 @@ def _read(path: Path) -> Weights:
         raise DataError(f"embed.path = {str(path)!r}: expected a .safetensors file of a network's weights")
     try:
         found = load_file(path)
-    except Exception as error:  # a type for each way a file can be broken
+    except Exception as error:  # there is a type for each way in which a file can be broken
         raise DataError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); write it again") from None
     weights = {}
     for key, value in found.items():

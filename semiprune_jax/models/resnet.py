@@ -1,4 +1,4 @@
-"""ResNets, with the stem for CIFAR (ELFS and SemiPrune, ``model_generator/resnet.py``) or torchvision's."""
+"""ResNets with torchvision's stem, or with the stem for CIFAR (ELFS and SemiPrune, ``model_generator/resnet.py``)."""
 
 from functools import partial
 
@@ -14,11 +14,11 @@ class ResNet(nn.Module):
     """A stem, then stages of residual blocks; channels double and maps halve between stages.
 
     Attributes:
-      stage_sizes: blocks of each stage; (2, 2, 2, 2) of basic blocks with 64 channels is ResNet-18.
-      channels: of the stem, and of the first stage (a quarter of its output, where blocks are bottlenecks).
-      stem: "cifar", a 3x3 convolution; "torchvision", 7x7 at stride 2 and a 3x3 max pool at stride 2.
-      bottleneck: blocks of 1x1, 3x3 (which takes the stride, as torchvision's "v1.5") and 1x1 convolutions to four
-        times the channels, instead of two 3x3.
+      stage_sizes: the number of blocks of each stage; (2, 2, 2, 2) basic blocks with 64 channels make ResNet-18.
+      channels: of the stem and of the first stage; with bottlenecks the output of a stage has four times as many.
+      stem: "cifar", a 3x3 convolution; "torchvision", a 7x7 convolution and a 3x3 max pool, both at stride 2.
+      bottleneck: whether a block has 1x1, 3x3 (with the stride, as in torchvision's "v1.5") and 1x1 convolutions
+        instead of two 3x3 convolutions.
       bn_momentum: see ``BatchNorm``; PyTorch's default is 0.9.
       dtype: compute type; parameters and statistics are float32.
     """
@@ -33,16 +33,13 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None):
-        """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, D]), D the channels of the last stage's output."""
-        # The CIFAR networks have no initialisation of their own.
+        """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, D]); the last stage has D output channels."""
+        # The networks for CIFAR keep PyTorch's default initialisation.
         kernel_init = initializers.he_fan_out if self.stem == "torchvision" else initializers.uniform_fan_in
 
         def conv(x, channels: int, size: int, name: str, stride: int = 1):
-            module = nn.Conv(
-                channels, (size, size), stride, size // 2, use_bias=False, kernel_init=kernel_init, dtype=self.dtype,
-                name=name,
-            )  # fmt: skip
-            return module(x)
+            options = {"use_bias": False, "kernel_init": kernel_init, "dtype": self.dtype}
+            return nn.Conv(channels, (size, size), stride, size // 2, **options, name=name)(x)
 
         def norm(x, name: str):
             return BatchNorm(self.bn_momentum, name=name)(x, train=train, mask=mask, axis_name=axis_name)

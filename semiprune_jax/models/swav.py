@@ -6,15 +6,15 @@ import jax.numpy as jnp
 
 from semiprune_jax.models.batch_norm import BatchNorm
 
-HIDDEN, WIDTH = 2048, 128  # of the projection's hidden layer, and of the sphere
+HIDDEN, WIDTH = 2048, 128  # dimensions of the projection's hidden layer, and of its output
 
 
 class SwavNetwork(nn.Module):
-    """The encoder's features through two linear layers, normalised, and their cosines with the prototypes.
+    """Cosines of the prototypes with the encoder's features after two linear layers.
 
     Attributes:
       encoder: returns (anything, features f32[B, D]).
-      prototypes: how many; their columns are kept at length 1 by whoever trains them.
+      prototypes: the number of prototypes, which are columns; the training keeps their length at 1.
     """
 
     encoder: nn.Module

@@ -1,4 +1,4 @@
-"""Vision transformers as DINO and DINOv2 trained them, for features: nothing here is trained."""
+"""Vision transformers of DINO and DINOv2, for features; they are not trained here."""
 
 import flax.linen as nn
 import jax
@@ -11,9 +11,9 @@ class VisionTransformer(nn.Module):
 
     Attributes:
       patch: side of a patch in pixels.
-      width: of the tokens; the hidden layer of a block has four times as many.
-      grid: patches along a side that the positions are of; they are resized to those of the images.
-      layer_scale: whether each block's two residuals are scaled (DINOv2).
+      width: dimensions of a token; the hidden layer of a block has four times as many.
+      grid: patches along a side of the images that the positions are made for; positions are resized to other grids.
+      layer_scale: whether the two residuals of each block are scaled (DINOv2).
     """
 
     patch: int
@@ -57,7 +57,7 @@ class VisionTransformer(nn.Module):
         return x * self.param(name, nn.initializers.ones, (self.width,))[None, None]
 
     def _resized(self, positions: jax.Array, rows: int, columns: int) -> jax.Array:
-        """Positions of a grid of patches [grid^2, width] as those of another, by PyTorch's bicubic interpolation."""
+        """Positions [grid^2, width] resized to another grid of patches by PyTorch's bicubic interpolation."""
         if (rows, columns) == (self.grid, self.grid):
             return positions
         square = positions.reshape(self.grid, self.grid, self.width)
@@ -66,10 +66,10 @@ class VisionTransformer(nn.Module):
 
 
 def bicubic(old: int, new: int) -> np.ndarray:
-    """f32[new, old], what resizes a line of ``old`` numbers to ``new`` as both DINOs resize positions.
+    """The matrix f32[new, old] that resizes a line of ``old`` numbers to ``new``, as DINO and DINOv2 resize positions.
 
-    PyTorch's bicubic kernel (a = -0.75) without a filter, borders repeated; and their scale, (new + 0.1) / old, which
-    they took so that rounding would not lose a patch, and trained with.
+    PyTorch's bicubic kernel (a = -0.75) without a filter, with repeated borders. The scale is (new + 0.1) / old, which
+    both chose so that rounding does not lose a patch, and which they trained with.
     """
     centre = (np.arange(new) + 0.5) * old / (new + 0.1) - 0.5
     first = np.floor(centre).astype(int)

@@ -14,8 +14,8 @@ class WideResNet(nn.Module):
     """WRN-``depth``-``width``: a 3x3 stem of 16 channels and three stages of (depth - 4) / 6 blocks.
 
     Attributes:
-      variant: "usb" feeds the raw input to the first convolution of stages 2 and 3, so that the batch norm before it
-        is computed and thrown away, as USB's code does; "tf" feeds it activated, as the TensorFlow original.
+      variant: with "usb" the first convolution of stages 2 and 3 gets the raw input, and the result of the batch norm
+        before it is thrown away, as in USB's code; with "tf" it gets the activated input, as in TensorFlow's original.
       bn_momentum: see ``BatchNorm``; USB uses 0.999.
       dtype: compute type; parameters and statistics are float32.
     """
@@ -30,7 +30,7 @@ class WideResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None):
         """x f32[B, H, W, 3] -> (logits f32[B, C], features f32[B, 64 * width])."""
-        # USB does not pass on the slope of its leaky ReLU, so that the variance is He's for a plain one.
+        # USB does not pass the slope of its leaky ReLU on, so the variance is He's for a plain ReLU.
         conv = partial(nn.Conv, use_bias=False, kernel_init=initializers.he_fan_out, dtype=self.dtype)
         stem_bias = partial(initializers.uniform, fan_in=27)
 
@@ -45,7 +45,7 @@ class WideResNet(nn.Module):
                 name = f"stage{stage}_block{block}"
                 stride = 2 if stage > 0 and block == 0 else 1
                 activated = activate(x, f"{name}_bn1")
-                # The first block of all activates before the shortcut too.
+                # The very first block activates before the shortcut too.
                 raw = x
                 if stage == 0 and block == 0:
                     raw = activated

@@ -1,4 +1,4 @@
-"""Blocks of rows: the devices on which they and everything else of this folder lie."""
+"""The devices that work on features uses."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ def features(rng):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The devices of everything that these modules fetch from devices or compile by name."""
+    """The devices of all arrays that these modules fetch to the host or that their compiled functions return."""
     found = set()
 
     def note(tree):
@@ -33,7 +33,7 @@ def seen(monkeypatch):
 
 def by_graph(features):
     known = np.arange(60) < 30
-    return extrapolation.by_graph(features, known, features[:, 0], 5, steps=2)
+    return extrapolation.by_graph(features, known, features[:, 0], 5)
 
 
 WORK = {
@@ -48,8 +48,9 @@ WORK = {
 
 @pytest.mark.parametrize("work", WORK)
 def test_only_the_named_devices_are_used(features, seen, work, monkeypatch):
-    """One after another, so that programs of earlier devices are at hand."""
+    """Devices change from call to call, so a program that was compiled for earlier devices would show."""
     monkeypatch.setattr(extrapolation, "HIDDEN", (6, 4))
+    monkeypatch.setattr(extrapolation, "STEPS", 2)
     everywhere = WORK[work](features)
     for numbers in ([2], [3, 1]):
         named = [jax.local_devices()[number] for number in numbers]

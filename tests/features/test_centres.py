@@ -1,4 +1,4 @@
-"""Centres against loops, and the frequencies of those that are drawn."""
+"""Centres against loops, and the frequencies of drawn centres."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Embeddings from files of every kind, by id and by key; and everything that can be wrong with one."""
+"""Embeddings from files of every kind, by id and by key, and every error that a file can have."""
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ def features(rng):
 
 
 def test_every_kind_of_file(tmp_path, features):
-    """In the order of ids, and in another one, told by ids or keys."""
+    """In the order of ids, and in another order, with ids or keys."""
     shuffled, names = features[ORDER], [KEYS[i] for i in ORDER]
     np.save(tmp_path / "plain.npy", features)
     np.savez(tmp_path / "plain.npz", features=features)
@@ -52,7 +52,7 @@ def test_every_kind_of_file(tmp_path, features):
         ({"features": np.array([None] * 6, object)}, "cannot be read .*Object arrays cannot be loaded"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, arrays, message):
+def test_errors_of_content(tmp_path, arrays, message):
     np.savez(tmp_path / "e.npz", **arrays)
     with pytest.raises(DataError, match=message):
         embeddings.read(tmp_path / "e.npz", KEYS)
@@ -68,11 +68,11 @@ def test_what_is_wrong_is_said(tmp_path, arrays, message):
         ("e.parquet", b"PAR1", "cannot be read"),
     ],
 )
-def test_files_that_are_none(tmp_path, name, data, message):
+def test_files_that_cannot_be_read(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(DataError, match=message) as told:
+    with pytest.raises(DataError, match=message) as raised:
         embeddings.read(tmp_path / name, KEYS)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -1,4 +1,4 @@
-"""Scores carried over from a few examples to all: against loops, and on pools whose answer is known."""
+"""Scores of all examples from the scores of a few: against loops, and on pools whose answer is known."""
 
 import jax
 import jax.numpy as jnp
@@ -9,43 +9,42 @@ from semiprune_jax.features import extrapolation
 from tests.oracles import embeddings as oracle
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-def test_means_of_neighbours_are_those_of_loops(rng, weighted):
+def test_means_of_neighbours_are_those_of_loops(rng):
     features, known = rng.normal(size=(40, 3)).astype(np.float32), np.arange(40) % 3 == 0
     score = rng.normal(size=40)
-    got = extrapolation.by_neighbours(features, known, score, 4, weighted=weighted)
-    np.testing.assert_allclose(got, oracle.knn_mean(features, known, score, 4, weighted), rtol=1e-4, atol=1e-5)
-    assert not np.array_equal(got, extrapolation.by_neighbours(features, known, score, 4, weighted=not weighted))
+    got = extrapolation.by_neighbours(features, known, score, 4)
+    np.testing.assert_allclose(got, oracle.knn_mean(features, known, score, 4), rtol=1e-4, atol=1e-5)
 
 
 def test_far_away_weights_do_not_vanish():
-    """exp(-distance) of all of them is 0 in any float."""
+    """exp(-distance) is 0 in any float for all of them."""
     features, known = np.array([[0.0], [3000.0], [3001.0]]), np.array([False, True, True])
     got = extrapolation.by_neighbours(features, known, np.array([np.nan, 1.0, 2.0]), 1)
     assert got.tolist() == [1.0, 1.0, 2.0]
 
 
-def test_what_an_example_hears_is_a_row_of_the_normalised_adjacency(rng):
+def test_weights_of_edges_are_a_row_of_the_normalised_adjacency(rng):
     features, x = rng.normal(size=(30, 3)).astype(np.float32), rng.normal(size=(30, 5)).astype(np.float32)
-    heard = extrapolation.aggregate(extrapolation.graph_of(features, 4), jnp.asarray(x))
-    np.testing.assert_allclose(heard, oracle.normalised_adjacency(features, 4) @ x, rtol=1e-4, atol=1e-5)
+    received = extrapolation.aggregate(extrapolation.graph_of(features, 4), jnp.asarray(x))
+    np.testing.assert_allclose(received, oracle.normalised_adjacency(features, 4) @ x, rtol=1e-4, atol=1e-5)
 
 
-def test_a_graph_network_finds_a_planted_score(rng):
-    """Clusters, each with a score of its own and a few examples that show it."""
+def test_a_graph_network_finds_a_planted_score(rng, monkeypatch):
+    """Each cluster has its own score, and a few examples show it."""
+    monkeypatch.setattr(extrapolation, "STEPS", 150)
     cluster = np.arange(300) % 6
     centre, level = 4.0 * rng.normal(size=(6, 8)), np.array([5.0, -3.0, 0.5, 9.0, -7.0, 2.0])
     features = (centre[cluster] + 0.3 * rng.normal(size=(300, 8))).astype(np.float32)
     truth, known = level[cluster] + 0.1 * rng.normal(size=300), np.arange(300) < 60
-    score = np.where(known, truth, np.nan)  # which nobody may read
-    got = extrapolation.by_graph(features, known, score, 5, steps=150)
+    score = np.where(known, truth, np.nan)  # unknown scores must not be read
+    got = extrapolation.by_graph(features, known, score, 5)
     np.testing.assert_array_equal(got[known], truth[known].astype(np.float32))
     assert np.corrcoef(got[~known], truth[~known])[0, 1] > 0.97
-    np.testing.assert_array_equal(got, extrapolation.by_graph(features, known, score, 5, steps=150))
-    assert not np.array_equal(got, extrapolation.by_graph(features, known, score, 5, seed=1, steps=150))
+    np.testing.assert_array_equal(got, extrapolation.by_graph(features, known, score, 5))
+    assert not np.array_equal(got, extrapolation.by_graph(features, known, score, 5, seed=1))
 
 
-def test_hidden_numbers_are_dropped_in_training_only(rng):
+def test_dropout_is_in_training_only(rng):
     features = rng.normal(size=(30, 3)).astype(np.float32)
     graph = extrapolation.graph_of(features, 4)
     params = extrapolation.init(jax.random.key(0), 3)
@@ -66,10 +65,18 @@ def test_hidden_numbers_are_dropped_in_training_only(rng):
         ({"neighbours": 30}, r"k = 30 neighbours of 30 examples"),
     ],
 )
-def test_what_does_not_fit(rng, change, message):
+def test_bad_arguments(rng, change, message):
     values = {"features": rng.normal(size=(30, 2)), "known": np.arange(30) < 25, "score": np.zeros(30)} | change
     with pytest.raises(ValueError, match=message):
         extrapolation.by_graph(**values)
+
+
+def test_correlation():
+    """Pearson's, and 0 without a warning where one of both does not vary."""
+    a, b = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.5, -1.0, 2.0, 2.5])
+    assert extrapolation._correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert extrapolation._correlation(a, np.ones(4)) == 0
+    assert extrapolation._correlation(np.zeros(4), b) == 0
 
 
 def test_as_many_neighbours_as_have_scores():

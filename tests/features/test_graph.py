@@ -34,7 +34,7 @@ def test_message_passing_against_a_loop(rng, gamma):
 
 
 def test_message_passing_spreads_over_a_planted_graph():
-    """Two tight groups of equal scores: the choice goes from one to the other, where the top alone would not."""
+    """Two tight groups of equal scores: one of each is kept, whereas the highest scores are all in one group."""
     features = np.r_[np.linspace(0, 0.1, 5), np.linspace(50, 50.1, 5)][:, None]
     score = np.r_[np.full(5, 1.0), np.full(5, 0.5)]
     kept = graph.message_passing(score, features, 2, neighbours=4, gamma=0.0)
@@ -44,7 +44,7 @@ def test_message_passing_spreads_over_a_planted_graph():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: graph.message_passing(np.ones(4), LINE, 2), r"shape \(4,\); expected one an embedding"),
+        (lambda: graph.message_passing(np.ones(4), LINE, 2), r"shape \(4,\); expected one per embedding"),
         (lambda: graph.message_passing(-np.ones(5), LINE, 2), "none negative; got -1"),
         (lambda: graph.message_passing(np.ones(5), LINE, 2, neighbours=2, gamma=-1.0), "gamma = -1.0 is negative"),
         (lambda: graph.message_passing(np.ones(5), LINE, 6, neighbours=2), "6 of 5 examples"),

@@ -14,7 +14,7 @@ LINE = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]])
 
 
 def blobs(rng, n=60, apart=20.0):
-    """Two clear clouds of n points in three dimensions, and which is which."""
+    """n points f32[n, 3] in two clear clouds, and the cloud of each."""
     which = np.arange(n) % 2
     return (rng.normal(size=(n, 3)) + apart * which[:, None]).astype(np.float32), which
 
@@ -31,7 +31,7 @@ def test_two_blobs_are_two_clusters(rng):
 
 
 def test_clusters_are_as_good_as_scipys(rng):
-    """Of the best of ten starts each."""
+    """Both take the best of ten starts."""
     features = rng.normal(size=(300, 5)).astype(np.float32)
     ours = kmeans.fit(features, 7, seed=0)
     theirs = []
@@ -43,7 +43,7 @@ def test_clusters_are_as_good_as_scipys(rng):
 
 
 def test_clusters_in_blocks_are_those_of_the_whole(rng, monkeypatch):
-    """Of seven rows, the last one padded: padding is never drawn, and has no influence."""
+    """Blocks have seven rows, and the last one is padded: padding is never drawn and has no influence."""
     monkeypatch.setattr(kmeans, "STARTS", 2)
     features = rng.normal(size=(101, 6)).astype(np.float32) + 3.0
     whole = kmeans.fit(features, 5, seed=2)

@@ -13,10 +13,10 @@ LINE = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]])
 
 @pytest.mark.parametrize(("n", "k"), [(997, 7), (1000, 1), (64, 4), (30, 30)])
 def test_smallest_is_the_beginning_of_a_stable_sort(rng, n, k):
-    """Of numbers among which many are equal, and some infinite; rows of any rank."""
+    """Many numbers are equal, and some are infinite; rows may have any rank."""
     values = rng.integers(0, n, (3, 2, n)).astype(np.float32)
     values[values > 0.9 * n] = np.inf
-    values[0, 0] = np.where(np.arange(n) < 2, 1.0, np.inf)  # fewer finite ones than are asked for
+    values[0, 0] = np.where(np.arange(n) < 2, 1.0, np.inf)  # fewer than k are finite
     numbers, places = jax.jit(smallest, static_argnums=1)(values, k)
     order = np.argsort(values, axis=-1, kind="stable")[..., :k]
     np.testing.assert_array_equal(places, order)
@@ -35,8 +35,8 @@ def test_neighbours_are_those_of_a_sort(rng, monkeypatch, metric, rows):
     np.testing.assert_allclose(distances, away, rtol=1e-4, atol=1e-6)
 
 
-def test_neighbours_far_from_the_origin_are_told_apart(rng):
-    """Products of rows have lost the digits that differ."""
+def test_neighbours_far_from_the_origin_are_distinguished(rng):
+    """Their products have lost the digits that differ."""
     features = (rng.normal(size=(200, 8)) * 1e-2 + 100.0).astype(np.float32)
     ids, distances = neighbours.nearest(features, 3)
     expected, away = nearest_by_sorting(features, 3, "euclidean")

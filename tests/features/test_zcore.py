@@ -25,7 +25,7 @@ def zcore_by_loop(features, draws, k, noise):
 
 def test_zcore_against_a_loop(rng, monkeypatch):
     features = rng.normal(size=(50, 4)).astype(np.float32)
-    features[7] = features[3]  # the one is redundant to the other
+    features[7] = features[3]  # so one of them is redundant
     noise = rng.random(50)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 16 * 50 * 64)  # blocks of 64 samples
     got = zcore.zcore(features, seed=5, samples=192, neighbours=10, noise=noise)

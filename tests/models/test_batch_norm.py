@@ -17,7 +17,7 @@ def norm(x, mask=None, train=True, momentum=0.9, variables=None):
     return module.apply(variables, x, train=train, mask=mask, axis_name=None, mutable=["batch_stats"]), variables
 
 
-def test_batch_norm_is_pytorchs(rng):
+def test_batch_norm_agrees_with_pytorch(rng):
     x = rng.normal(1, 2, (5, 3, 3, 2)).astype(np.float32)
     (y, new), variables = norm(jnp.array(x))
     p, s = variables["params"], variables["batch_stats"]

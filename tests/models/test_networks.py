@@ -1,10 +1,11 @@
-"""Each network's parameters, outputs and types; and names that a config may have."""
+"""The parameters, outputs and types of each network; and the names that a config may have."""
 
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from semiprune_jax.config.embeddings import SWAV
 from semiprune_jax.config.trainings import NETWORK
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.models import networks, pretrained
+from semiprune_jax.models.batch_norm import BatchNorm
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,33 @@ def test_a_config_may_name_the_encoders_and_the_weights_that_can_be_loaded():
         side = 2 * patch
         features = jax.eval_shape(apply, variables, jax.ShapeDtypeStruct((3, side, side, 3), jnp.float32))
         assert features.shape[0] == 3
+
+
+class Shallow(nn.Module):
+    """One convolution."""
+
+    num_classes: int
+    channels: int
+    bn_momentum: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, *, train, mask=None, axis_name=None):
+        x = nn.Conv(self.channels, (3, 3), dtype=self.dtype)(x)
+        x = BatchNorm(self.bn_momentum)(x, train=train, mask=mask, axis_name=axis_name)
+        features = jnp.mean(nn.relu(x), axis=(1, 2), dtype=jnp.float32)
+        return nn.Dense(self.num_classes)(features), features
+
+
+def test_a_new_network_is_one_record(monkeypatch):
+    record = networks.Architecture(__name__, "Shallow", {"channels": 6})
+    monkeypatch.setitem(networks.NETWORKS, "shallow", record)
+    assert NETWORK.holds("shallow")
+    network = models.create("shallow", num_classes=7, bn_momentum=0.9)
+    params, stats = network.init(jax.random.key(0), (8, 8, 3))
+    logits, features, _ = network.apply(params, stats, jnp.ones((4, 8, 8, 3)), train=False)
+    assert logits.shape == (4, 7)
+    assert features.shape == (4, 6)
 
 
 def test_names_of_networks_load_no_jax():

@@ -1,4 +1,4 @@
-"""Networks and trainings against PyTorch, through files that ``python -m tests.goldens`` makes with it."""
+"""Networks and trainings against PyTorch, whose results ``python -m tests.goldens`` writes to files."""
 
 import subprocess
 import sys
@@ -77,7 +77,7 @@ def close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.sqrt(np.mean(expected**2)))
 
 
-DEEPER_OR_WIDER = ("wrn_28_8", "resnet34")  # than another one here, of the same blocks
+DEEPER_OR_WIDER = ("wrn_28_8", "resnet34")  # than another network here with the same blocks
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,10 @@ def test_network(name, shape):
 
 @pytest.mark.parametrize("name", ["wrn_28_2", "resnet18_cifar", "resnet50"])
 def test_network_in_float32(name):
-    """As it runs. Both modes for the wide network; batch norms over four values lose too much in the others."""
+    """The type of a run on a CPU. Only the wide network is compared in training mode too.
+
+    Batch norms over four values lose too many digits in the others.
+    """
     golden, (made, params, stats) = load(name), network(name, *goldens.NETWORKS[name])
     image = inputs(golden, jnp.float32)
     run = jax.jit(lambda train: made.apply(params, stats, image, train=train)[0], static_argnums=0)
@@ -135,7 +138,7 @@ def rows(ids, count, pad):
 
 
 def test_five_fixmatch_steps():
-    """Same batches, same draws: Pillow's views and PyTorch's steps end where ours do."""
+    """With the same batches and draws, Pillow's views and PyTorch's steps end in the same state as ours."""
     options, golden = goldens.FIXMATCH, load("fixmatch")
     made, params, stats = network("wrn_10_1", options["classes"], options["pixels"])
     tx = sgd(state.cosine_sevenths, matrices_only=True, total=7)
@@ -159,7 +162,7 @@ def test_five_fixmatch_steps():
         now, _, metrics = step(now, None, batch, key)
         for name in ("loss", "loss_labelled", "loss_unlabelled", "mask_rate"):
             assert metrics[name] == pytest.approx(golden[f"metric/{name}"][number], rel=1e-4), (name, number)
-    assert 0 < golden["metric/mask_rate"].mean() < 1  # or the comparison would say little
+    assert 0 < golden["metric/mask_rate"].mean() < 1  # otherwise the comparison would show little
     assert_samples(golden, "after", now.params, now.batch_stats)
     assert_samples(golden, "average", now.ema_params)
 
@@ -184,7 +187,7 @@ def test_five_proxy_steps():
 
 
 @pytest.mark.long
-def test_the_goldens_are_what_pytorch_makes_now(tmp_path):
+def test_pytorch_still_makes_the_goldens(tmp_path):
     """Needs the extra bench."""
     subprocess.run([sys.executable, "-m", "tests.goldens", str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
     for path in sorted(tmp_path.iterdir()):

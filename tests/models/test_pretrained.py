@@ -1,4 +1,4 @@
-"""Networks with weights from a file: against PyTorch by three naming schemes, and what is said of other files."""
+"""Networks with weights from a file: against PyTorch under three naming schemes, and the errors for other files."""
 
 import re
 
@@ -37,12 +37,16 @@ def torchvisions(named):
     """A vision transformer's tensors as torchvision names them."""
     block = r"encoder.layers.encoder_layer_\1."
     patterns = {
-        r"^cls_token$": "class_token", r"^pos_embed$": "encoder.pos_embedding", r"^norm\.": "encoder.ln.",
-        r"^patch_embed\.proj\.": "conv_proj.", r"^blocks\.(\d+)\.norm(\d)\.": block + r"ln_\2.",
+        r"^cls_token$": "class_token",
+        r"^pos_embed$": "encoder.pos_embedding",
+        r"^norm\.": "encoder.ln.",
+        r"^patch_embed\.proj\.": "conv_proj.",
+        r"^blocks\.(\d+)\.norm(\d)\.": block + r"ln_\2.",
         r"^blocks\.(\d+)\.attn\.qkv\.": block + "self_attention.in_proj_",
         r"^blocks\.(\d+)\.attn\.proj\.": block + "self_attention.out_proj.",
-        r"^blocks\.(\d+)\.mlp\.fc1\.": block + "mlp.0.", r"^blocks\.(\d+)\.mlp\.fc2\.": block + "mlp.3.",
-    }  # fmt: skip
+        r"^blocks\.(\d+)\.mlp\.fc1\.": block + "mlp.0.",
+        r"^blocks\.(\d+)\.mlp\.fc2\.": block + "mlp.3.",
+    }
 
     def name(key):
         for pattern, other in patterns.items():
@@ -69,10 +73,17 @@ NAMINGS = {
 
 @pytest.mark.parametrize(
     ("name", "naming"),
-    [("vit_s16", "plain"), ("vit_s16", "wrapped"), ("vit_s16", "torchvision"), ("vit_s14", "plain"),
-     ("vit_s14", "chunked"), ("resnet50", "plain"), ("resnet50", "wrapped")],
-)  # fmt: skip
-def test_features_are_pytorchs(tmp_path, name, naming):
+    [
+        ("vit_s16", "plain"),
+        ("vit_s16", "wrapped"),
+        ("vit_s16", "torchvision"),
+        ("vit_s14", "plain"),
+        ("vit_s14", "chunked"),
+        ("resnet50", "plain"),
+        ("resnet50", "wrapped"),
+    ],
+)
+def test_features_agree_with_pytorch(tmp_path, name, naming):
     found = golden(name)
     save_file(NAMINGS[naming](weights(found)), tmp_path / "w.safetensors")
     apply, variables = pretrained.load(name, tmp_path / "w.safetensors")
@@ -97,7 +108,7 @@ def test_weights_of_another_network(tmp_path, change, message):
         pretrained.load("vit_s16", tmp_path / "w.safetensors")
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     (tmp_path / "w.pt").write_bytes(b"nothing")
     for name, message in (

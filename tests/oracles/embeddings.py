@@ -1,4 +1,4 @@
-"""What is done with embeddings, by loops over examples."""
+"""Work on embeddings, by loops over examples."""
 
 import numpy as np
 
@@ -15,19 +15,19 @@ def nearest_by_sorting(features, k, metric):
     return order, np.take_along_axis(away, order, axis=1)
 
 
-def knn_mean(features, known, score, neighbours, weighted):
-    """Scores of examples that have none, from their nearest ones that have."""
+def knn_mean(features, known, score, neighbours):
+    """Scores of examples without one: the mean of their nearest scored examples, weighted by exp(-distance)."""
     made = np.array(score, float)
     for i in np.flatnonzero(~known):
         away = [(np.linalg.norm(features[i] - features[j]), j) for j in np.flatnonzero(known)]
         near = sorted(away)[:neighbours]
-        weights = [np.exp(-distance) if weighted else 1.0 for distance, _ in near]
+        weights = [np.exp(-distance) for distance, _ in near]
         made[i] = sum(w * score[j] for w, (_, j) in zip(weights, near, strict=True)) / sum(weights)
     return made
 
 
 def normalised_adjacency(features, neighbours):
-    """D^-1/2 (A + I) D^-1/2, dense: row i hears column j, by exp(-distance / 2), if j is one of i's nearest."""
+    """D^-1/2 (A + I) D^-1/2, dense; A[i, j] is exp(-distance / 2) if j is one of the nearest of i, else 0."""
     n = len(features)
     a = np.eye(n)
     for i in range(n):
