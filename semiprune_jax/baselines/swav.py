@@ -16,6 +16,7 @@ from semiprune_jax import models
 from semiprune_jax.augment.swav import crop_view
 from semiprune_jax.augment.views import View
 from semiprune_jax.data.samplers import EpochSampler
+from semiprune_jax.distributed.collectives import psum
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import row_keys
 from semiprune_jax.train import state as states
@@ -46,7 +47,7 @@ def sinkhorn(
     top = jax.lax.pmax(top, axis_name) if axis_name else top
     q = jnp.exp((scores - top) / epsilon) * mask[:, None]
     for _ in range(rounds):
-        q = q / jnp.maximum(_total(jnp.sum(q, axis=0), axis_name), 1e-30)[None]
+        q = q / jnp.maximum(psum(jnp.sum(q, axis=0), axis_name), 1e-30)[None]
         q = q / jnp.maximum(jnp.sum(q, axis=1, keepdims=True), 1e-30)
     return q
 
@@ -101,7 +102,7 @@ def swav_step(
         images.append(view(part, jnp.repeat(batch["image"], copies, axis=0)))
         made += copies
     mask = batch["mask"].astype(jnp.float32)
-    count = _total(jnp.sum(mask), axis_name)
+    count = psum(jnp.sum(mask), axis_name)
 
     def loss_fn(params):
         scores, stats = [], state.batch_stats
@@ -113,15 +114,11 @@ def swav_step(
         return swapped_loss(scores, mask, temperature, epsilon, axis_name) / count, stats
 
     (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    grads, loss = _total((grads, loss), axis_name)
+    grads, loss = psum((grads, loss), axis_name)
     moves = (state.step >= frozen_steps).astype(jnp.float32)
     grads = grads | {"prototypes": jax.tree.map(lambda g: moves * g, grads["prototypes"])}
     new = advance(state, tx, grads, stats)
     return new.replace(params=new.params | {"prototypes": normalised(new.params["prototypes"])}), None, {"loss": loss}
-
-
-def _total(tree, axis_name: str | None):
-    return jax.lax.psum(tree, axis_name) if axis_name else tree
 
 
 def normalised(prototypes: dict[str, jax.Array]) -> dict[str, jax.Array]:

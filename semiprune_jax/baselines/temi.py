@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from semiprune_jax.data.samplers import EpochSampler
+from semiprune_jax.distributed.collectives import psum
 from semiprune_jax.errors import DataError
 from semiprune_jax.features import blocks
 from semiprune_jax.features.neighbours import nearest
@@ -153,14 +154,11 @@ def temi_step(
       State, no record, and metrics: loss (of all heads), best_loss (of the best one).
     """
 
-    def total(tree):
-        return jax.lax.psum(tree, axis_name) if axis_name else tree
-
     keys = row_keys(key, state.step, len(batch["mask"]), axis_name)
     drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, batch["near"].shape[1]))(keys)
     second = batch["pool"].features[jnp.take_along_axis(batch["near"], drawn[:, None], axis=1)[:, 0]]
     mask = batch["mask"].astype(jnp.float32)
-    count = total(jnp.sum(mask))
+    count = psum(jnp.sum(mask), axis_name)
 
     def views(heads: Heads) -> Probabilities:
         first, other = (jax.nn.log_softmax(logits(heads, x) / TEMPERATURE) for x in (batch["first"], second))
@@ -168,13 +166,13 @@ def temi_step(
 
     teacher = views(state.teacher)
     seen = 0.5 * jnp.sum(mask[None, :, None] * (jnp.exp(teacher[0]) + jnp.exp(teacher[1])), axis=1)
-    prior = PRIOR_DECAY * state.prior + (1.0 - PRIOR_DECAY) * total(seen) / count
+    prior = PRIOR_DECAY * state.prior + (1.0 - PRIOR_DECAY) * psum(seen, axis_name) / count
 
     def objective(heads: Heads):
         losses = jnp.sum(mask[None] * loss(views(heads), teacher, prior, beta), axis=1) / count
         return jnp.mean(losses), losses
 
-    gradient, losses = total(jax.grad(objective, has_aux=True)(state.student))
+    gradient, losses = psum(jax.grad(objective, has_aux=True)(state.student), axis_name)
     moves = (state.step >= steps_per_epoch).astype(jnp.float32)
     gradient |= {name: moves * gradient[name] for name in _LAST}
     made, opt_state = tx.update(gradient, state.opt_state, state.student)

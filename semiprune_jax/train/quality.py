@@ -1,4 +1,4 @@
-"""How good pseudo-labels are, against the truth. Reads labels that no training step reads."""
+"""The quality of pseudo-labels, measured against the truth. Reads labels that no training step reads."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ def pseudo_label_quality(predicted: np.ndarray, truth: np.ndarray, num_classes: 
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    confusion = _confusion(predicted, truth, num_classes)
-    per_class = confusion.sum(axis=0)
-    recall = np.diag(confusion)[per_class > 0] / per_class[per_class > 0]
+    counts = _confusion(predicted, truth, num_classes)
+    per_class = counts.sum(axis=1)
+    recall = np.diag(counts)[per_class > 0] / per_class[per_class > 0]
     return {
         "accuracy": float(np.mean(predicted == truth)),
         "matched_accuracy": matched_accuracy(predicted, truth, num_classes),
@@ -37,12 +37,12 @@ def matched_accuracy(predicted: np.ndarray, truth: np.ndarray, num_classes: int)
     """
     from scipy.optimize import linear_sum_assignment
 
-    confusion = _confusion(predicted, truth, num_classes)
-    return float(confusion[linear_sum_assignment(confusion, maximize=True)].sum() / len(truth))
+    counts = _confusion(predicted, truth, num_classes)
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(truth))
 
 
 def _confusion(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """How often i64[predicted class, true class]."""
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(counts, (predicted, truth), 1)
-    return counts
+    """i64[true class, predicted class], counts of examples."""
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(truth, predicted, labels=np.arange(num_classes))

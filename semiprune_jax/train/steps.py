@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from semiprune_jax.augment.views import View
+from semiprune_jax.distributed.collectives import psum
 from semiprune_jax.learners.learner import Learner, Memory, Seen
 from semiprune_jax.models import Network
 from semiprune_jax.randomness import row_keys
@@ -59,79 +60,109 @@ def fixmatch_step(
     ema_decay: float,
     axis_name: str | None = None,
 ) -> tuple[TrainState, jax.Array | None, Metrics]:
-    """One semi-supervised step: labelled, weak and strong views through the network once (arXiv:2001.07685; USB).
+    """One semi-supervised step: all views go through the network together (arXiv:2001.07685; USB).
 
     Args:
-      record: what the learner remembers of each example, rows sharded over the axis, or None; ``state.learner`` is what
-        it remembers besides.
+      record: the learner's memory of each example, rows sharded over the axis, or None. The rest of its memory is
+        ``state.learner``.
       batch: {"labelled": batch of B, "unlabelled": batch of mu * B}; unlabelled labels are never read.
       weak, strong: views of whole batches, ``jax.vmap`` of a view or ``augment.strong_views``.
-      learner: says as what, and how much, each unlabelled image counts; FixMatch or one of its relatives.
+      learner: gives each unlabelled image its target and weight; FixMatch or one of its relatives.
       unsupervised_weight: lambda_u. The unsupervised loss is a mean over the *whole* unlabelled batch.
 
     Returns:
       State, record and metrics: loss, loss_labelled, loss_unlabelled, mask_rate (mean weight of the unlabelled images),
-      class_share f32[C] (the mean target: each class's share), class_entropy (of these shares; 1: all are equal,
-      0: a single class has all).
+      class_share f32[C] (the mean target: the share of each class), class_entropy (of these shares; 1: all are equal,
+      0: one class has all).
     """
-    labelled, unlabelled = batch["labelled"], batch["unlabelled"]
-    size, mu = labelled["id"].shape[0], unlabelled["id"].shape[0] // labelled["id"].shape[0]
-    has_strong = learner.views == 2
-    keys = row_keys(key, state.step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
+    images = _fixmatch_views(batch, key, state.step, weak, strong if learner.views == 2 else None, axis_name)
+    mask = _fixmatch_mask(batch, learner.views, with_unlabelled=unsupervised_weight > 0)
+
+    def loss_fn(params):
+        x = images.reshape(-1, *images.shape[2:])
+        logits, _, batch_stats = model.apply(params, state.batch_stats, x, train=True, mask=mask, axis_name=axis_name)
+        logits = logits.reshape(*images.shape[:2], -1).astype(jnp.float32)
+        memory = Memory(state.learner, record)
+        loss, metrics, memory = _fixmatch_loss(
+            logits, batch, memory, state.step, learner=learner, weight=unsupervised_weight, axis_name=axis_name
+        )
+        return loss, (metrics, memory, batch_stats)
+
+    (loss, (metrics, memory, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    grads, metrics = psum((grads, metrics | {"loss": loss}), axis_name)
+    share = metrics["class_share"]
+    metrics["class_entropy"] = -jnp.sum(share * jnp.log(share + 1e-10)) / jnp.log(share.shape[0])
+    new = advance(state, tx, grads, batch_stats, ema_decay).replace(learner=memory.shared)
+    return new, memory.examples, metrics
+
+
+def _fixmatch_views(
+    batch: dict[str, Batch], key: jax.Array, step: jax.Array, weak: View, strong: View | None, axis_name: str | None
+) -> jax.Array:
+    """f32[B, V, H, W, 3]: a weak view of a labelled image and of its mu unlabelled ones, then their strong views.
+
+    The views that belong to one labelled image lie together, so that a shard of the batch stays a shard.
+    """
+    labelled, unlabelled = batch["labelled"]["image"], batch["unlabelled"]["image"]
+    size, mu = len(labelled), len(unlabelled) // len(labelled)
+    keys = row_keys(key, step, size * (1 + 2 * mu), axis_name).reshape(size, 1 + 2 * mu)
 
     def view(transform: View, keys: jax.Array, images: jax.Array) -> jax.Array:
         x = transform(keys.reshape(-1), images)
         return x.reshape(size, -1, *x.shape[1:])
 
-    # The views that belong to one labelled row lie together, so that a shard of the batch stays a shard.
-    sources = jnp.concatenate(
-        [part["image"].reshape(size, -1, *part["image"].shape[1:]) for part in (labelled, unlabelled)], axis=1
-    )
+    sources = jnp.concatenate([x.reshape(size, -1, *x.shape[1:]) for x in (labelled, unlabelled)], axis=1)
     views = [view(weak, keys[:, : 1 + mu], sources.reshape(-1, *sources.shape[2:]))]
-    if has_strong:
-        views.append(view(strong, keys[:, 1 + mu :], unlabelled["image"]))
-    images = jnp.concatenate(views, axis=1)
-    mask_l = labelled["mask"].astype(jnp.float32)
-    mask_u = unlabelled["mask"].astype(jnp.float32)
-    # At a weight of 0 the labelled examples stand alone: the others leave the batch statistics too.
-    both = unlabelled["mask"].reshape(size, mu) & (unsupervised_weight > 0)
-    mask = jnp.concatenate([labelled["mask"][:, None], both] + [both] * has_strong, axis=1).reshape(-1)
-    count_l, count_u = _total((jnp.sum(mask_l), jnp.sum(mask_u)), axis_name)
+    if strong:
+        views.append(view(strong, keys[:, 1 + mu :], unlabelled))
+    return jnp.concatenate(views, axis=1)
+
+
+def _fixmatch_mask(batch: dict[str, Batch], views: int, *, with_unlabelled: bool) -> jax.Array:
+    """bool[B * V]: which views shape the batch statistics; without the unlabelled images, the labelled ones alone."""
+    labelled, unlabelled = batch["labelled"]["mask"], batch["unlabelled"]["mask"]
+    of_a_view = unlabelled.reshape(len(labelled), -1) & with_unlabelled
+    return jnp.concatenate([labelled[:, None]] + [of_a_view] * views, axis=1).reshape(-1)
+
+
+def _fixmatch_loss(
+    logits: jax.Array,
+    batch: dict[str, Batch],
+    memory: Memory,
+    step: jax.Array,
+    *,
+    learner: Learner,
+    weight: float,
+    axis_name: str | None,
+) -> tuple[jax.Array, Metrics, Memory]:
+    """This device's share of the loss of logits f32[B, V, C] and of the metrics, and the learner's updated memory."""
+    labelled, unlabelled = batch["labelled"], batch["unlabelled"]
+    mu = len(unlabelled["id"]) // len(labelled["id"])
+    mask_l, mask_u = (part["mask"].astype(jnp.float32) for part in (labelled, unlabelled))
+    count_l, count_u = psum((jnp.sum(mask_l), jnp.sum(mask_u)), axis_name)
 
     def locate(rows: int, values):
         return _owned_rows(rows, unlabelled["id"], unlabelled["mask"], values, axis_name)
 
-    def loss_fn(params):
-        x = images.reshape(-1, *images.shape[2:])
-        logits, _, batch_stats = model.apply(params, state.batch_stats, x, train=True, mask=mask, axis_name=axis_name)
-        logits = logits.reshape(size, images.shape[1], -1).astype(jnp.float32)
-        logits_l, logits_w = logits[:, 0], logits[:, 1 : 1 + mu].reshape(size * mu, -1)
-        student = logits[:, 1 + mu :].reshape(size * mu, -1) if has_strong else logits_w
-        # Only the weak *logits* are stopped: the weak images still shape the batch statistics of the other rows.
-        p = jax.nn.softmax(jax.lax.stop_gradient(logits_w))
-        seen = Seen(p, unlabelled["id"], mask_u, state.step, partial(_total, axis_name=axis_name), locate)
-        memory, targets = learner.targets(Memory(state.learner, record), seen)
-        loss_l = jnp.sum(mask_l * cross_entropy(logits_l, labelled["label"])) / count_l
-        loss_u = jnp.sum(mask_u * targets.weight * cross_entropy(student, targets.target)) / count_u
-        loss = loss_l + unsupervised_weight * loss_u
-        if learner.aux_loss and unsupervised_weight > 0:
-            loss += learner.aux_loss(memory.shared, student, targets, seen)
-        return loss, (loss_l, loss_u, memory, targets, class_probabilities(targets.target, p.shape[-1]), batch_stats)
-
-    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    loss_l, loss_u, memory, targets, classes, batch_stats = aux
-    shares = {
-        "loss": loss,
+    # The last views are those that learn: the strong ones, or the weak ones of a learner without strong views.
+    weak, student = (x.reshape(len(mask_u), -1) for x in (logits[:, 1 : 1 + mu], logits[:, -mu:]))
+    # Only the weak *logits* are stopped: the weak images still shape the batch statistics of the other rows.
+    p = jax.nn.softmax(jax.lax.stop_gradient(weak))
+    seen = Seen(p, unlabelled["id"], mask_u, step, partial(psum, axis_name=axis_name), locate)
+    memory, targets = learner.targets(memory, seen)
+    loss_l = jnp.sum(mask_l * cross_entropy(logits[:, 0], labelled["label"])) / count_l
+    loss_u = jnp.sum(mask_u * targets.weight * cross_entropy(student, targets.target)) / count_u
+    loss = loss_l + weight * loss_u
+    if learner.aux_loss and weight > 0:
+        loss += learner.aux_loss(memory.shared, student, targets, seen)
+    classes = class_probabilities(targets.target, logits.shape[-1])
+    metrics = {
         "loss_labelled": loss_l,
         "loss_unlabelled": loss_u,
         "mask_rate": jnp.sum(mask_u * targets.weight) / count_u,
         "class_share": jnp.sum(mask_u[:, None] * classes, axis=0) / count_u,
     }
-    grads, metrics = _total((grads, shares), axis_name)
-    share = metrics["class_share"]
-    metrics["class_entropy"] = -jnp.sum(share * jnp.log(share + 1e-10)) / jnp.log(share.shape[0])
-    new = advance(state, tx, grads, batch_stats, ema_decay).replace(learner=memory.shared)
-    return new, memory.examples, metrics
+    return loss, metrics, memory
 
 
 def supervised_step(
@@ -162,7 +193,7 @@ def supervised_step(
     keys = row_keys(key, state.step, batch["id"].shape[0], axis_name)
     images = augment(keys, batch["image"])
     mask = batch["mask"].astype(jnp.float32)
-    count = _total(jnp.sum(mask), axis_name)
+    count = psum(jnp.sum(mask), axis_name)
 
     def loss_fn(params):
         logits, features, batch_stats = model.apply(
@@ -172,7 +203,7 @@ def supervised_step(
 
     (loss, (logits, features, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     correct = jnp.sum(mask * (jnp.argmax(logits, axis=-1) == batch["label"])) / count
-    grads, metrics = _total((grads, {"loss": loss, "accuracy": correct}), axis_name)
+    grads, metrics = psum((grads, {"loss": loss, "accuracy": correct}), axis_name)
     if record is not None:
         seen = dynamics.observe(logits, batch["label"], features)
         rows, seen = _owned_rows(len(record.p_label), batch["id"], batch["mask"], seen, axis_name)
@@ -191,7 +222,7 @@ def evaluation_step(
         "loss": jnp.sum(mask * cross_entropy(logits, batch["label"])),
         "count": jnp.sum(mask),
     }
-    return _total(sums, axis_name)
+    return psum(sums, axis_name)
 
 
 def prediction_step(
@@ -218,10 +249,6 @@ def _forward(state: TrainState, batch: Batch, model: Network, view: View) -> tup
     images = view(jnp.zeros(batch["image"].shape[0], jnp.int32), batch["image"])  # evaluation draws nothing
     logits, features, _ = model.apply(params, state.batch_stats, images, train=False)
     return logits.astype(jnp.float32), features
-
-
-def _total(tree, axis_name: str | None):
-    return jax.lax.psum(tree, axis_name) if axis_name else tree
 
 
 def _owned_rows(count: int, ids: jax.Array, mask: jax.Array, values, axis_name: str | None):
