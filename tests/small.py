@@ -117,9 +117,15 @@ def proxy_training(made, config, labels):
     return supervised.proxy_training(made, config.proxy, config.model.proxy, labels, name="score", seed=config.seed)
 
 
+def predicted(made, config, labels):
+    """FixMatch's predictions."""
+    options, network = config.ssl, config.model.ssl
+    return fixmatch.fixmatch(made, options, network, labels, name="pseudolabel", seed=config.seed)[0]
+
+
 def fixmatch_training(made, config, labels):
     """FixMatch at its beginning."""
-    options, network = config.fixmatch, config.model.fixmatch
+    options, network = config.ssl, config.model.ssl
     return fixmatch.fixmatch_training(made, options, network, labels, name="pseudolabel", seed=config.seed)
 
 

@@ -11,7 +11,7 @@ from semiprune_jax.data.samplers import EpochSampler
 from semiprune_jax.data.sizes import Sizes
 from semiprune_jax.data.stream import StreamPool
 from semiprune_jax.distributed.layout import Layout
-from semiprune_jax.train.training import Trainings
+from semiprune_jax.stages.context import train_context
 from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
@@ -98,9 +98,9 @@ def test_supervised_views_of_cached_squares_are_crops(tmp_path, tiny_config):
     keys, images = jax.random.split(jax.random.key(0), 2), small.pool(2, size=10)[0]
     for sizes, side in ((CROPS._replace(exact=False), 10), (CROPS, 8)):
         made = pools(sizes=sizes)
-        trainings = Trainings(tiny_config, ("a", "b", "c"), made, made.layout, Metrics(tmp_path), tmp_path)
+        trainer = train_context(tiny_config, made, Metrics(tmp_path), tmp_path)
         given = images[:, :side, :side]
-        view = jax.jit(trainings.supervised_view)(keys, given)
+        view = jax.jit(trainer.supervised_view)(keys, given)
         assert view.shape == (2, 8, 8, 3)
         as_it_is = views.normalise(given[:, :8, :8], tiny_config.data.mean, tiny_config.data.std)
         assert np.allclose(view, as_it_is) == (side == 8)

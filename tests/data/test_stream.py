@@ -18,7 +18,7 @@ from semiprune_jax.data.sizes import Sizes
 from semiprune_jax.data.stream import StreamFeed
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError, DeviceError
-from semiprune_jax.train.training import Trainings
+from semiprune_jax.stages.context import train_context
 from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
@@ -179,11 +179,12 @@ def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, device
         work.mkdir()
         train, test = small.pool(64), small.pool(24, seed=1)
         pools = small.pools(layout, train, test, placement=placement)
-        made = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(work), work)
+        made = train_context(tiny_config, pools, Metrics(work), work)
         labels = np.where(np.arange(64) < 16, train[1], -1).astype(np.int32)
-        found = made.fixmatch("pseudolabel", labels)
-        record = made.proxy("score", train[1])
-        tested = made.retrain("retrain/a_seed0", train[1], np.arange(5, 60), batch_size=16, seed=0)
+        found = small.predicted(made, tiny_config, labels)
+        record = small.proxy(made, tiny_config, train[1])
+        ids = np.arange(5, 60)
+        tested, _ = small.retrain(made, tiny_config, "retrain/a_seed0", train[1], ids, batch_size=16, seed=0)
         made.metrics.close()
         ends[placement] = found | record | tested
     for name, value in ends["memory"].items():
@@ -202,7 +203,7 @@ def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monke
         for attempt in range(2 if killed_at else 1):
             layout = Layout.of("jit", 1)
             pools = small.pools(layout, train, placement="stream")
-            made = Trainings(tiny_config, ("ant", "bee", "cat"), pools, layout, Metrics(work), work)
+            made = train_context(tiny_config, pools, Metrics(work), work)
             read = StreamFeed.__call__
 
             def interrupted(self, step, count, attempt=attempt, killed_at=killed_at, read=read):
@@ -215,7 +216,7 @@ def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monke
             with monkeypatch.context() as patch:
                 patch.setattr(StreamFeed, "__call__", interrupted)
                 try:
-                    ends.append(made.proxy("score", train[1]))
+                    ends.append(small.proxy(made, tiny_config, train[1]))
                 except KeyboardInterrupt:
                     assert attempt == 0
             made.metrics.close()
@@ -261,9 +262,9 @@ def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, cap
             seen.append((step, _resident(os.getpid()), shared))
             super().write(stage, step, values)
 
-    made = Trainings(tiny_config, ("a", "b"), pools, layout, Watch(tmp_path), tmp_path)
+    made = train_context(tiny_config, pools, Watch(tmp_path), tmp_path)
     began = time.monotonic()
-    record = made.proxy("score", dataset.train.labels)
+    record = small.proxy(made, tiny_config, dataset.train.labels)
     seconds = time.monotonic() - began
     made.metrics.close()
     assert np.all(record["p_label"][:, 0] > 0)  # each once

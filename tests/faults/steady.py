@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from semiprune_jax.distributed.layout import Layout
-from semiprune_jax.train.training import Trainings
+from semiprune_jax.stages.context import train_context
 from semiprune_jax.workdir.metrics import Metrics
 from tests import small
 
@@ -50,10 +50,10 @@ def measure(steps: int, work: Path) -> dict[str, list[float]]:
     config.runtime.checkpoint_every_steps = steps // 10
     layout = Layout.of("jit", 1)
     pools = small.pools(layout, train, small.pool(24, seed=1))
-    made = Trainings(config, pools.dataset.classes, pools, layout, Watched(work), work)
-    made.fixmatch("pseudolabel", np.where(np.arange(64) < 16, train[1], -1).astype(np.int32))
-    made.proxy("score", train[1])
-    made.retrain("retrain", train[1], np.arange(64), batch_size=16, seed=0)
+    made = train_context(config, pools, Watched(work), work)
+    small.predicted(made, config, np.where(np.arange(64) < 16, train[1], -1).astype(np.int32))
+    small.proxy(made, config, train[1])
+    small.retrain(made, config, "retrain", train[1], np.arange(64), batch_size=16, seed=0)
     made.metrics.close()
     return seen
 
