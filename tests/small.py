@@ -18,6 +18,7 @@ from semiprune_jax.data.split import Dataset, Split
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.stages.context import train_context
 from semiprune_jax.train import fixmatch, supervised
+from semiprune_jax.train.training import Job
 from semiprune_jax.workdir import directory
 from semiprune_jax.workdir.metrics import Metrics
 
@@ -109,36 +110,44 @@ def trainer(tmp_path, config, mode="jit", devices=1, n=90):
 
 def proxy(made, config, labels, ids=None):
     """The proxy's dynamics."""
-    return supervised.proxy(made, config.proxy, config.model.proxy, labels, ids, name="score", seed=config.seed)[0]
+    return supervised.proxy(made, proxy_job(config), labels, ids)[0]
 
 
 def proxy_training(made, config, labels):
     """The proxy at its beginning."""
-    return supervised.proxy_training(made, config.proxy, config.model.proxy, labels, name="score", seed=config.seed)
+    return supervised.proxy_training(made, proxy_job(config), labels)
+
+
+def proxy_job(config):
+    return Job("score", config.seed, config.model.proxy, config.proxy)
 
 
 def predicted(made, config, labels):
     """FixMatch's predictions."""
-    options, network = config.ssl, config.model.ssl
-    return fixmatch.fixmatch(made, options, network, labels, name="pseudolabel", seed=config.seed)[0]
+    return fixmatch.fixmatch(made, fixmatch_job(config), labels)[0]
 
 
 def fixmatch_training(made, config, labels):
     """FixMatch at its beginning."""
-    options, network = config.ssl, config.model.ssl
-    return fixmatch.fixmatch_training(made, options, network, labels, name="pseudolabel", seed=config.seed)
+    return fixmatch.fixmatch_training(made, fixmatch_job(config), labels)
+
+
+def fixmatch_job(config):
+    return Job("pseudolabel", config.seed, config.model.ssl, config.ssl)
 
 
 def retrain(made, config, name, labels, ids, *, batch_size, seed):
     """The result of a retraining, and its network."""
-    arguments = {"name": name, "batch_size": batch_size, "seed": seed}
-    return supervised.retrain(made, config.retrain, config.model.retrain, labels, ids, **arguments)
+    return supervised.retrain(made, retrain_job(config, name, seed), labels, ids, batch_size)
 
 
 def retrain_training(made, config, name, labels, ids, *, batch_size, seed):
     """A retraining at its beginning."""
-    arguments = {"name": name, "batch_size": batch_size, "seed": seed}
-    return supervised.retrain_training(made, config.retrain, config.model.retrain, labels, ids, **arguments)
+    return supervised.supervised_training(made, retrain_job(config, name, seed), labels, ids, batch_size)
+
+
+def retrain_job(config, name, seed):
+    return Job(name, seed, config.model.retrain, config.retrain)
 
 
 def write_npz(path, n: int = 64, test: int = 24):

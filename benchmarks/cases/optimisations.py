@@ -23,6 +23,7 @@ from semiprune_jax.augment import views
 from semiprune_jax.config.schema import base_config
 from semiprune_jax.train import dynamics
 from semiprune_jax.train.supervised import retrain
+from semiprune_jax.train.training import Job
 
 _RECIPE = views.Recipe((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125, flip=True)
 
@@ -192,8 +193,8 @@ def _executable(task: Task) -> Contenders:
                 if not shared and number:
                     jax.clear_caches()
                     made = pools.trainer(config, images, labels, Path(directory), classes=10)
-                arguments = {"name": f"retrain/{number}", "batch_size": 16, "seed": number}
-                retrain(made, config.retrain, config.model.retrain, labels, np.arange(size), **arguments)
+                job = Job(f"retrain/{number}", number, config.model.retrain, config.retrain)
+                retrain(made, job, labels, np.arange(size), 16)
             made.metrics.close()
 
     return (

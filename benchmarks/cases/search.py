@@ -101,6 +101,7 @@ def main(path: str, network: str, epochs: str, runs: str) -> None:
     from benchmarks import pools
     from semiprune_jax.config.schema import base_config
     from semiprune_jax.train.supervised import retrain
+    from semiprune_jax.train.training import Job
 
     with np.load(path) as pool:
         images, labels = pool["x_train"], pool["y_train"].astype(np.int32)
@@ -112,8 +113,7 @@ def main(path: str, network: str, epochs: str, runs: str) -> None:
         order = np.random.default_rng(0).permutation(len(images))
         for number, (keep, batch_size) in enumerate(batches(int(runs))):
             kept = np.sort(order[: int(len(images) * keep)])
-            arguments = {"name": f"retrain/{number}", "batch_size": batch_size, "seed": 0}
-            retrain(made, config.retrain, config.model.retrain, labels, kept, **arguments)
+            retrain(made, Job(f"retrain/{number}", 0, network, config.retrain), labels, kept, batch_size)
         made.metrics.close()
 
 

@@ -18,7 +18,8 @@ from benchmarks.protocol import OURS, Case, Contender
 from benchmarks.reference import networks, training
 from semiprune_jax.config.schema import base_config
 from semiprune_jax.train.fixmatch import fixmatch_training
-from semiprune_jax.train.supervised import retrain_training
+from semiprune_jax.train.supervised import supervised_training
+from semiprune_jax.train.training import Job
 from semiprune_jax.workdir.checkpoint import Checkpoints
 
 _ROOT = Path(__file__).parent.parent.parent
@@ -84,7 +85,7 @@ def _ours_checkpoint(task: Task) -> Contender:
     directory = tempfile.TemporaryDirectory(prefix="semiprune-bench-")
     made = pools.trainer(config, pools.windows(512, 32), pools.labels(512, 100), Path(directory.name), classes=100)
     labels = pools.labels(512, 100)
-    begun = fixmatch_training(made, config.fixmatch, task.network, labels, name="pseudolabel", seed=0)
+    begun = fixmatch_training(made, Job("pseudolabel", 0, task.network, config.ssl), labels)
     path, steps = Path(directory.name) / "checkpoints", iter(range(1, 1 << 30))
 
     def run() -> None:
@@ -136,8 +137,8 @@ def _our_evaluation(task: Task) -> Contender:
     config.model.retrain, config.data.image_size = task.network, 32
     images, labels = pools.windows(task.count, 32), pools.labels(task.count, 10)
     made = pools.trainer(config, images, labels, Path(tempfile.gettempdir()), classes=10, test=task.count)
-    arguments = {"name": "retrain/all", "batch_size": 128, "seed": 0}
-    begun = retrain_training(made, config.retrain, task.network, labels, np.arange(task.count), **arguments)
+    job = Job("retrain/all", 0, task.network, config.retrain)
+    begun = supervised_training(made, job, labels, np.arange(task.count), 128)
     evaluate = begun.evaluate
     assert evaluate is not None
     return Contender(lambda: evaluate(begun.state), images=task.count)

@@ -28,8 +28,8 @@ from semiprune_jax.config.schema import Config, base_config
 from semiprune_jax.randomness import example_keys
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.train.fixmatch import fixmatch_training
-from semiprune_jax.train.supervised import proxy_training, retrain_training
-from semiprune_jax.train.training import Training
+from semiprune_jax.train.supervised import proxy_training, supervised_training
+from semiprune_jax.train.training import Job, Training
 
 _LEARNING_RATE, _EPOCHS = 0.03, 30
 _RELEASED_STEPS = 8  # R0's in a round, at most: with a GPU one of them takes as long as a dozen of the others'
@@ -133,13 +133,11 @@ def prepare(task: Task, dtype: str = "auto", record: bool = True) -> tuple[Train
     config, truth = _config(task, dtype), _data(task)[1]
     made = pools.trainer(config, *_data(task), Path(tempfile.gettempdir()), classes=task.classes)
     if task.mu:
-        network = config.model.fixmatch
-        return made, fixmatch_training(made, config.fixmatch, network, truth, name="pseudolabel", seed=0)
+        return made, fixmatch_training(made, Job("pseudolabel", 0, config.model.ssl, config.ssl), truth)
     if record:
-        return made, proxy_training(made, config.proxy, config.model.proxy, truth, name="score", seed=0)
-    arguments = {"name": "retrain/all", "batch_size": task.batch, "seed": 0}
-    ids = np.arange(task.pool)
-    return made, retrain_training(made, config.retrain, config.model.retrain, truth, ids, **arguments)
+        return made, proxy_training(made, Job("score", 0, config.model.proxy, config.proxy), truth)
+    job = Job("retrain/all", 0, config.model.retrain, config.retrain)
+    return made, supervised_training(made, job, truth, np.arange(task.pool), task.batch)
 
 
 def _ours(task: Task, record: bool = True) -> Contender:

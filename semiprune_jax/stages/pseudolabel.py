@@ -18,6 +18,7 @@ from semiprune_jax.stages.stage import Stage
 from semiprune_jax.stages.warnings import slow_averages
 from semiprune_jax.train.fixmatch import fixmatch, images_per_step
 from semiprune_jax.train.quality import pseudo_label_quality
+from semiprune_jax.train.training import Job
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
 from semiprune_jax.workdir.tasks import Outcome, Task
@@ -57,9 +58,8 @@ def task(context: Context) -> Task:
         elif np.all(known):
             found = {"prediction": labels.astype(np.int32), "confidence": np.ones(len(labels), np.float32)}
         else:
-            options, network = config.ssl, config.model.ssl
-            found, saved = fixmatch(context.trainer, options, network, labels, name="pseudolabel", seed=config.seed)
-            outputs[NETWORK] = saved
+            job = Job("pseudolabel", config.seed, config.model.ssl, config.ssl)
+            found, outputs[NETWORK] = fixmatch(context.trainer, job, labels)
         outputs[PSEUDOLABELS] = {
             "id": np.arange(len(labels)),
             "key": inputs[EXAMPLES]["key"],

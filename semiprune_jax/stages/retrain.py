@@ -17,6 +17,7 @@ from semiprune_jax.stages.select import choice_of, spec_of, tasks
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.stages.warnings import slow_averages
 from semiprune_jax.train.supervised import retrain
+from semiprune_jax.train.training import Job
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
 from semiprune_jax.workdir.tasks import Outcome, Task
@@ -81,16 +82,8 @@ def _task(context: Context, subset: Subset, seed: int, line: list[str]) -> Task:
     def work(inputs: Inputs) -> Outcome:
         labels = inputs[ORACLE]["label"] if config.data.oracle else pseudo_labels(inputs[PSEUDOLABELS])
         ids = np.flatnonzero(_kept(inputs, subset))
-        tested, network = retrain(
-            context.trainer,
-            config.retrain,
-            config.model.retrain,
-            labels,
-            ids,
-            name=directory,
-            batch_size=batch_size,
-            seed=seed,
-        )
+        job = Job(directory, seed, config.model.retrain, config.retrain)
+        tested, network = retrain(context.trainer, job, labels, ids, batch_size)
         steps = config.retrain.epochs * -(-len(ids) // batch_size)
         result = {
             "name": subset.name,

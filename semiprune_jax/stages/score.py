@@ -19,6 +19,7 @@ from semiprune_jax.stages.settings import training
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.stages.warnings import slow_averages
 from semiprune_jax.train.supervised import proxy
+from semiprune_jax.train.training import Job
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Inputs, Table
 from semiprune_jax.workdir.tasks import Outcome, Task, View
@@ -44,9 +45,8 @@ def task(context: Context) -> Task:
     def work(inputs: Inputs) -> Outcome:
         labels = pseudo_labels(inputs[PSEUDOLABELS]) if of_all else inputs[EXAMPLES]["label"]
         ids = None if of_all else np.flatnonzero(labels >= 0)
-        record, network = proxy(
-            context.trainer, config.proxy, config.model.proxy, labels, ids, name="score", seed=config.seed
-        )
+        job = Job("score", config.seed, config.model.proxy, config.proxy)
+        record, network = proxy(context.trainer, job, labels, ids)
         megabytes = sum(value.nbytes for value in record.values()) / 1e6
         summary = f"{config.proxy.epochs} epochs, {megabytes:.1f} MB of dynamics"
         return Outcome({NETWORK: network, DYNAMICS: record}, summary)

@@ -1,10 +1,10 @@
-"""What the trainings of one run share: devices, images, views, metrics and the work directory."""
+"""The surroundings of the trainings of one run: devices, images, views, metrics and the work directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from semiprune_jax.train.state import TrainState
 from semiprune_jax.train.training import Pace, Training
 from semiprune_jax.workdir.metrics import Metrics
 
+_Made = TypeVar("_Made")
+
 
 @dataclass(frozen=True)
 class TrainContext:
@@ -33,7 +35,6 @@ class TrainContext:
       recipe: of the views, for networks that see ``recipe.size`` pixels.
       runtime: the config section: compute_dtype, steps_per_dispatch, log_every_steps, checkpoint_every_steps.
       wide_resnet: variant of wide ResNets, see ``models.create``.
-      programs: compiled programs by what they depend on, so that trainings of one batch shape share one.
     """
 
     classes: tuple[str, ...]
@@ -44,7 +45,7 @@ class TrainContext:
     wide_resnet: str
     metrics: Metrics
     workdir: Path
-    programs: dict[Any, Any] = field(default_factory=dict)
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False)
 
     def run(self, training: Training) -> tuple[TrainState, Any]:
         """Trains to the end; see ``loop.run``."""
@@ -52,11 +53,17 @@ class TrainContext:
         pace = self.pace(training)
         return loop.run(training, layout=self.layout, metrics=self.metrics, pace=pace, directory=directory)
 
-    def pace(self, training: Training | None = None) -> Pace:
-        """Steps between dispatches, lines and checkpoints, of this training or of one whose images are resident."""
-        # Never a scan over steps on a CPU: a convolution's weight gradient is some fifty times slower inside one.
-        # Nor for images that come with the feed: steps worth streaming for are long enough one by one.
-        single = self.layout.platform == "cpu" or (training and isinstance(training.pool, StreamArrays))
+    def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """The result of ``make`` for this key, made once per run, so that trainings share compiled programs."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def pace(self, training: Training) -> Pace:
+        """The training's steps between dispatches, lines and checkpoints."""
+        # A CPU runs a convolution's weight gradient some fifty times slower inside a scan over steps. Streamed images
+        # come with the feed; steps for which streaming is worth it are long enough one by one.
+        single = self.layout.platform == "cpu" or isinstance(training.pool, StreamArrays)
         return Pace(
             self.runtime.steps_per_dispatch or (1 if single else 16),
             self.runtime.log_every_steps,
@@ -70,7 +77,7 @@ class TrainContext:
 
     @cached_property
     def strong(self) -> views.View:
-        """The strong view of a whole batch, with RandAugment in the way that suits the platform."""
+        """The strong view of a whole batch, like ``weak``; RandAugment runs in the order that suits the platform."""
         one_by_one = self.layout.platform == "cpu"
         return self.layout.per_shard(views.strong_views(self.recipe, sequential=one_by_one))
 
@@ -78,7 +85,7 @@ class TrainContext:
     def supervised_view(self) -> views.View:
         """The view of supervised trainings: a weak view, or a random resized crop of the cached squares.
 
-        Crops of original images have been cut out by the host already; a weak view of their own size adds the flip.
+        Of original images the host has already cut the crops out; a weak view of that size adds the flip.
         """
         if not self.pools.sizes.resized or self.pools.sizes.exact:
             return self.weak
@@ -109,7 +116,7 @@ class TrainContext:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Of a network's input."""
+        """The shape of a network's input, [H, W, 3]."""
         return self.recipe.size, self.recipe.size, 3
 
     def key(self, seed: int, stream: str) -> jax.Array:
@@ -119,7 +126,7 @@ class TrainContext:
     def initial(
         self, network: Network, tx: optax.GradientTransformation, *, ema: bool, learner: Learner | None = None
     ) -> Callable[[jax.Array, jax.Array, jax.Array], TrainState]:
-        """(key, learning rate, total steps) -> a fresh state; not compiled yet."""
+        """A function, not compiled yet: (key, learning rate, total steps) -> a fresh state."""
 
         def create(key: jax.Array, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
             memory = learner.init() if learner else None

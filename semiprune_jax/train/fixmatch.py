@@ -1,4 +1,4 @@
-"""FixMatch, or one of its relatives: learns from the label budget and predicts the whole pool."""
+"""FixMatch and its relatives: a network learns from the label budget and predicts the whole pool."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,36 +13,30 @@ from semiprune_jax.data.samplers import EndlessSampler, PairedSampler
 from semiprune_jax.learners.learner import Learner, Options
 from semiprune_jax.train import diagnostics, state, steps
 from semiprune_jax.train.context import TrainContext
-from semiprune_jax.train.training import Training
+from semiprune_jax.train.training import Job, Training
 
 
-def fixmatch(
-    context: TrainContext, options: Any, network_name: str, labels: np.ndarray, *, name: str, seed: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def fixmatch(context: TrainContext, job: Job, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Trains FixMatch and predicts the whole pool.
 
     Args:
-      options: the config section ``fixmatch``.
-      network_name: see ``models.create``.
+      job: its options are the config section ``ssl``.
       labels: i32[N], -1 outside the budget.
-      name: the directory of its task.
 
     Returns:
-      The predictions, {"prediction": i32[N], "confidence": f32[N]}, by the averaged parameters; and the network,
+      The predictions of the averaged parameters, {"prediction": i32[N], "confidence": f32[N]}; and the network,
       {"params", "batch_stats"}.
     """
-    final, _ = context.run(fixmatch_training(context, options, network_name, labels, name=name, seed=seed))
-    network = context.network(network_name, options.bn_momentum)
+    final, _ = context.run(fixmatch_training(context, job, labels))
+    network = context.network(job.network, job.options.bn_momentum)
     predicted = context.inference.over_pool(steps.prediction_step, network, final)
     return predicted, {"params": final.ema_params, "batch_stats": final.batch_stats}
 
 
-def fixmatch_training(
-    context: TrainContext, options: Any, network_name: str, labels: np.ndarray, *, name: str, seed: int
-) -> Training:
-    """FixMatch as the loop runs it, at its beginning; arguments as for ``fixmatch``."""
-    n, layout, pool = len(labels), context.layout, context.pools.squares
-    network, learner = context.network(network_name, options.bn_momentum), _learner(options, labels, context.classes)
+def fixmatch_training(context: TrainContext, job: Job, labels: np.ndarray) -> Training:
+    """FixMatch's training at its beginning; arguments as for ``fixmatch``."""
+    options, layout, pool = job.options, context.layout, context.pools.squares
+    network, learner = context.network(job.network, options.bn_momentum), _learner(options, labels, context.classes)
     tx = _optimizer(options)
     step = partial(
         steps.fixmatch_step,
@@ -57,18 +51,18 @@ def fixmatch_training(
     create = layout.compile_init(context.initial(network, tx, ema=True, learner=learner))
     record = None
     if learner.init_examples:
-        record = layout.create_record(partial(learner.init_examples, layout.record_rows(n)))
+        record = layout.create_record(partial(learner.init_examples, layout.record_rows(len(labels))))
     return Training(
-        name=name,
-        state=create(context.key(seed, "fixmatch/init"), options.learning_rate, options.steps),
+        name=job.name,
+        state=create(context.key(job.seed, "fixmatch/init"), options.learning_rate, options.steps),
         record=record,
         dispatch=layout.compile(step, paired(pool.fetch)),
         pool=pool.arrays(labels),
-        feed=pool.feed(_sampler(options, labels, layout.padded(options.batch_size), seed), options.steps),
-        key=context.key(seed, "fixmatch/views"),
+        feed=pool.feed(_sampler(options, labels, layout.padded(options.batch_size), job.seed), options.steps),
+        key=context.key(job.seed, "fixmatch/views"),
         total_steps=options.steps,
         steps_per_epoch=options.steps,  # endless streams have no epochs
-        passes=("pool_passes", n / (options.batch_size * options.mu)),
+        passes=("pool_passes", len(labels) / (options.batch_size * options.mu)),
         images_per_step=images_per_step(options),
         evaluate=context.inference.evaluation(network),
         evaluate_every=options.eval_every_steps,
@@ -80,7 +74,7 @@ def images_per_step(options: Any) -> int:
     """Images through the network in a step: each labelled one, and every view of each unlabelled one.
 
     Args:
-      options: the config section ``fixmatch``.
+      options: the config section ``ssl``.
     """
     return options.batch_size * (1 + learners.LEARNERS[options.learner].views * options.mu)
 
@@ -114,9 +108,9 @@ def _label_share(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def _learner(options: Any, labels: np.ndarray, classes: tuple[str, ...]) -> Learner:
     count = len(classes)
-    made = Options(count, n=len(labels), steps=options.steps, threshold=options.threshold)
     shares = {"none": None, "uniform": np.full(count, 1 / count), "labelled": _label_share(labels, count)}
-    return learners.create(options.learner, made, shares[options.alignment])
+    own = Options(count, n=len(labels), steps=options.steps, threshold=options.threshold)
+    return learners.create(options.learner, own, shares[options.alignment])
 
 
 def _guard(

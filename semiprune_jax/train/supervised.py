@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,64 +12,40 @@ from semiprune_jax.distributed import processes
 from semiprune_jax.train import dynamics, state, steps
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.train.inference import Evaluate
-from semiprune_jax.train.training import Training
+from semiprune_jax.train.state import TrainState
+from semiprune_jax.train.training import Job, Training
 from semiprune_jax.workdir import checkpoint
 
 
 class Program(NamedTuple):
-    """The compiled functions of supervised trainings of one recipe; batch shapes aside, these differ in data alone."""
+    """The compiled functions of all trainings of one recipe."""
 
     create: Callable  # (key, learning rate, total steps) -> TrainState
     dispatch: Callable  # see ``Training``
-    evaluate: Evaluate | None
 
 
 def proxy(
-    context: TrainContext,
-    options: Any,
-    network_name: str,
-    labels: np.ndarray,
-    ids: np.ndarray | None = None,
-    *,
-    name: str,
-    seed: int,
+    context: TrainContext, job: Job, labels: np.ndarray, ids: np.ndarray | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Trains the proxy and records its dynamics.
 
     Args:
-      options: the config section ``proxy``.
-      network_name: see ``models.create``.
-      labels: i32[N], known (pseudo-labels included) for all examples that it is trained on.
-      ids: i64[n], the examples that it is trained on; None: the whole pool. The record holds zeros for the others.
-      name: the directory of its task.
+      job: its options are the config section ``proxy``.
+      labels: i32[N], known (pseudo-labels included) for all examples of the training.
+      ids: i64[n], the examples of the training; None: the whole pool. The record holds zeros for all others.
 
     Returns:
       The recorded arrays of ``Dynamics``, [N, epochs] each; and the network, {"params", "batch_stats"}.
     """
-    training = proxy_training(context, options, network_name, labels, ids, name=name, seed=seed)
-    final, record = context.run(training)
+    final, record = context.run(proxy_training(context, job, labels, ids))
     saved = context.layout.save_record(dynamics.Dynamics(**dynamics.results(record)))
     recorded = {key: np.asarray(value)[: len(labels)] for key, value in dynamics.results(saved).items()}
-    return recorded, {"params": final.params, "batch_stats": final.batch_stats}
+    return recorded, _network(final)
 
 
-def proxy_training(
-    context: TrainContext,
-    options: Any,
-    network_name: str,
-    labels: np.ndarray,
-    ids: np.ndarray | None = None,
-    *,
-    name: str,
-    seed: int,
-) -> Training:
-    """The proxy as the loop runs it, at its beginning; arguments as for ``proxy``."""
-    n = len(labels)
-    ids = np.arange(n) if ids is None else ids
-    made = program(context, options, network_name, steps_per_epoch=-(-len(ids) // options.batch_size))
-    training = _training(
-        context, options, made, labels, ids, name=name, batch_size=options.batch_size, seed=seed, evaluates=True
-    )
+def proxy_training(context: TrainContext, job: Job, labels: np.ndarray, ids: np.ndarray | None = None) -> Training:
+    """The proxy's training at its beginning; arguments as for ``proxy``."""
+    options, n = job.options, len(labels)
     init = partial(
         dynamics.init,
         context.layout.record_rows(n),
@@ -79,44 +54,29 @@ def proxy_training(
         grad_norm=options.record_grad_norm,
         kl_classes=len(context.classes) * options.record_kl,
     )
-    return replace(training, record=context.layout.create_record(init))
+    record, ids = context.layout.create_record(init), np.arange(n) if ids is None else ids
+    return supervised_training(context, job, labels, ids, options.batch_size, record=record)
 
 
 def retrain(
-    context: TrainContext,
-    options: Any,
-    network_name: str,
-    labels: np.ndarray,
-    ids: np.ndarray,
-    *,
-    name: str,
-    batch_size: int,
-    seed: int,
+    context: TrainContext, job: Job, labels: np.ndarray, ids: np.ndarray, batch_size: int
 ) -> tuple[dict[str, float | int], dict[str, Any]]:
-    """Trains a fresh network on the examples ``ids`` with ``labels`` i32[N].
-
-    Args:
-      options: the config section ``retrain``.
-      network_name: see ``models.create``.
-      name: the directory of its task.
+    """Trains a fresh network on the examples ``ids`` and tests it; arguments as for ``supervised_training``.
 
     Returns:
-      What the metrics say of the test set: test_accuracy and test_loss of the last epoch, best_test_accuracy and
-      best_epoch; empty without a test set, and on all processes but the first. And the network, {"params",
-      "batch_stats"}.
+      The results on the test set: test_accuracy and test_loss of the last epoch, best_test_accuracy and best_epoch;
+      empty without a test set, and on all processes but the first. And the network, {"params", "batch_stats"}.
     """
-    arguments = {"name": name, "batch_size": batch_size, "seed": seed}
-    final, _ = context.run(retrain_training(context, options, network_name, labels, ids, **arguments))
-    network = {"params": final.params, "batch_stats": final.batch_stats}
-    evaluate = program(context, options, network_name).evaluate
-    if evaluate is None:
-        return {}, network
-    evaluated = [line for line in context.metrics.lines(name) if "test_accuracy" in line]
+    training = supervised_training(context, job, labels, ids, batch_size)
+    final, _ = context.run(training)
+    if training.evaluate is None:
+        return {}, _network(final)
+    evaluated = [line for line in context.metrics.lines(job.name) if "test_accuracy" in line]
     # A run killed at the very end may have lost lines. Process 0 decides for all of them: it writes the file.
     if processes.broadcast(not evaluated or evaluated[-1]["step"] != int(final.step)):
-        evaluated.append({"step": int(final.step), "epoch": options.epochs, **evaluate(final)})
+        evaluated.append({"step": int(final.step), "epoch": job.options.epochs, **training.evaluate(final)})
     if not processes.is_lead_host():
-        return {}, network
+        return {}, _network(final)
     last, best = evaluated[-1], max(evaluated, key=lambda line: line["test_accuracy"])
     result = {
         "test_accuracy": last["test_accuracy"],
@@ -124,45 +84,30 @@ def retrain(
         "best_test_accuracy": best["test_accuracy"],
         "best_epoch": best["epoch"],
     }
-    return result, network
-
-
-def retrain_training(
-    context: TrainContext,
-    options: Any,
-    network_name: str,
-    labels: np.ndarray,
-    ids: np.ndarray,
-    *,
-    name: str,
-    batch_size: int,
-    seed: int,
-) -> Training:
-    """A retraining as the loop runs it, at its beginning; arguments as for ``retrain``."""
-    made = program(context, options, network_name)
-    return _training(context, options, made, labels, ids, name=name, batch_size=batch_size, seed=seed, evaluates=True)
+    return result, _network(final)
 
 
 def trials(
-    context: TrainContext, options: Any, network_name: str, labels: np.ndarray, held_out: np.ndarray
+    context: TrainContext, options: Any, network: str, labels: np.ndarray, held_out: np.ndarray
 ) -> Callable[..., dict[str, float]]:
-    """Trainings like ``retrain``'s, but tested on part of the pool by the labels given. No test set is read.
+    """Trainings like ``retrain``'s that are tested on part of the pool, by the labels given. No test set is read.
 
     Args:
+      options: the config section ``retrain``.
+      network: see ``models.create``.
       labels: i32[N].
       held_out: i64[n], ids to test on.
 
     Returns:
       (name, ids, *, batch_size, seed) -> accuracy, examples, steps and seconds. Nothing is saved.
     """
-    network = context.network(network_name, options.bn_momentum)
+    tested = context.network(network, options.bn_momentum)
     pool = context.pools.eval_pool
-    forward = context.inference.forward(steps.evaluation_step, network, pool, labels, ids=held_out)
-    made = program(context, options, network_name, with_test=False)
+    forward = context.inference.forward(steps.evaluation_step, tested, pool, labels, ids=held_out)
 
     def attempt(name: str, ids: np.ndarray, *, batch_size: int, seed: int) -> dict[str, float]:
-        began = time.monotonic()
-        training = _training(context, options, made, labels, ids, name=name, batch_size=batch_size, seed=seed)
+        began, job = time.monotonic(), Job(name, seed, network, options)
+        training = supervised_training(context, job, labels, ids, batch_size, tests=False)
         final, _ = context.run(training)
         sums = forward(final)
         checkpoint.forget(context.workdir / name)
@@ -173,20 +118,63 @@ def trials(
     return attempt
 
 
-def program(
-    context: TrainContext, options: Any, network_name: str, *, steps_per_epoch: int = 0, with_test: bool = True
-) -> Program:
-    """The compiled functions for a recipe, made once per run.
+def supervised_training(
+    context: TrainContext,
+    job: Job,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    batch_size: int,
+    *,
+    record: dynamics.Dynamics | None = None,
+    tests: bool = True,
+) -> Training:
+    """A supervised training at its beginning.
 
     Args:
-      options: the config section ``proxy`` or ``retrain``.
-      steps_per_epoch: needed with a record only.
-      with_test: whether to evaluate on the test set.
+      job: its options are the config section ``proxy`` or ``retrain``.
+      labels: i32[N], known for all of ``ids``.
+      ids: i64[n], the examples of the training.
+      record: as a layout creates it; None: nothing is recorded.
+      tests: whether to evaluate on the test set, where there is one.
     """
-    fields = ("bn_momentum", "final_learning_rate", "momentum", "nesterov", "weight_decay")
-    recipe = (network_name, steps_per_epoch, *(options[field] for field in fields))
-    network = context.network(network_name, options.bn_momentum)
-    if recipe not in context.programs:
+    options, rows = job.options, context.layout.padded(batch_size)
+    # Streams of random numbers go by the stage, so that all coresets of one seed start from the same weights.
+    sampler = EpochSampler(job.seed, f"{job.stage}/order", ids, batch_size=batch_size, rows=rows, pad_id=len(labels))
+    steps_per_epoch = sampler.steps_per_epoch
+    total = options.epochs * steps_per_epoch
+    pool = context.pools.supervised(job.seed, f"{job.stage}/crops")
+    program = _program(context, job, steps_per_epoch=0 if record is None else steps_per_epoch)
+    return Training(
+        name=job.name,
+        state=program.create(context.key(job.seed, f"{job.stage}/init"), options.learning_rate, total),
+        record=record,
+        dispatch=program.dispatch,
+        pool=pool.arrays(labels),
+        feed=pool.feed(sampler, total),
+        key=context.key(job.seed, f"{job.stage}/views"),
+        total_steps=total,
+        steps_per_epoch=steps_per_epoch,
+        passes=("epoch", steps_per_epoch),
+        images_per_step=batch_size,
+        evaluate=_evaluation(context, job) if tests else None,
+        evaluate_every=options.eval_every_epochs * steps_per_epoch,
+    )
+
+
+def _network(trained: TrainState) -> dict[str, Any]:
+    return {"params": trained.params, "batch_stats": trained.batch_stats}
+
+
+def _program(context: TrainContext, job: Job, *, steps_per_epoch: int) -> Program:
+    """The compiled functions of a job's recipe. Learning rate and length are data: trainings of other sizes share them.
+
+    Args:
+      steps_per_epoch: 0 without a record.
+    """
+    options = job.options
+
+    def make() -> Program:
+        network = context.network(job.network, options.bn_momentum)
         tx = state.sgd(
             state.cosine_to(options.final_learning_rate),
             learning_rate=options.learning_rate,
@@ -204,46 +192,17 @@ def program(
             steps_per_epoch=steps_per_epoch,
         )
         create = context.layout.compile_init(context.initial(network, tx, ema=False))
-        dispatch = context.layout.compile(step, context.pools.supervised(0, "").fetch)
-        context.programs[recipe] = Program(create, dispatch, None)
-    if not with_test:
-        return context.programs[recipe]
-    tested = (*recipe, "tested")
-    if tested not in context.programs:
-        evaluate = context.inference.evaluation(network)
-        context.programs[tested] = context.programs[recipe]._replace(evaluate=evaluate)
-    return context.programs[tested]
+        return Program(create, context.layout.compile(step, context.pools.supervised(0, "").fetch))
+
+    fields = ("bn_momentum", "final_learning_rate", "momentum", "nesterov", "weight_decay")
+    recipe = (job.network, steps_per_epoch, *(options[field] for field in fields))
+    return context.once(("supervised", *recipe), make)
 
 
-def _training(
-    context: TrainContext,
-    options: Any,
-    made: Program,
-    labels: np.ndarray,
-    ids: np.ndarray,
-    *,
-    name: str,
-    batch_size: int,
-    seed: int,
-    evaluates: bool = False,
-) -> Training:
-    kind = name.split("/", maxsplit=1)[0]  # the seed's streams are the stage's, not the coreset's
-    rows = context.layout.padded(batch_size)
-    sampler = EpochSampler(seed, f"{kind}/order", ids, batch_size=batch_size, rows=rows, pad_id=len(labels))
-    total = options.epochs * sampler.steps_per_epoch
-    pool = context.pools.supervised(seed, f"{kind}/crops")
-    return Training(
-        name=name,
-        state=made.create(context.key(seed, f"{kind}/init"), options.learning_rate, total),
-        record=None,
-        dispatch=made.dispatch,
-        pool=pool.arrays(labels),
-        feed=pool.feed(sampler, total),
-        key=context.key(seed, f"{kind}/views"),
-        total_steps=total,
-        steps_per_epoch=sampler.steps_per_epoch,
-        passes=("epoch", sampler.steps_per_epoch),
-        images_per_step=batch_size,
-        evaluate=made.evaluate if evaluates else None,
-        evaluate_every=options.eval_every_epochs * sampler.steps_per_epoch,
-    )
+def _evaluation(context: TrainContext, job: Job) -> Evaluate | None:
+    """The evaluation on the test set, compiled once per network."""
+
+    def make() -> Evaluate | None:
+        return context.inference.evaluation(context.network(job.network, job.options.bn_momentum))
+
+    return context.once(("evaluation", job.network), make)

@@ -1,18 +1,36 @@
-"""One training, as the loop runs it: the compiled step, what it reads, and for how long."""
+"""One training: the job that describes it, and how the loop runs it."""
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from semiprune_jax.train.state import TrainState
 
 
+class Job(NamedTuple):
+    """A network to train from scratch."""
+
+    name: str  # the directory of its task
+    seed: int
+    network: str  # see ``models.create``
+    options: Any  # the section of the config that describes the training
+
+    @property
+    def stage(self) -> str:
+        """The first part of the name.
+
+        >>> Job("retrain/random_keep0.30_seed0", 0, "resnet18_cifar", None).stage
+        'retrain'
+        """
+        return self.name.split("/", maxsplit=1)[0]
+
+
 @dataclass(frozen=True)
 class Training:
-    """One training at its beginning."""
+    """One training at its beginning, as the loop runs it."""
 
     name: str  # the directory of its task
     state: TrainState
@@ -23,11 +41,11 @@ class Training:
     key: jax.Array
     total_steps: int
     steps_per_epoch: int  # no dispatch crosses a multiple of it
-    passes: tuple[str, float]  # the unit in which a line counts passes over the pool, and the steps of one
+    passes: tuple[str, float]  # the unit in which metrics count passes over the pool, and the steps of one pass
     images_per_step: int
     evaluate: Callable[[TrainState], dict[str, float]] | None = None
     evaluate_every: int = 1  # steps
-    # Given the step and the mean metrics since the last line, says what is wrong; None where nothing is.
+    # (step, mean metrics since the last line) -> the reason to stop the training, or None
     guard: Callable[[int, dict[str, Any]], str | None] | None = None
 
 
@@ -37,4 +55,4 @@ class Pace:
 
     steps_per_dispatch: int
     log_every: int
-    checkpoint_every: int  # 0: at least ``loop.CHECKPOINT_SECONDS`` apart
+    checkpoint_every: int  # steps; 0: checkpoints lie at least ``loop.CHECKPOINT_SECONDS`` apart

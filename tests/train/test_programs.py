@@ -140,9 +140,9 @@ def test_where_steps_share_a_program(tiny_config, tmp_path):
     made, labels = small.trainer(tmp_path, tiny_config)
     resident = small.proxy_training(made, tiny_config, labels)
     streamed = dataclasses.replace(resident, pool=StreamArrays(jnp.asarray(labels)))
-    assert made.pace(resident).steps_per_dispatch == made.pace().steps_per_dispatch == 1
+    assert made.pace(resident).steps_per_dispatch == 1
     elsewhere = dataclasses.replace(made, layout=SimpleNamespace(platform="gpu"))
-    assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [16, 1, 16]
+    assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed)] == [16, 1]
     elsewhere.runtime.steps_per_dispatch = 4
-    assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed, None)] == [4, 4, 4]
+    assert [elsewhere.pace(training).steps_per_dispatch for training in (resident, streamed)] == [4, 4]
     made.metrics.close()

@@ -15,7 +15,6 @@ from semiprune_jax.distributed import processes
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.select import scores, selectors
 from semiprune_jax.stages.context import train_context
-from semiprune_jax.train import supervised
 from semiprune_jax.train.steps import cross_entropy
 from semiprune_jax.workdir import checkpoint
 from semiprune_jax.workdir.metrics import Metrics
@@ -74,10 +73,10 @@ def test_retrainings_share_one_program(tmp_path, tiny_config):
     """Other examples, seeds and lengths: the step is traced once for a batch shape. What is tested is what is saved."""
     made, labels = small.trainer(tmp_path, tiny_config)
     first, network = small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
-    program = supervised.program(made, tiny_config.retrain, tiny_config.model.retrain).dispatch
-    assert program._cache_size() == 1
+    again = small.retrain_training(made, tiny_config, "retrain/c_seed2", labels, np.arange(9), batch_size=16, seed=2)
+    assert again.dispatch._cache_size() == 1
     small.retrain(made, tiny_config, "retrain/b_seed1", labels, np.arange(70), batch_size=16, seed=1)
-    assert program._cache_size() == 1
+    assert again.dispatch._cache_size() == 1
     assert first["best_test_accuracy"] >= first["test_accuracy"]
     made.metrics.close()
     checkpoint.save(tmp_path / "model", network)
