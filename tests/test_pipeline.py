@@ -350,7 +350,7 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
     [
         ({"threshold": 1.0}, "at step 6 of 12, 0% of the unlabelled images are predicted with a probability of 1 or"),
         ({"learning_rate": 1e30}, r"the loss at step \d+ is (nan|inf)"),
-        (None, "at step 6 of 12, 100.0% of the unlabelled images are taken for '2' .of the labels 31.2%.: training"),
+        (None, "at step 6 of 12, 100.0% of the unlabelled images are predicted as '2' .of the labels 31.2%.: training"),
     ],
 )
 def test_a_training_that_goes_wrong_ends(finished, tmp_path, change, message):

@@ -1,7 +1,7 @@
-"""Distribution alignment: predictions divided by their own average, so that classes get the shares they should have.
+"""Distribution alignment: predictions are divided by their average, so that classes get the shares they should have.
 
-ReMixMatch's (arXiv:1911.09785), as USB's ``DistAlignEMAHook`` does it; for pools with a long tail, whose rare classes a
-learner would otherwise never be confident of.
+ReMixMatch's (arXiv:1911.09785), as USB's ``DistAlignEMAHook`` computes it. It helps on pools with a long tail, whose
+rare classes a learner would otherwise never predict with confidence.
 """
 
 from typing import Any
@@ -15,12 +15,12 @@ from semiprune_jax.moving_average import ema_update
 
 
 def init_alignment(classes: int) -> dict[str, jax.Array]:
-    """The moving average of predictions, before any."""
+    """The moving average of predictions before the first batch."""
     return {"average": jnp.zeros(classes), "batches": jnp.zeros(())}
 
 
 def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
-    """The average with this batch in it (the first one begins it), and the aligned probabilities f32[n, C].
+    """The average after this batch (the first batch starts it), and the aligned probabilities f32[n, C].
 
     Args:
       target: f32[C], the shares that classes should have.
@@ -32,10 +32,10 @@ def align(memory: Any, target: jax.Array, seen: Seen) -> tuple[Any, jax.Array]:
 
 
 def aligned(learner: Learner, shares: np.ndarray) -> Learner:
-    """The learner, given aligned probabilities in place of the network's own.
+    """The learner; it gets aligned probabilities in place of the network's own.
 
     Args:
-      shares: f32[C], that classes should have.
+      shares: f32[C], the shares that classes should have.
     """
     target = jnp.asarray(shares, jnp.float32)
 

@@ -1,4 +1,4 @@
-"""FixMatch: a weak view that is confident enough teaches the strong one (arXiv:2001.07685; USB ``fixmatch``)."""
+"""FixMatch: a confident prediction of the weak view teaches the strong view (arXiv:2001.07685; USB ``fixmatch``)."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,7 @@ from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targe
 
 
 def create(options: Options) -> Learner:
-    """The most probable class counts where its probability is ``options.threshold`` or more."""
+    """The target is the most probable class; it counts if its probability is ``options.threshold`` or more."""
 
     def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:
         confident = jnp.max(seen.probabilities, axis=-1) >= options.threshold

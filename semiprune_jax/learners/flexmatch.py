@@ -1,4 +1,4 @@
-"""FlexMatch: a threshold of each class's own, lower where few examples are learned (arXiv:2110.08263; USB)."""
+"""FlexMatch: each class has its own threshold, lower if few examples of it are learned (arXiv:2110.08263; USB)."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,11 @@ from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targe
 
 
 def create(options: Options) -> Learner:
-    """Remembers of each example the class it was last confidently taken for, and how many there are of each.
+    """Remembers the last confident prediction of each example, and the number of examples per predicted class.
 
-    The share beta_c of a class is its count over the largest one, that of never confident examples included (USB's
-    ``thresh_warmup``); its threshold is threshold * beta / (2 - beta). A step's threshold goes by the counts before it.
+    The share beta_c of a class is its count over the largest count, where examples without a confident prediction count
+    as one more class (USB's ``thresh_warmup``). Its threshold is threshold * beta / (2 - beta), by the counts of the
+    step before.
     """
     never = options.classes
 
@@ -20,17 +21,17 @@ def create(options: Options) -> Learner:
         beta = counts[:never] / jnp.max(counts)
         weight = best >= options.threshold * (beta / (2.0 - beta))[label]
         sure = (best >= options.threshold) & (seen.mask > 0)
-        taken = memory.examples
-        rows, new = seen.locate(len(taken), {"id": seen.id, "label": label, "sure": sure})
-        # Streams chain whole permutations, so that an example may be in a batch twice: its later place counts.
+        last = memory.examples
+        rows, new = seen.locate(len(last), {"id": seen.id, "label": label, "sure": sure})
+        # Streams chain whole permutations, so a batch may hold an example twice: its later row counts.
         again = jnp.triu((new["id"][:, None] == new["id"][None]) & new["sure"][None], k=1).any(axis=1)
-        rows = jnp.where(new["sure"] & ~again, rows, len(taken) + jnp.arange(len(rows)))
-        here = (rows < len(taken)).astype(jnp.float32)[:, None]
-        before = taken.at[rows].get(mode="fill", fill_value=never)
+        rows = jnp.where(new["sure"] & ~again, rows, len(last) + jnp.arange(len(rows)))
+        here = (rows < len(last)).astype(jnp.float32)[:, None]
+        before = last.at[rows].get(mode="fill", fill_value=never)
         moved = jax.nn.one_hot(new["label"], never + 1) - jax.nn.one_hot(before, never + 1)
         counts = counts + seen.total(jnp.sum(here * moved, axis=0))
-        taken = taken.at[rows].set(new["label"].astype(taken.dtype), mode="drop", unique_indices=True)
-        return Memory(counts, taken), Targets(label, weight.astype(jnp.float32))
+        last = last.at[rows].set(new["label"].astype(last.dtype), mode="drop", unique_indices=True)
+        return Memory(counts, last), Targets(label, weight.astype(jnp.float32))
 
     return Learner(
         targets,

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 from semiprune_jax.learners.learner import DECAY, Learner, Memory, Options, Seen, Targets, average, normalised
 from semiprune_jax.moving_average import ema_update
 
-FAIRNESS = 0.01  # weight of the extra loss, as in USB's code
+FAIRNESS = 0.01  # weight of the fairness loss, as in USB's code
 
 
 def create(options: Options) -> Learner:
-    """A global threshold tau, scaled for each class by how probable it is on average; and a loss of self-fairness.
+    """A global threshold tau, scaled for each class by its mean probability, and a loss of self-adaptive fairness.
 
-    tau, the mean probabilities p and the shares h of predicted classes are moving averages of batches, all updated with
-    the current one before they are used. The loss is sum_c P_c log M_c with P ~ p / h and M ~ the mean strong
+    tau, the mean probabilities p and the shares h of predicted classes are moving averages over batches; the current
+    batch updates them before they are used. The loss is sum_c P_c log M_c with P ~ p / h and M ~ the mean strong
     prediction over the images that count, divided by the shares of their predicted classes.
     """
 
@@ -35,11 +35,11 @@ def create(options: Options) -> Learner:
         predicted = jax.nn.one_hot(jnp.argmax(q, axis=-1), options.classes)
         sums = {"q": jnp.sum(counted[:, None] * q, axis=0), "h": jnp.sum(counted[:, None] * predicted, axis=0)}
         whole = jax.lax.stop_gradient(seen.total(sums))
-        # Of a batch on several devices each of them differentiates its own share of the sum ...
+        # Each device of a batch differentiates its own share of the sum ...
         mean = whole["q"] + sums["q"] - jax.lax.stop_gradient(sums["q"])
         m, p = normalised(_over(mean, whole["h"])), normalised(_over(shared["p"], shared["h"]))
         loss = FAIRNESS * jnp.where(jnp.sum(whole["h"]) > 0, jnp.sum(p * jnp.log(m + 1e-12)), 0.0)
-        # ... and counts its own share of the loss.
+        # ... and adds its own share of the loss.
         return loss - (1.0 - 1.0 / seen.total(jnp.float32(1.0))) * jax.lax.stop_gradient(loss)
 
     return Learner(targets, init=init, aux_loss=aux_loss)

@@ -1,4 +1,4 @@
-"""Pseudo-labelling (Lee, 2013), as USB trains it: each image learns what it is taken for itself, more and more so."""
+"""Pseudo-labelling (Lee, 2013), as in USB: each image learns its own predicted class, with a growing weight."""
 
 import jax.numpy as jnp
 
@@ -11,10 +11,9 @@ WARM_UP = 0.4  # share of the steps over which the weight rises from 0 to 1
 def create(options: Options) -> Learner:
     """FixMatch without strong views, with a weight that rises over the first 40% of the steps.
 
-    USB predicts unlabelled images with frozen batch statistics; here they share the labelled images' pass, as in
-    FixMatch.
+    USB predicts unlabelled images with frozen batch statistics; here they go through the network together with the
+    labelled images, as in FixMatch.
     """
-
     plain = fixmatch.create(options)
 
     def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:

@@ -1,4 +1,4 @@
-"""SoftMatch: every image counts, those less who are less certain than most (arXiv:2301.10921; USB ``softmatch``)."""
+"""SoftMatch: every image counts, less certain images less than others (arXiv:2301.10921; USB ``softmatch``)."""
 
 import jax.numpy as jnp
 
@@ -6,14 +6,14 @@ from semiprune_jax.learners.alignment import align, init_alignment
 from semiprune_jax.learners.learner import DECAY, Learner, Memory, Options, Seen, Targets, average
 from semiprune_jax.moving_average import ema_update
 
-SIGMAS = 2.0
+SIGMAS = 2.0  # the Gaussian is narrower than the confidences by this factor; USB's ``n_sigma``
 
 
 def create(options: Options) -> Learner:
-    """A Gaussian weight of the largest probability, after alignment to equal classes; 1 from its mean on.
+    """The weight is a Gaussian of the largest probability, after alignment to equal classes; 1 from its mean on.
 
-    Mean and variance are moving averages, updated with the current batch before they are used. Labels are those of the
-    probabilities before alignment.
+    Mean and variance are moving averages; the current batch updates them before they are used. The target is the most
+    probable class before alignment.
     """
     uniform = jnp.full(options.classes, 1.0 / options.classes)
 

@@ -1,7 +1,7 @@
 """The per-example record of a training run, kept on the device and sharded over examples.
 
-One column a visit. No logits are stored: every score of ``scores.py`` is a function of these arrays, 13
-bytes an example and visit, so a run can be scored again without training.
+Each epoch fills one column. No logits are stored: every score of ``scores.py`` is a function of these arrays, so a run
+can be scored again without training. They take 13 bytes per example and epoch.
 """
 
 import flax.struct
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 class Dynamics(flax.struct.PyTreeNode):
-    """What one training run saw of every example: rows are examples, columns epochs."""
+    """The record of one training run: rows are examples, columns are epochs."""
 
     p_label: jax.Array  # f32[N, T], probability of the label trained on
     p_other: jax.Array  # f32[N, T], largest probability of any other class
@@ -18,10 +18,10 @@ class Dynamics(flax.struct.PyTreeNode):
     el2n: jax.Array  # f32[N, T], ||p - onehot(label)||_2
     # Recorded on request:
     entropy: jax.Array | None = None  # f32[N, T], nats
-    # f32[N, T], norm of the loss' gradient by the last layer: ||p - onehot(label)|| sqrt(||features||^2 + 1)
+    # f32[N, T], norm of the loss's gradient by the last layer: ||p - onehot(label)|| sqrt(||features||^2 + 1)
     grad_norm: jax.Array | None = None
-    kl: jax.Array | None = None  # f32[N, T], sum_c |p_c (log p_c - log p'_c)|, p' those of the visit before; at first 0
-    previous: jax.Array | None = None  # f32[N, C], probabilities of the last visit, which kl needs; not a result
+    kl: jax.Array | None = None  # f32[N, T], sum_c |p_c (log p_c - log p'_c)|, p' of the epoch before; 0 in the first
+    previous: jax.Array | None = None  # f32[N, C], probabilities of the last epoch, which kl needs; not a result
 
 
 def init(n: int, epochs: int, *, entropy: bool = False, grad_norm: bool = False, kl_classes: int = 0) -> Dynamics:
@@ -29,7 +29,7 @@ def init(n: int, epochs: int, *, entropy: bool = False, grad_norm: bool = False,
 
     Args:
       entropy, grad_norm: whether to record them.
-      kl_classes: C, to record how far predictions move between visits (TDDS), which takes [n, C] floats; 0: do not.
+      kl_classes: C, to record how far predictions move between epochs (TDDS), which takes [n, C] floats; 0: do not.
     """
 
     def zeros(dtype: type = jnp.float32) -> jax.Array:
@@ -41,7 +41,7 @@ def init(n: int, epochs: int, *, entropy: bool = False, grad_norm: bool = False,
 
 
 def results(record: Dynamics) -> dict[str, jax.Array]:
-    """The arrays [N, T] by name: what a finished record is saved as.
+    """The arrays [N, T] that are saved of a finished record, by name.
 
     >>> list(results(init(3, epochs=2)))
     ['p_label', 'p_other', 'correct', 'el2n']
@@ -52,12 +52,12 @@ def results(record: Dynamics) -> dict[str, jax.Array]:
 def observe(logits: jax.Array, label: jax.Array, features: jax.Array | None = None) -> dict[str, jax.Array]:
     """The fields of ``Dynamics`` for one batch of logits [B, C] and labels i32[B]; each value is [B].
 
-    Of the features [B, D] that the last layer saw, grad_norm, if they are given. And "previous", the probabilities
-    [B, C] as they will be at the next visit; kl takes them from both.
+    With the features [B, D] that the last layer saw, grad_norm is among them. "previous" holds the probabilities
+    [B, C], from which ``update`` makes kl in the next epoch.
 
-    Probabilities are float32 softmax. Ties count as correct only when the label comes first, as argmax does.
-    EL2N (Paul et al., arXiv:2107.07075) is taken as the norm that it is: sqrt(sum_c p_c^2 - 2 p_y + 1), as the released
-    code has it, cancels in float32, and calls every well-fitted example 0 or the same few multiples of 2e-4.
+    Probabilities are float32 softmax. The first of tied classes counts as predicted, as in argmax. EL2N (Paul et al.,
+    arXiv:2107.07075) is computed as a norm: the released code's sqrt(sum_c p_c^2 - 2 p_y + 1) cancels in float32 and
+    gives every well-fitted example 0 or the same few multiples of 2e-4.
 
     >>> seen = observe(jnp.log(jnp.array([[0.7, 0.2, 0.1]])), jnp.array([1]))
     >>> round(float(seen["p_other"][0]), 3), bool(seen["correct"][0])
@@ -66,7 +66,7 @@ def observe(logits: jax.Array, label: jax.Array, features: jax.Array | None = No
     p = jax.nn.softmax(logits.astype(jnp.float32))
     is_label = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
     p_label = jnp.sum(jnp.where(is_label, p, 0.0), axis=-1)
-    # argmax(p) == label, of equals the first; an argmax takes six times as long on a CPU as all the rest.
+    # The same as argmax(p) == label, which takes six times as long on a CPU as all the rest.
     before = jnp.arange(logits.shape[-1])[None] < label[:, None]
     below = jnp.where(before, p < p_label[:, None], p <= p_label[:, None])
     seen = {
@@ -78,7 +78,7 @@ def observe(logits: jax.Array, label: jax.Array, features: jax.Array | None = No
         "previous": p,
     }
     if features is not None:
-        # Of a layer's matrix the gradient is an outer product, whose norm is the product of norms; 1 is its bias'.
+        # The gradient by a layer's matrix is an outer product, whose norm is a product of norms; 1 is its bias's part.
         size = jnp.sum(features.astype(jnp.float32) ** 2, axis=-1)
         seen["grad_norm"] = seen["el2n"] * jnp.sqrt(size + 1.0)
     return seen
@@ -89,10 +89,10 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
 
     Args:
       record: the record, or one shard of it.
-      rows: i32[B], row of each example; no two alike, and rows past the end are dropped, which is how
-        padding and other shards' examples leave no trace.
+      rows: i32[B], the row of each example, all different. Rows past the end are dropped: those of padding and of
+        other shards' examples.
       column: i32 scalar, the epoch.
-      seen: what ``observe`` returned. Fields the record does not keep are ignored.
+      seen: the values of ``observe``. Fields that the record does not keep are ignored.
 
     >>> seen = observe(jnp.zeros((2, 4)), jnp.array([0, 1]))
     >>> record = update(init(3, epochs=1), rows=jnp.array([2, 0]), column=0, seen=seen)
@@ -107,7 +107,7 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
 
     if record.previous is not None:
         p, before = seen["previous"], record.previous.at[rows].get(mode="fill", fill_value=1.0)
-        # TDDS (arXiv:2311.13613): the terms of a divergence, each by its size.
+        # TDDS (arXiv:2311.13613): the absolute terms of a divergence.
         moved = jnp.sum(jnp.abs(p * (jnp.log(p + 1e-8) - jnp.log(before + 1e-8))), axis=-1)
         seen = seen | {"kl": jnp.where(column > 0, moved, 0.0)}
     kept = {name: value for name, value in seen.items() if getattr(record, name) is not None}

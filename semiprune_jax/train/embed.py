@@ -1,4 +1,4 @@
-"""Embeddings of the pool: by a network that this run has trained, or by one whose weights a file holds."""
+"""Embeddings of the pool, by a network that this run has trained or by one whose weights are in a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def embed_trained(
 
     Args:
       network_name, bn_momentum: see ``models.create``.
-      restore: gives the saved {"params", "batch_stats"} in the structure of the tree it is handed.
+      restore: loads the saved {"params", "batch_stats"} into the structure of the tree that it gets.
     """
     network = context.network(network_name, bn_momentum)
     shapes = jax.eval_shape(lambda key: network.init(key, context.image_shape), jax.random.key(0))

@@ -1,4 +1,4 @@
-"""What a trained network says of images: of each one of the pool, or how well it does on the test set."""
+"""Forward passes of a trained network: its outputs for the pool, and its accuracy on the test set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from semiprune_jax.train.state import TrainState
 
 Evaluate: TypeAlias = Callable[[TrainState], dict[str, float]]
 
-_ROWS, _PIXELS = 512, 1 << 21  # of a batch, and of a device's share of one, at most
+_ROWS, _PIXELS = 512, 1 << 21  # at most: rows of a batch, pixels of a device's share of it
 
 
 @dataclass(frozen=True)
 class Inference:
     """Forward passes over a run's images.
 
-    Args:
-      view: of a whole batch, as it is seen in tests.
-      side: pixels of it.
+    Attributes:
+      view: the view of a whole batch that networks are tested on.
+      side: its side in pixels.
     """
 
     layout: Layout
@@ -38,11 +38,11 @@ class Inference:
     def over_pool(
         self, step: Callable, network: Network, trained: TrainState, view: tuple[View, int] | None = None
     ) -> dict[str, np.ndarray]:
-        """What a forward step gives for each image of the pool, arrays [N, ...] by name.
+        """The outputs of a forward step for each image of the pool, arrays [N, ...] by name.
 
         Args:
           step: ``steps.prediction_step`` or ``steps.embedding_step``.
-          view: another one, of a whole batch, and the pixels of its side.
+          view: another view of a whole batch, and its side in pixels.
         """
         pool = self.pools.eval_pool
         nothing = np.full(pool.n, -1, np.int32)
@@ -50,7 +50,7 @@ class Inference:
         return {key: np.concatenate([part[key] for part in parts])[: pool.n] for key in parts[0]}
 
     def evaluation(self, network: Network) -> Evaluate | None:
-        """state -> test_accuracy and test_loss, exact: padded and masked; None without a test set."""
+        """A function: state -> test_accuracy and test_loss, over each test image once; None without a test set."""
         test, split = self.pools.test, self.pools.dataset.test
         if test is None or split is None:
             return None
@@ -67,10 +67,16 @@ class Inference:
         return evaluate
 
     def forward(
-        self, step: Callable, network: Network, pool: Pool, labels: np.ndarray,
-        *, ids: np.ndarray | None = None, view: tuple[View, int] | None = None,
-    ) -> Callable[[TrainState], list[dict]]:  # fmt: skip
-        """state -> what the step gives for each batch of the pool, or of those ids, in order, on the host."""
+        self,
+        step: Callable,
+        network: Network,
+        pool: Pool,
+        labels: np.ndarray,
+        *,
+        ids: np.ndarray | None = None,
+        view: tuple[View, int] | None = None,
+    ) -> Callable[[TrainState], list[dict]]:
+        """A function: state -> the step's outputs for each batch of the pool, or of ``ids``, in order, on the host."""
         seen, side = view or (self.view, self.side)
         forward = self.layout.compile_forward(partial(step, model=network, view=seen), pool.fetch)
         ids = np.arange(pool.n) if ids is None else ids
@@ -79,7 +85,7 @@ class Inference:
         order, arrays = SequentialSampler(ids, rows=rows, pad_id=pool.n), pool.arrays(labels)
 
         def run(current: TrainState) -> list[dict]:
-            # One at a time: the program has collectives, which must not pile up on virtual CPU devices.
+            # One batch at a time: the program has collectives, which must not pile up on virtual CPU devices.
             with pool.feed(order, order.steps) as feed:
                 return [
                     jax.device_get(forward(current, arrays, self.layout.put_feed(feed(i, 1))))

@@ -23,13 +23,13 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any  # float32 tree, running statistics of the batch norms
     opt_state: Any
     ema_params: Any  # like params, or None
-    learner: Any = None  # what a semi-supervised learner remembers, but for what it remembers of each example
+    learner: Any = None  # a semi-supervised learner's memory, without the part about examples: see ``Memory``
 
 
 def create(
     network: Network, tx: optax.GradientTransformation, key: jax.Array, image_shape, *, ema: bool, learner: Any = None
 ) -> TrainState:
-    """A fresh state; the average of the parameters starts as a copy of them."""
+    """A fresh state; with ``ema`` the average of the parameters starts as a copy of them."""
     params, batch_stats = network.init(key, image_shape)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -45,7 +45,7 @@ def create(
 def advance(
     state: TrainState, tx: optax.GradientTransformation, grads: Any, batch_stats: Any, ema_decay: float = 0.0
 ) -> TrainState:
-    """One optimizer step, then the average: ema <- decay * ema + (1 - decay) * params, parameters only.
+    """One optimizer step, then the moving average of the parameters, if the state has one.
 
     Batch statistics are never averaged: evaluation pairs ``ema_params`` with the online ``batch_stats`` (USB).
     """
@@ -63,10 +63,10 @@ def cosine_sevenths(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.A
 
 
 def cosine_to(floor: float, *, warm_up: int = 0) -> Schedule:
-    """PyTorch's CosineAnnealingLR per step, from the peak to ``floor``; held there past ``total``.
+    """PyTorch's CosineAnnealingLR per step, from the peak to ``floor``, where it stays past ``total``.
 
     Args:
-      warm_up: steps before it, in which the rate rises from 0 to the peak, linearly (SwAV).
+      warm_up: steps before it, over which the rate rises linearly from 0 to the peak (SwAV).
     """
 
     def schedule(step: jax.Array, peak: jax.Array, total: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ def cosine_to(floor: float, *, warm_up: int = 0) -> Schedule:
 
 
 class ScheduleState(NamedTuple):
-    """Traced, so that runs of other lengths and rates share one executable."""
+    """The position in a schedule. Traced, so that runs of other lengths and rates share one executable."""
 
     count: jax.Array  # i32, updates made
     learning_rate: jax.Array  # f32, the peak
@@ -99,9 +99,9 @@ def sgd(
     """PyTorch's SGD: g += wd * w; m = momentum * m + g; w -= lr * (g + momentum * m if nesterov else m).
 
     Args:
-      schedule: learning rate of a step, from the peak and the length, which live in the optimizer's state.
-      decay_matrices_only: spare parameters of one dimension (biases, batch norms), as FixMatch does; otherwise
-        everything decays, as one PyTorch parameter group does.
+      schedule: gives the learning rate of a step; the peak and the length are part of the optimizer's state.
+      decay_matrices_only: whether to spare parameters of one dimension (biases, batch norms), as FixMatch does;
+        otherwise all parameters decay, as in one PyTorch parameter group.
       trust: LARC (You et al., arXiv:1708.03888): each parameter's step is this share of its own norm, times the
         learning rate; 0: plain SGD.
     """
@@ -127,7 +127,7 @@ def sgd(
 
 
 def set_schedule(state: TrainState, *, learning_rate: jax.Array, total_steps: jax.Array) -> TrainState:
-    """The same state on a schedule of another peak and length; nothing recompiles."""
+    """The same state on a schedule of another peak and length. Nothing is compiled again."""
     opt_state = optax.tree_utils.tree_set(
         state.opt_state,
         learning_rate=jnp.asarray(learning_rate, jnp.float32),

@@ -280,7 +280,7 @@ CASES = [
     Case("no device of the kind asked for", [], 4, "JAX finds no device", lambda: jax.config.update("jax_platforms", "tpu")),
     Case("a learning rate that explodes", ["--config.ssl.learning_rate=1e30"], 6, "the loss at step 1 is nan; lower the learning rate"),
     Case("no prediction is ever confident", ["--config.ssl.threshold=1.0"], 6, "at step 6 of 12, 0% of the unlabelled images"),
-    Case("images that are all alike", [], 6, "at step 6 of 12, 100.0% of the unlabelled images are taken for", npz(x_train=np.full((64, 8, 8, 3), 7, np.uint8), y_train=small.pool(64)[1])),
+    Case("images that are all alike", [], 6, "at step 6 of 12, 100.0% of the unlabelled images are predicted as", npz(x_train=np.full((64, 8, 8, 3), 7, np.uint8), y_train=small.pool(64)[1])),
 ]
 
 

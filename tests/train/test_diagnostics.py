@@ -1,4 +1,4 @@
-"""What ends a run, and what it is warned of."""
+"""Diagnoses that end a run, and warnings."""
 
 import numpy as np
 import pytest
@@ -23,26 +23,26 @@ def test_nothing_is_wrong():
 
 def test_one_class_takes_all():
     trouble = collapse(class_share=[0.01, 0.96, 0.03, 0], label_share=[0.2, 0.49, 0.2, 0.11])
-    assert trouble.startswith("96.0% of the unlabelled images are taken for 'bee' (of the labels 49.0%)")
-    for advice in ("fixmatch.learning_rate", "label more", "--overwrite"):
+    assert trouble.startswith("96.0% of the unlabelled images are predicted as 'bee' (of the labels 49.0%)")
+    for advice in ("ssl.learning_rate", "label more", "--overwrite"):
         assert advice in trouble
 
 
 def test_no_view_is_confident():
     trouble = collapse(mask_rate=0.0005)
     assert trouble.startswith("0.05% of the unlabelled images are predicted with a probability of 0.95 or more")
-    for advice in ("fixmatch.threshold", "fixmatch.steps", "--overwrite"):
+    for advice in ("ssl.threshold", "ssl.steps", "--overwrite"):
         assert advice in trouble
     trouble = collapse(mask_rate=0.0005, threshold=None)  # of a learner that reads none
-    assert trouble.startswith("0.05% of the unlabelled images count, so they teach nothing; raise fixmatch.steps")
+    assert trouble.startswith("0.05% of the unlabelled images count, so they teach nothing; raise ssl.steps")
 
 
 @pytest.mark.parametrize(
     ("kept", "steps", "held", "better"), [(0.999, 1000, "37%", "or lower it to 0.98"), (0.9, 10, "35%", "train longer")]
 )
 def test_an_average_that_never_forgets(kept, steps, held, better):
-    warning = diagnostics.slow_average("fixmatch.ema_decay", kept, steps, "weights")
-    assert warning.startswith(f"fixmatch.ema_decay = {kept} still holds {held} of the first weights")
+    warning = diagnostics.slow_average("ssl.ema_decay", kept, steps, "weights")
+    assert warning.startswith(f"ssl.ema_decay = {kept} still holds {held} of the first weights")
     assert warning.endswith(better)
 
 
