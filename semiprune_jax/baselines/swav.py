@@ -1,6 +1,7 @@
-"""SwAV: an encoder that is trained on the pool without labels (Caron et al., arXiv:2006.09882), as ELFS does it.
+"""SwAV: an encoder that is trained on the pool without labels (Caron et al., arXiv:2006.09882), as in ELFS.
 
-Its loss swaps predictions of balanced codes. The step is pure; its batch is that of ``steps``, and it reads no label.
+Each crop of an image predicts the balanced codes of another one. The step is pure; it takes the batches of ``steps``
+and reads no label.
 """
 
 from collections.abc import Sequence
@@ -31,12 +32,12 @@ ROUNDS = 3  # of Sinkhorn's normalisation
 def sinkhorn(
     scores: jax.Array, mask: jax.Array, epsilon: float, axis_name: str | None = None, rounds: int = ROUNDS
 ) -> jax.Array:
-    """Codes f32[B, K] of scores f32[B, K]: rows sum to 1, and over the batch all prototypes are used alike.
+    """Codes f32[B, K] of scores f32[B, K]: rows sum to 1, and the batch uses all prototypes equally.
 
     Args:
       mask: f32[B], 0 for padding, whose codes are 0.
-      epsilon: how soft; the smaller, the nearer to one prototype a row.
-      rounds: of making columns alike, then rows.
+      epsilon: softness of the codes; the smaller it is, the closer each row is to a single prototype.
+      rounds: how many times columns, then rows, are normalised.
 
     >>> codes = sinkhorn(jnp.array([[1.0, 0.0], [0.9, 0.0]]), jnp.ones(2), epsilon=0.05, rounds=100)
     >>> [round(float(share), 2) for share in codes.sum(axis=0)]
@@ -55,10 +56,10 @@ def sinkhorn(
 def swapped_loss(
     scores: Sequence[jax.Array], mask: jax.Array, temperature: float, epsilon: float, axis_name: str | None = None
 ) -> jax.Array:
-    """Sum over this share of a batch of the loss of each row, f32[].
+    """Sum of the losses of the rows of a batch, or of one device's share of it, f32[].
 
     Args:
-      scores: [B, K] of each crop; the codes are those of the first two, and all other crops are to predict them.
+      scores: [B, K] of each crop. The first two give codes, each of which all other crops predict.
     """
     predictions = [jax.nn.log_softmax(crop / temperature) for crop in scores]
     loss = jnp.float32(0.0)
@@ -83,18 +84,18 @@ def swav_step(
     frozen_steps: int,
     axis_name: str | None = None,
 ) -> tuple[TrainState, None, dict[str, jax.Array]]:
-    """One step.
+    """One step of SwAV.
 
     Args:
-      views: of whole batches, each with how many crops it makes of an image, those of the codes first; crops of one
-        size go through the network together.
-      frozen_steps: steps at the start in which the prototypes stay.
+      views: of whole batches, each with the number of crops that it makes of an image. The first one makes the crops
+        that give codes. The crops of one view go through the network together.
+      frozen_steps: steps at the start in which the prototypes stay as they are.
 
     Returns:
       State, no record, and metrics: loss.
     """
     size, crops = batch["id"].shape[0], sum(copies for _, copies in views)
-    # The draws of one image lie together, so that a shard of the batch stays a shard.
+    # The keys of one image lie together, so that a shard of the batch stays a shard.
     keys = row_keys(key, state.step, size * crops, axis_name).reshape(size, crops)
     images, made = [], 0
     for view, copies in views:
@@ -122,12 +123,12 @@ def swav_step(
 
 
 def normalised(prototypes: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Prototypes, the columns of the kernel, at length 1."""
+    """The prototypes, which are the columns of the kernel, at length 1."""
     return jax.tree.map(lambda w: w / jnp.linalg.norm(w, axis=0, keepdims=True), prototypes)
 
 
 def swav(context: TrainContext, options: Any, *, name: str, seed: int) -> dict[str, np.ndarray]:
-    """features f32[N, D] of the pool, by an encoder that is trained on it.
+    """Trains an encoder on the pool and embeds the pool with it; returns {"features": f32[N, D]}.
 
     Args:
       options: the config section ``swav``.
@@ -139,7 +140,7 @@ def swav(context: TrainContext, options: Any, *, name: str, seed: int) -> dict[s
 
 
 def swav_training(context: TrainContext, options: Any, *, name: str, seed: int) -> Training:
-    """SwAV as the loop runs it, at its beginning; arguments as for ``swav``."""
+    """SwAV's training at its beginning; arguments as for ``swav``."""
     layout, pool = context.layout, context.pools.squares
     n, size = pool.n, options.batch_size
     sampler = EpochSampler(seed, f"{name}/order", np.arange(n), batch_size=size, rows=layout.padded(size), pad_id=n)
@@ -193,7 +194,7 @@ def _optimizer(options: Any, total: int, steps_per_epoch: int) -> optax.Gradient
 
 
 def _views(context: TrainContext, options: Any) -> list[tuple[View, int]]:
-    """The crops' views of whole batches, each with the number of crops that it makes; those of the codes first."""
+    """Views of whole batches, each with the number of crops that it makes; the view that gives codes comes first."""
     crops = [(crop_view(context.recipe, context.recipe.size, tuple(options.crop_area)), 2)]
     if options.small_crops:
         small = crop_view(context.recipe, options.small_crop_size, tuple(options.small_crop_area))

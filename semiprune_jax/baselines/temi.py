@@ -1,7 +1,7 @@
 """TEMI: clusters from embeddings and their neighbours, many heads at once (Adaloglou et al., arXiv:2303.17896).
 
-As ELFS trains it. A student and its moving average, the teacher, look at an example and at one of its neighbours; both
-should be of one cluster, and clusters alike in size. Pure functions; a leading axis H is the heads'.
+As in ELFS. A student and its moving average, the teacher, see an example and one of its neighbours. The loss asks for
+the same cluster for both, and for clusters of equal size. A leading axis H is that of the heads.
 """
 
 import contextlib
@@ -28,46 +28,46 @@ HIDDEN, BOTTLENECK = 512, 256
 TEMPERATURE = 0.1
 PRIOR_DECAY = 0.9
 WEIGHT_DECAY = 1e-4
-ORACLE_CANDIDATES = 10  # ELFS compares as many checkpoints: one in 20 of 200 epochs
+ORACLE_CANDIDATES = 10  # as many checkpoints as ELFS compares: one per 20 of its 200 epochs
 _LAST = ("direction", "gain")  # the last layer, weight-normalised
 
 Heads = dict[str, jax.Array]
-Probabilities = tuple[jax.Array, jax.Array]  # of both views, logarithms f32[H, B, C]
+LogProbabilities = tuple[jax.Array, jax.Array]  # of the clusters, f32[H, B, C], for each of two views
 
 
 class TemiState(NamedTuple):
-    """What a step changes."""
+    """Everything that a step changes."""
 
     step: jax.Array  # i32
     student: Heads
     teacher: Heads
     prior: jax.Array  # f32[H, C], of the clusters
     epoch_loss: jax.Array  # f32[H], summed over the steps of this epoch
-    kept: Heads  # K teachers' best heads: of each K-th part of the training, that of the epoch of the least loss
-    kept_loss: jax.Array  # f32[K]
+    kept: Heads  # K heads, for each K-th part of the training the teacher's best head in the epoch of the lowest loss
+    kept_loss: jax.Array  # f32[K], their losses in those epochs
     opt_state: Any
 
 
 class Pool(NamedTuple):
-    """What is clustered."""
+    """The embeddings to cluster."""
 
     features: jax.Array  # f32[N, D]
     neighbours: jax.Array  # i32[N, k]
 
 
 def fetch(pool: Pool, ids: jax.Array) -> dict[str, Any]:
-    """The batch of the examples ``ids`` i32[B]; those past the end are padding."""
+    """The batch of the examples ``ids`` i32[B]; ids past the end are padding."""
     rows = jnp.minimum(ids, len(pool.features) - 1)
     first, near = pool.features[rows], pool.neighbours[rows]
     return {"pool": pool, "first": first, "near": near, "mask": ids < len(pool.features)}
 
 
 def init_heads(key: jax.Array, heads: int, width: int, clusters: int) -> Heads:
-    """Fresh heads over embeddings of ``width`` numbers: two linear layers, and a weight-normalised last one."""
+    """Fresh heads for embeddings of ``width`` numbers: two linear layers and a weight-normalised last layer."""
     keys = jax.random.split(key, 3)
 
     def linear(key: jax.Array, rows: int, columns: int) -> jax.Array:
-        drawn = jax.random.normal(key, (heads * rows * columns,))  # PyTorch's is cut at 2, a hundred deviations away
+        drawn = jax.random.normal(key, (heads * rows * columns,))  # PyTorch cuts at 2, which is 100 standard deviations
         return 0.02 * drawn.reshape(heads, rows, columns)
 
     bound = 1.0 / jnp.sqrt(BOTTLENECK)
@@ -83,7 +83,7 @@ def init_heads(key: jax.Array, heads: int, width: int, clusters: int) -> Heads:
 
 
 def logits(heads: Heads, x: jax.Array) -> jax.Array:
-    """f32[H, B, C] of embeddings x f32[B, D]: gain times the cosine of what two layers make of x and a direction."""
+    """f32[H, B, C] of embeddings x f32[B, D]: gain times the cosine of two layers' output and a direction."""
     hidden = jax.nn.gelu(jnp.einsum("bd,hdk->hbk", x, heads["w1"]) + heads["b1"], approximate=False)
     z = jnp.einsum("hbk,hkm->hbm", hidden, heads["w2"]) + heads["b2"]
     z = z * jax.lax.rsqrt(jnp.maximum(jnp.sum(z**2, axis=-1, keepdims=True), 1e-24))
@@ -91,11 +91,11 @@ def logits(heads: Heads, x: jax.Array) -> jax.Array:
     return jnp.einsum("hbm,hmc->hbc", z, direction) * heads["gain"]
 
 
-def loss(student: Probabilities, teacher: Probabilities, prior: jax.Array, beta: float = 0.6) -> jax.Array:
-    """The loss of each head on each pair, f32[H, B], of logarithms of probabilities f32[H, B, C].
+def loss(student: LogProbabilities, teacher: LogProbabilities, prior: jax.Array, beta: float = 0.6) -> jax.Array:
+    """The loss of each head on each pair, f32[H, B].
 
-    A pair counts by how likely the teachers of all heads, on average, find it to be of one cluster. Nothing of the
-    teacher's has a gradient.
+    The weight of a pair is the probability that both belong to one cluster, by the mean of the teachers of all heads.
+    The teacher gets no gradient.
 
     >>> half = jnp.log(jnp.full((1, 1, 2), 0.5))
     >>> round(float(loss((half, half), (half, half), jnp.array([[0.5, 0.5]]))[0, 0]), 6)
@@ -112,7 +112,7 @@ def loss(student: Probabilities, teacher: Probabilities, prior: jax.Array, beta:
 
 
 def optimizer(learning_rate: float, warm_up: int) -> optax.GradientTransformation:
-    """AdamW; the learning rate rises linearly over ``warm_up`` steps, then stays; all but biases decays."""
+    """AdamW; the learning rate rises linearly over ``warm_up`` steps, then stays. All parameters but biases decay."""
 
     def decays(heads: Heads) -> dict[str, bool]:
         return {name: not name.startswith("b") for name in heads}
@@ -124,7 +124,7 @@ def optimizer(learning_rate: float, warm_up: int) -> optax.GradientTransformatio
 def init_state(
     key: jax.Array, tx: optax.GradientTransformation, heads: int, width: int, clusters: int, keep: int = 1
 ) -> TemiState:
-    """A fresh state, with room for ``keep`` candidates; the teacher begins as a copy of the student."""
+    """A fresh state with room for ``keep`` kept heads; the teacher starts as a copy of the student."""
     student = init_heads(key, heads, width, clusters)
     prior = jnp.full((heads, clusters), 1.0 / clusters)
     teacher = jax.tree.map(jnp.copy, student)
@@ -146,26 +146,26 @@ def temi_step(
     beta: float,
     axis_name: str | None = None,
 ) -> tuple[TemiState, None, dict[str, jax.Array]]:
-    """One step on pairs of an example and one of its neighbours, drawn; the last layer rests in the first epoch.
+    """One step on pairs of an example and a random one of its neighbours; the last layer stays in the first epoch.
 
-    At the end of an epoch the teacher's best head is kept, if this part of the ``epochs`` had none of a lower loss.
+    At the end of an epoch the teacher's best head is kept if its loss is the lowest in this part of the ``epochs``.
 
     Returns:
       State, no record, and metrics: loss (of all heads), best_loss (of the best one).
     """
-
     keys = row_keys(key, state.step, len(batch["mask"]), axis_name)
     drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, batch["near"].shape[1]))(keys)
     second = batch["pool"].features[jnp.take_along_axis(batch["near"], drawn[:, None], axis=1)[:, 0]]
     mask = batch["mask"].astype(jnp.float32)
     count = psum(jnp.sum(mask), axis_name)
 
-    def views(heads: Heads) -> Probabilities:
+    def views(heads: Heads) -> LogProbabilities:
         first, other = (jax.nn.log_softmax(logits(heads, x) / TEMPERATURE) for x in (batch["first"], second))
         return first, other
 
     teacher = views(state.teacher)
     seen = 0.5 * jnp.sum(mask[None, :, None] * (jnp.exp(teacher[0]) + jnp.exp(teacher[1])), axis=1)
+    # As in ``ema_update``, but it would divide first, which rounds differently.
     prior = PRIOR_DECAY * state.prior + (1.0 - PRIOR_DECAY) * psum(seen, axis_name) / count
 
     def objective(heads: Heads):
@@ -177,27 +177,38 @@ def temi_step(
     gradient |= {name: moves * gradient[name] for name in _LAST}
     made, opt_state = tx.update(gradient, state.opt_state, state.student)
     updates: Any = made
-    updates |= {name: moves * updates[name] for name in _LAST}  # nor does it decay
+    updates |= {name: moves * updates[name] for name in _LAST}  # nor do they decay
     student: Any = optax.apply_updates(state.student, updates)
     averaged = ema_update(state.teacher, student, teacher_decay)
     so_far = losses + jnp.where(state.step % steps_per_epoch == 0, 0.0, state.epoch_loss)
-    ends = (state.step + 1) % steps_per_epoch == 0
-    part = state.step // steps_per_epoch * len(state.kept_loss) // epochs
-    better = ends & (jnp.min(so_far) < state.kept_loss[part])
-    candidate = best_head(averaged, so_far)
-    kept = jax.tree.map(lambda old, new: old.at[part].set(jnp.where(better, new, old[part])), state.kept, candidate)
-    kept_loss = state.kept_loss.at[part].set(jnp.where(better, jnp.min(so_far), state.kept_loss[part]))
+    kept, kept_loss = _keep_best(state, averaged, so_far, steps_per_epoch, epochs)
     new = TemiState(state.step + 1, student, averaged, prior, so_far, kept, kept_loss, opt_state)
     return new, None, {"loss": jnp.mean(losses), "best_loss": jnp.min(losses)}
 
 
+def _keep_best(
+    state: TemiState, teacher: Heads, so_far: jax.Array, steps_per_epoch: int, epochs: int
+) -> tuple[Heads, jax.Array]:
+    """The kept heads and their losses after a step.
+
+    Args:
+      so_far: f32[H], losses summed over the steps of this epoch.
+    """
+    ends = (state.step + 1) % steps_per_epoch == 0
+    part = state.step // steps_per_epoch * len(state.kept_loss) // epochs
+    better = ends & (jnp.min(so_far) < state.kept_loss[part])
+    candidate = best_head(teacher, so_far)
+    kept = jax.tree.map(lambda old, new: old.at[part].set(jnp.where(better, new, old[part])), state.kept, candidate)
+    return kept, state.kept_loss.at[part].set(jnp.where(better, jnp.min(so_far), state.kept_loss[part]))
+
+
 def best_head(heads: Heads, loss: jax.Array) -> Heads:
-    """The one of H heads whose loss f32[H] is the least, without the leading axis."""
+    """The head with the lowest loss f32[H], without the leading axis."""
     return jax.tree.map(lambda value: value[jnp.argmin(loss)], heads)
 
 
 def assign(head: Heads, x: jax.Array) -> dict[str, jax.Array]:
-    """The cluster i32[B] of embeddings x f32[B, D] by one head, and its probability f32[B]."""
+    """The most probable cluster i32[B] of embeddings x f32[B, D] by one head, and its probability f32[B]."""
     p = jax.nn.softmax(logits(jax.tree.map(lambda value: value[None], head), x)[0] / TEMPERATURE)
     return {"prediction": jnp.argmax(p, axis=-1).astype(jnp.int32), "confidence": jnp.max(p, axis=-1)}
 
@@ -215,17 +226,17 @@ def cluster(
     seed: int,
     truth: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Trains TEMI's heads on embeddings and assigns each example to a cluster, as ELFS does (Zheng et al., ICLR 2025).
+    """Trains TEMI's heads on embeddings and assigns each example to a cluster, as in ELFS (Zheng et al., ICLR 2025).
 
     Args:
       options: the config section ``temi``.
       features: f32[N, D].
-      clusters: how many of them; ELFS has as many as there are classes.
+      clusters: their number; in ELFS that of the classes.
       name: the directory of its task.
       truth: true labels i[N], by which options.select = "oracle" chooses.
 
     Returns:
-      prediction i32[N], clusters without names, and confidence f32[N].
+      prediction i32[N], the numbers of clusters, and confidence f32[N].
 
     Raises:
       DataError: there are fewer examples than clusters or neighbours.
@@ -252,7 +263,7 @@ def cluster(
 def temi_training(
     context: TrainContext, options: Any, features: np.ndarray, clusters: int, *, name: str, seed: int
 ) -> Training:
-    """TEMI as the loop runs it, at its beginning; arguments as for ``cluster``."""
+    """TEMI's training at its beginning; arguments as for ``cluster``."""
     layout, n = context.layout, len(features)
     batch_size = min(options.batch_size, n)
     steps_per_epoch = -(-n // batch_size)
@@ -286,7 +297,7 @@ def temi_training(
 
 
 def _assigned(head: Heads, features: np.ndarray) -> dict[str, np.ndarray]:
-    """Every example's cluster and confidence by one head, in blocks."""
+    """The cluster of every example by one head, and its probability, computed in blocks."""
     size = max(1, blocks.BLOCK_BYTES // (4 * 2 * HIDDEN))
     parts = [jax.device_get(_assign(head, features[i : i + size])) for i in range(0, len(features), size)]
     return {key: np.concatenate([part[key] for part in parts]) for key in ("prediction", "confidence")}

@@ -1,6 +1,6 @@
 """The one training loop: dispatch, bounded run-ahead, metrics, progress, evaluation, checkpoints.
 
-The loop owns the effects; the steps it runs are pure. A run that is killed goes on from its last checkpoint and reaches
+The loop owns the effects; the steps that it runs are pure. A killed run goes on from its last checkpoint and reaches
 the same bits, because order and random draws are functions of the step.
 """
 
@@ -21,7 +21,7 @@ from semiprune_jax.train.training import Pace, Training
 from semiprune_jax.workdir.checkpoint import Checkpoints
 from semiprune_jax.workdir.metrics import Metrics
 
-CHECKPOINT_SECONDS = 15.0  # between two checkpoints, at least, where no number of steps is given
+CHECKPOINT_SECONDS = 15.0  # at least, between two checkpoints, unless a number of steps is given
 
 
 def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, directory: Path) -> tuple[TrainState, Any]:
@@ -31,8 +31,8 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
       The final state and record, on the devices.
 
     Raises:
-      TrainingError: a loss is not finite, or the guard stops the training; says at which step.
-      PreemptedError: told to stop; a checkpoint of the last step is saved.
+      TrainingError: a loss is not finite, or the guard stops the training; the message names the step.
+      PreemptedError: the process was told to stop; a checkpoint of the last step is saved.
     """
     with preemption.deferred(), Checkpoints(directory) as checkpoints:
         state, record, step = _restore(training, layout, checkpoints)
@@ -43,15 +43,15 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
                 count = _count(step, training, pace)
                 feed = layout.put_feed(read(step, count))
                 state, record, new = training.dispatch(state, record, training.pool, feed, training.key)
-                # Waits only for the dispatch before this one: the device stays busy, and the host never runs more than
-                # one ahead, which would deadlock the collectives of virtual CPU devices.
+                # This waits only for the dispatch before the new one, so the device stays busy. The host is never more
+                # than one dispatch ahead, which would deadlock the collectives of virtual CPU devices.
                 meter.collect(pending)
                 pending = (step, new)
                 step += count
                 evaluates = bool(training.evaluate) and _is_due(step, training.evaluate_every, training.total_steps)
                 stops = preemption.should_stop()
                 saves = saver.is_due(step) or stops
-                # A checkpoint comes with a line, so that no step's metrics fall between a kill and the resumption.
+                # Every checkpoint comes with a line, so that a kill loses no step's metrics.
                 if not (saves or evaluates or _is_due(step, pace.log_every, training.total_steps)):
                     continue
                 meter.collect(pending)
@@ -70,7 +70,7 @@ def run(training: Training, *, layout: Layout, metrics: Metrics, pace: Pace, dir
 
 
 def _restore(training: Training, layout: Layout, checkpoints: Checkpoints) -> tuple[TrainState, Any, int]:
-    """State, record and step of the newest intact checkpoint, or those of the beginning."""
+    """State, record and step of the newest intact checkpoint, or of the beginning."""
     latest = checkpoints.latest()
     for damage in checkpoints.damaged:
         after = "the training begins again" if latest is None else f"going on from the one of step {latest}"
@@ -85,7 +85,7 @@ def _restore(training: Training, layout: Layout, checkpoints: Checkpoints) -> tu
 def _write_line(
     training: Training, step: int, state: TrainState, meter: Meter, metrics: Metrics, *, evaluates: bool
 ) -> None:
-    """Writes the mean metrics since the last line, after the guard has looked at them, and those of an evaluation."""
+    """Writes the mean metrics since the last line, once the guard has passed them, and the metrics of an evaluation."""
     means = meter.line(step)
     if training.guard and (trouble := training.guard(step, means)):
         raise TrainingError(f"{training.name}: at step {step} of {training.total_steps}, {trouble}")
@@ -110,7 +110,7 @@ def _count(step: int, training: Training, pace: Pace) -> int:
 
 
 class _Saver:
-    """Decides when to checkpoint: at multiples of a number of steps that is given, or chosen once by the clock."""
+    """Decides when to checkpoint: at multiples of a number of steps, which is given or chosen once by the clock."""
 
     def __init__(self, pace: Pace, step: int):
         self._every = pace.checkpoint_every
@@ -119,9 +119,9 @@ class _Saver:
     def is_due(self, step: int) -> bool:
         if not self._every:
             now = time.monotonic()
-            if not self._began:  # the first dispatch compiled: count from its end
+            if not self._began:  # the first dispatch compiles: count from its end
                 self._last, self._began = step, now
-            # One clock for all processes.
+            # All processes go by the clock of process 0.
             if not processes.broadcast(now - self._began >= CHECKPOINT_SECONDS):
                 return False
             self._every = step - self._last

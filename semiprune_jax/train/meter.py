@@ -13,13 +13,13 @@ from semiprune_jax.distributed import processes
 from semiprune_jax.errors import TrainingError
 from semiprune_jax.train.training import Training
 
-TELL_SECONDS = 60.0  # between two progress lines where stderr is not a terminal, at least
+TELL_SECONDS = 60.0  # at least, between two progress lines where stderr is not a terminal
 
 
 class Meter:
     """Collects the metrics of the steps since the last line, measures images/s, and shows progress.
 
-    On a terminal progress is a bar; elsewhere it is a line every minute. The first dispatch compiles and is not timed.
+    Progress is a bar on a terminal, and elsewhere a line every minute. The first dispatch compiles and is not timed.
     """
 
     def __init__(self, training: Training, step: int):
@@ -39,7 +39,7 @@ class Meter:
         )
 
     def collect(self, pending: tuple[int, Any] | None) -> None:
-        """Waits for a dispatch (its first step and its metrics), checks its metrics and keeps them."""
+        """Waits for a dispatch, given as its first step and its metrics; checks the metrics and keeps them."""
         if pending is None:
             return
         step, values = pending
@@ -54,7 +54,7 @@ class Meter:
         for name, value in host.items():
             self._values.setdefault(name, []).append(value)
         if self._since is None:
-            # The first dispatch compiled: neither the rate nor the time left may include it.
+            # The first dispatch compiled, so neither the rate nor the time left may include it.
             self._since = time.monotonic()
             self._began = step + count, self._since
             self._bar.initial = self._bar.n = step + count
@@ -65,7 +65,7 @@ class Meter:
             self._bar.update(count)
 
     def line(self, step: int) -> dict[str, Any]:
-        """The mean of each metric since the last line: a number, or an array where the metric is one."""
+        """The mean of each metric since the last line: a number, or an array if the metric is one."""
         values: dict[str, Any] = {
             name: np.concatenate(value).mean(axis=0, dtype=np.float64) for name, value in self._values.items()
         }

@@ -1,9 +1,9 @@
-"""The steps of the program. Pure; nothing here is compiled, reads a clock, a config or a host value.
+"""The steps of the program. They are pure: they read no clock, config or host value, and are compiled elsewhere.
 
 A training step is ``step(state, record, batch, key, ...) -> (state, record, metrics)``. A batch is
-``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows carry mask False and an id
-past the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and everything
-that concerns the whole batch is summed over that axis; without it the batch is whole.
+``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows have mask False and an id
+past the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and the step sums over
+that axis whatever concerns the whole batch. Without it the batch is whole.
 
 ``key`` is the key of the stream: the draws of row r at step s are a function of (key, s, r) alone.
 """
@@ -179,8 +179,8 @@ def supervised_step(
 ) -> tuple[TrainState, Dynamics | None, Metrics]:
     """One step of cross-entropy training; writes the batch into the record, if there is one.
 
-    Recorded is the training forward pass itself: augmented inputs, batch statistics of this batch, before the
-    update (SemiPrune ``core/training``). The column is ``state.step // steps_per_epoch``.
+    The record is of the training's own forward pass, before the update: augmented inputs, statistics of this batch
+    (SemiPrune ``core/training``). Its column is ``state.step // steps_per_epoch``.
 
     Args:
       record: Dynamics, rows sharded over the axis, or None.
@@ -214,7 +214,7 @@ def supervised_step(
 def evaluation_step(
     state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
 ) -> Metrics:
-    """Sums over the unmasked rows of one batch: correct, loss, count. Divide the totals of all batches."""
+    """Sums over the unmasked rows of one batch: correct, loss, count. Their totals over batches give the means."""
     logits, _ = _forward(state, batch, model, view)
     mask = batch["mask"].astype(jnp.float32)
     sums = {
@@ -228,7 +228,7 @@ def evaluation_step(
 def prediction_step(
     state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
 ) -> dict[str, jax.Array]:
-    """Most probable class i32[B] and its probability f32[B], of the whole batch also where it is mapped."""
+    """Most probable class i32[B] and its probability f32[B], of the whole batch even under ``axis_name``."""
     p = jax.nn.softmax(_forward(state, batch, model, view)[0])
     predicted = {"prediction": jnp.argmax(p, axis=-1).astype(jnp.int32), "confidence": jnp.max(p, axis=-1)}
     return jax.lax.all_gather(predicted, axis_name, tiled=True) if axis_name else predicted
@@ -237,7 +237,7 @@ def prediction_step(
 def embedding_step(
     state: TrainState, batch: Batch, *, model: Network, view: View, axis_name: str | None = None
 ) -> dict[str, jax.Array]:
-    """Features f32[B, D] (what the last layer sees) and probabilities f32[B, C], of the whole batch, as predicted."""
+    """Features f32[B, D] (inputs of the last layer) and probabilities f32[B, C], likewise of the whole batch."""
     logits, features = _forward(state, batch, model, view)
     found = {"features": features.astype(jnp.float32), "probabilities": jax.nn.softmax(logits)}
     return jax.lax.all_gather(found, axis_name, tiled=True) if axis_name else found
@@ -246,16 +246,19 @@ def embedding_step(
 def _forward(state: TrainState, batch: Batch, model: Network, view: View) -> tuple[jax.Array, jax.Array]:
     """Logits and features of the evaluation view: averaged parameters if there are any, online statistics always."""
     params = state.params if state.ema_params is None else state.ema_params
-    images = view(jnp.zeros(batch["image"].shape[0], jnp.int32), batch["image"])  # evaluation draws nothing
+    images = view(jnp.zeros(batch["image"].shape[0], jnp.int32), batch["image"])  # evaluation draws no random numbers
     logits, features, _ = model.apply(params, state.batch_stats, images, train=False)
     return logits.astype(jnp.float32), features
 
 
 def _owned_rows(count: int, ids: jax.Array, mask: jax.Array, values, axis_name: str | None):
-    """Where the batch's examples lie in this device's share of an array of examples, which has ``count`` rows.
+    """The rows i32[B] of the whole batch's examples in this device's share of an array of examples; and their values.
 
-    Those of padding and of other shares lie past its end. Ids and values of the whole batch are gathered ([B] each),
-    never the array.
+    Padding and examples of other shares get rows past the end. Ids and values of the whole batch are gathered ([B]
+    each), never the array.
+
+    Args:
+      count: rows of the share.
     """
     first = 0
     if axis_name:
@@ -263,5 +266,5 @@ def _owned_rows(count: int, ids: jax.Array, mask: jax.Array, values, axis_name: 
         first = jax.lax.axis_index(axis_name) * count
     local = ids - first
     owned = mask & (local >= 0) & (local < count)
-    # Numbered apart past the end, so that no two rows are alike and the scatter may say so.
+    # Past the end every row has its own number: the scatter is told that no row occurs twice.
     return jnp.where(owned, local, count + jnp.arange(len(ids))), values

@@ -114,8 +114,8 @@ def test_views_are_parts_of_the_image():
 
 def config():
     made = small.config()
-    made.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "prototypes": 6, "warm_up_epochs": 1,
-                      "learning_rate": 0.5, "frozen_steps": 2, "small_crops": 2, "small_crop_size": 8})  # fmt: skip
+    made.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "learning_rate": 0.5})
+    made.swav.update({"prototypes": 6, "frozen_steps": 2, "small_crops": 2, "small_crop_size": 8})
     return made
 
 

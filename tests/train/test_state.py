@@ -14,9 +14,14 @@ def test_sgd_is_pytorchs(rng, nesterov, matrices_only):
     start = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
     grads = [{"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)} for _ in range(5)]
     tx = state.sgd(
-        state.cosine_to(1e-4), learning_rate=0.1, total_steps=5, momentum=0.9, nesterov=nesterov,
-        weight_decay=0.05, decay_matrices_only=matrices_only,
-    )  # fmt: skip
+        state.cosine_to(1e-4),
+        learning_rate=0.1,
+        total_steps=5,
+        momentum=0.9,
+        nesterov=nesterov,
+        weight_decay=0.05,
+        decay_matrices_only=matrices_only,
+    )
     fresh = state.TrainState(jnp.int32(0), start, {}, tx.init(start), None)
     for g in grads:
         fresh = state.advance(fresh, tx, g, {})
@@ -53,9 +58,15 @@ def test_warm_up():
 def test_larc_steps_by_a_share_of_each_parameters_norm(rng):
     params = {"a": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), "b": jnp.asarray(rng.normal(size=5), jnp.float32)}
     tx = state.sgd(
-        state.cosine_to(0.0), learning_rate=0.5, total_steps=10, momentum=0.9, nesterov=False, weight_decay=0.0,
-        decay_matrices_only=False, trust=0.001,
-    )  # fmt: skip
+        state.cosine_to(0.0),
+        learning_rate=0.5,
+        total_steps=10,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=0.0,
+        decay_matrices_only=False,
+        trust=0.001,
+    )
     for size in (1.0, 100.0):  # of the gradient, which does not matter
         gradient = {name: size * jnp.ones_like(value) for name, value in params.items()}
         updates, _ = tx.update(gradient, tx.init(params), params)
@@ -67,9 +78,14 @@ def test_larc_steps_by_a_share_of_each_parameters_norm(rng):
 def test_average_follows_parameters_and_starts_as_a_copy():
     start = {"w": jnp.array([1.0])}
     tx = state.sgd(
-        lambda step, peak, total: peak, learning_rate=1.0, total_steps=1, momentum=0.0, nesterov=False,
-        weight_decay=0.0, decay_matrices_only=False,
-    )  # fmt: skip
+        lambda step, peak, total: peak,
+        learning_rate=1.0,
+        total_steps=1,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        decay_matrices_only=False,
+    )
     s = state.TrainState(jnp.int32(0), start, {}, tx.init(start), start)
     average = 1.0
     for w in (0.0, -1.0, -2.0):  # a gradient of 1 at a rate of 1
@@ -82,9 +98,14 @@ def test_average_follows_parameters_and_starts_as_a_copy():
 def test_create_shares_no_buffers():
     network = models.create("wrn_10_1", num_classes=2, bn_momentum=0.9)
     tx = state.sgd(
-        state.cosine_sevenths, learning_rate=0.1, total_steps=9, momentum=0.9, nesterov=True,
-        weight_decay=0.0, decay_matrices_only=True,
-    )  # fmt: skip
+        state.cosine_sevenths,
+        learning_rate=0.1,
+        total_steps=9,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.0,
+        decay_matrices_only=True,
+    )
     fresh = jax.jit(lambda key: state.create(network, tx, key, (8, 8, 3), ema=True))(jax.random.key(0))
     for p, e in zip(jax.tree.leaves(fresh.params), jax.tree.leaves(fresh.ema_params), strict=True):
         assert p.unsafe_buffer_pointer() != e.unsafe_buffer_pointer()
@@ -94,9 +115,14 @@ def test_create_shares_no_buffers():
 def test_schedule_is_traced():
     """Another length and rate, same executable."""
     tx = state.sgd(
-        state.cosine_to(0.0), learning_rate=0.1, total_steps=9, momentum=0.0, nesterov=False,
-        weight_decay=0.0, decay_matrices_only=False,
-    )  # fmt: skip
+        state.cosine_to(0.0),
+        learning_rate=0.1,
+        total_steps=9,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        decay_matrices_only=False,
+    )
     params = {"w": jnp.ones(3)}
     s = state.TrainState(jnp.int32(0), params, {}, tx.init(params), None)
     step = jax.jit(lambda s: state.advance(s, tx, {"w": jnp.ones(3)}, {}))

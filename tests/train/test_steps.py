@@ -65,9 +65,18 @@ def test_fixmatch_step_from_first_principles(besides):
     if besides:
         learner = learner._replace(aux_loss=lambda shared, student, targets, seen: besides * jnp.mean(student[:, 0]))
     new, _, metrics = steps.fixmatch_step(
-        fresh, None, batch, jax.random.key(0), model=network, tx=tx, weak=scaled(1.0), strong=scaled(0.5),
-        learner=learner, unsupervised_weight=weight, ema_decay=0.9,
-    )  # fmt: skip
+        fresh,
+        None,
+        batch,
+        jax.random.key(0),
+        model=network,
+        tx=tx,
+        weak=scaled(1.0),
+        strong=scaled(0.5),
+        learner=learner,
+        unsupervised_weight=weight,
+        ema_decay=0.9,
+    )
     w = np.asarray(fresh.params["w"], np.float64)
     flat = images.reshape(40, -1) / 255
 
@@ -113,9 +122,17 @@ def test_weak_rows_shape_the_statistics_of_the_others():
     tx = optimizer()
     fresh = begin(network, tx, jax.random.key(0), ema=True)
     run = partial(
-        steps.fixmatch_step, fresh, None, key=jax.random.key(0), model=network, tx=tx, strong=scaled(1.0),
-        learner=fixmatch(1.1), unsupervised_weight=1.0, ema_decay=0.9,
-    )  # fmt: skip
+        steps.fixmatch_step,
+        fresh,
+        None,
+        key=jax.random.key(0),
+        model=network,
+        tx=tx,
+        strong=scaled(1.0),
+        learner=fixmatch(1.1),
+        unsupervised_weight=1.0,
+        ema_decay=0.9,
+    )
     batch = {
         "labelled": batch_of(images, labels, np.arange(4)),
         "unlabelled": batch_of(images, labels, np.arange(4, 12)),
@@ -135,9 +152,15 @@ def test_at_a_weight_of_zero_the_labelled_examples_stand_alone():
     tx = optimizer()
     fresh = begin(network, tx, jax.random.key(0), ema=True)
     step = partial(
-        steps.fixmatch_step, model=network, tx=tx, weak=scaled(1.0), strong=scaled(1.0), learner=fixmatch(0.1),
-        unsupervised_weight=0.0, ema_decay=0.9,
-    )  # fmt: skip
+        steps.fixmatch_step,
+        model=network,
+        tx=tx,
+        weak=scaled(1.0),
+        strong=scaled(1.0),
+        learner=fixmatch(0.1),
+        unsupervised_weight=0.0,
+        ema_decay=0.9,
+    )
     step, outcomes = jax.jit(step), []
     for unlabelled in (np.arange(4, 12), np.arange(20, 28)):
         batch = {"labelled": batch_of(images, labels, np.arange(4)), "unlabelled": batch_of(images, labels, unlabelled)}
