@@ -1,7 +1,7 @@
 """TEMI: clusters from embeddings and their neighbours, many heads at once (Adaloglou et al., arXiv:2303.17896).
 
 As in ELFS. A student and its moving average, the teacher, see an example and one of its neighbours. The loss asks for
-the same cluster for both, and for clusters of equal size. A leading axis H is that of the heads.
+the same cluster for both, and for clusters of equal size. A leading axis H counts the heads.
 """
 
 import contextlib
@@ -231,7 +231,7 @@ def cluster(
     Args:
       options: the config section ``temi``.
       features: f32[N, D].
-      clusters: their number; in ELFS that of the classes.
+      clusters: their number; ELFS has as many as classes.
       name: the directory of its task.
       truth: true labels i[N], by which options.select = "oracle" chooses.
 

@@ -23,14 +23,14 @@ class Seen(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the unlabelled images of a batch teach."""
+    """The targets of the unlabelled images of a batch."""
 
     target: jax.Array  # i32[n], class ids; or f32[n, C], the probabilities of soft targets
     weight: jax.Array  # f32[n], of each image's cross entropy; an image of weight 0 teaches nothing
 
 
 class Memory(NamedTuple):
-    """What a learner remembers from step to step; None where it remembers nothing."""
+    """The memory of a learner from step to step; either part may be None."""
 
     shared: Any = None  # small arrays, the same on every device
     examples: Any = None  # arrays [rows] with one number per example, sharded as the record is

@@ -89,8 +89,8 @@ def update(record: Dynamics, rows: jax.Array, column: jax.Array, seen: dict[str,
 
     Args:
       record: the record, or one shard of it.
-      rows: i32[B], the row of each example, all different. Rows past the end are dropped: those of padding and of
-        other shards' examples.
+      rows: i32[B], the row of each example, all different. Rows past the end are dropped, which leaves out padding
+        and the examples of other shards.
       column: i32 scalar, the epoch.
       seen: the values of ``observe``. Fields that the record does not keep are ignored.
 

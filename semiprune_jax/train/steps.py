@@ -144,7 +144,7 @@ def _fixmatch_loss(
     def locate(rows: int, values):
         return _owned_rows(rows, unlabelled["id"], unlabelled["mask"], values, axis_name)
 
-    # The last views are those that learn: the strong ones, or the weak ones of a learner without strong views.
+    # The last mu views learn: the strong ones, or the weak ones of a learner without strong views.
     weak, student = (x.reshape(len(mask_u), -1) for x in (logits[:, 1 : 1 + mu], logits[:, -mu:]))
     # Only the weak *logits* are stopped: the weak images still shape the batch statistics of the other rows.
     p = jax.nn.softmax(jax.lax.stop_gradient(weak))

@@ -1,4 +1,4 @@
-"""What the paper compares with, each a variant of any config: only the stages that it needs, and the same coreset."""
+"""The paper's baselines, each a variant of any config: they run only the stages that they need."""
 
 import re
 import shutil
@@ -63,7 +63,7 @@ def test_only_the_stages_that_are_needed(tmp_path, name, stages):
 
 
 def test_what_else_asks_for_a_stage(tmp_path):
-    """A search of cutoffs trains on pseudo-labels; what the proxy sees needs a proxy."""
+    """A search of cutoffs trains on pseudo-labels; the proxy's embeddings need a proxy."""
     config = made(tmp_path, "extrapolation", data__oracle=True)
     assert "pseudolabel" not in needed(config)
     config.search.names = config.select.names

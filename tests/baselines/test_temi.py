@@ -39,7 +39,7 @@ def test_the_teacher_has_no_gradient(rng):
 
 
 def test_heads_are_cosines(rng):
-    """Of logits the size does not matter, only the gain's; and heads do not see each other."""
+    """Only the gain changes the size of logits; and heads do not see each other."""
     heads = temi.init_heads(jax.random.key(0), 3, 6, 4)
     x = jnp.asarray(rng.normal(size=(5, 6)), jnp.float32)
     logits = temi.logits(heads, x)
@@ -89,7 +89,7 @@ def test_the_last_layer_rests_in_the_first_epoch(rng):
 
 
 def test_the_prior_follows_the_teacher(rng):
-    """A tenth of the way to the mean of what it thinks of both views, of the examples that are no padding."""
+    """It moves a tenth of the way to the teacher's mean prediction of both views, without padding."""
     state = begun()
     features, partner = jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), rng.permutation(8)
     after, _, _ = step_on(state, features, np.stack([partner, partner], axis=1), [2, 5, 7])  # no other to be drawn
@@ -156,7 +156,7 @@ def test_clear_clouds_are_its_clusters(rng, tmp_path):
 
 @pytest.mark.parametrize("select", ["last", "min_loss", "oracle"])
 def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
-    """Every step is a jump here, so that the last epoch is not that of the least loss, nor the best one."""
+    """Every step is a jump here, so that the last epoch has neither the lowest loss nor the best clusters."""
     features, which = clouds(rng, n=40)
     states, heads, found = [], [], []
     run, assigned = TrainContext.run, temi._assigned

@@ -55,7 +55,7 @@ QUICK = [("flexmatch", "pmap", 3)]
     [pytest.param(*case, marks=() if case in QUICK else pytest.mark.long) for case in EVERYWHERE],
 )
 def test_a_learner_on_any_devices(tmp_path, name, mode, devices):
-    """Its state, its memory of each example, and its loss are those of one device."""
+    """Its state, its memory of each example and its loss equal those of one device."""
     state_one, record_one, losses_one = trained(tmp_path / "one", name, "jit", 1)
     state_many, record_many, losses_many = trained(tmp_path / "many", name, mode, devices)
     assert np.all(np.isfinite(losses_one))

@@ -127,13 +127,13 @@ def test_batches_in_any_order_and_split_write_every_example_once(logits, label, 
         np.testing.assert_allclose(getattr(made, name), expected, atol=1e-6, err_msg=name)
 
 
-def test_bytes_a_visit():
+def test_bytes_per_visit():
     record = dynamics.init(1, 1)
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(record)) == 13
 
 
 def test_a_record_can_be_given_away():
-    """Donated to a program that writes over it, without a copy; no two of its arrays are one."""
+    """It can be donated to a program that writes over it without a copy: its arrays share no buffer."""
     seen = dynamics.observe(jnp.zeros((1, 3)), jnp.array([0]))
     write = jax.jit(lambda record: dynamics.update(record, jnp.array([1]), 0, seen), donate_argnums=0)
     for options in ({}, {"entropy": True}, {"kl_classes": 3}):
@@ -141,7 +141,7 @@ def test_a_record_can_be_given_away():
 
 
 def test_how_far_predictions_move_is_recorded_visit_by_visit(rng):
-    """In three epochs of other orders; a padding row leaves no trace."""
+    """In three epochs of different orders; a padding row leaves no trace."""
     logits = rng.normal(size=(3, 5, C)).astype(np.float32)
     record = dynamics.init(5, 3, kl_classes=C)
     for column, order in enumerate(([0, 1, 2, 3, 4], [4, 2, 0, 1, 3], [3, 4, 1, 0, 2])):

@@ -1,4 +1,4 @@
-"""Guards on the compiled programs of the trainings, none of them a timer: what they send, hold, read, recompile."""
+"""The compiled programs of the trainings: their collectives, their memory, their transfers and recompilations."""
 
 import dataclasses
 import re
@@ -53,7 +53,7 @@ def bytes_of(tree, device):
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
 def test_state_and_record_are_written_over(made, begin, kind):
-    """Donated, and really reused: all of their bytes, on each device."""
+    """They are donated, and all of their bytes on each device are reused."""
     begun = begin(kind)
     reused = compiled(made, begun).memory_analysis().alias_size_in_bytes
     assert reused == bytes_of((begun.state, begun.record), made.layout.devices[0])
@@ -81,7 +81,7 @@ def test_a_step_does_not_talk_to_the_host(made, begin, kind):
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
 def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
-    """Nor anything moved that the loop does not move by name; across two epochs, their evaluations and checkpoints."""
+    """Nor is anything moved implicitly, across two epochs with evaluations and checkpoints."""
     began, compilations, steps = [], [], []
     jax.monitoring.register_event_duration_secs_listener(
         listener := lambda event, seconds, **_: began.append(event) if "backend_compile" in event else None
@@ -111,7 +111,7 @@ def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
 
 
 def test_programs_are_kept(tmp_path):
-    """In the directory that is asked for, unless JAX has been told of another one or it cannot be made."""
+    """In the configured directory, unless JAX has another one or the directory cannot be made."""
     from jax.experimental.compilation_cache import compilation_cache
 
     before = {name: getattr(jax.config, name) for name in small.COMPILED}
@@ -135,8 +135,8 @@ def test_programs_are_kept(tmp_path):
         compilation_cache.reset_cache()
 
 
-def test_where_steps_share_a_program(tiny_config, tmp_path):
-    """Sixteen; one on a CPU, where a scan is many times slower, and for what is streamed; or as the config has it."""
+def test_steps_of_a_dispatch(tiny_config, tmp_path):
+    """Sixteen; one on a CPU, where a scan is much slower, and with streamed images; or as configured."""
     made, labels = small.trainer(tmp_path, tiny_config)
     resident = small.proxy_training(made, tiny_config, labels)
     streamed = dataclasses.replace(resident, pool=StreamArrays(jnp.asarray(labels)))

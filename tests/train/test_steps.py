@@ -54,7 +54,7 @@ def test_oracle_fixmatch_loss_by_hand():
 
 @pytest.mark.parametrize("besides", [0.0, 3.0])
 def test_fixmatch_step_from_first_principles(besides):
-    """With a learner that adds a loss of its own, too: here the mean of the strong views' first logits, times that."""
+    """Also with a learner that adds a loss: ``besides`` times the mean of the strong views' first logits."""
     images, labels = small.pool(40)
     network, tx = linear(), optimizer(weight_decay=0.0)
     fresh = begin(network, tx, jax.random.key(1), ema=True)
@@ -250,7 +250,7 @@ def test_steps_per_dispatch_change_nothing(tmp_path, fixmatch_on_one):
 
 
 def run_supervised(mode, count, total=4):
-    """Two epochs of 2 steps over 20 of 24 examples, recorded; also what was compiled after each step."""
+    """Two epochs of 2 steps over 20 of 24 examples, recorded; and the number of compilations after each step."""
     layout = Layout.of(mode, count)
     images, labels = small.pool(24)
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)

@@ -22,7 +22,7 @@ from tests import small
 
 
 def two_epochs():
-    """Slow ones: at the recipe's rate of 0.1 a ReLU that rounding turns moves a probability by 1e-3 in two epochs."""
+    """With a low learning rate: at 0.1 a ReLU that rounding turns moves a probability by 1e-3 in two epochs."""
     config = small.config()
     config.proxy.epochs, config.proxy.learning_rate = 2, 0.01
     return config
@@ -70,7 +70,7 @@ def plain(config, params, stats):
 
 
 def test_retrainings_share_one_program(tmp_path, tiny_config):
-    """Other examples, seeds and lengths: the step is traced once for a batch shape. What is tested is what is saved."""
+    """The step is traced once for a batch shape, whatever examples, seed and length. The saved network is tested."""
     made, labels = small.trainer(tmp_path, tiny_config)
     first, network = small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     again = small.retrain_training(made, tiny_config, "retrain/c_seed2", labels, np.arange(9), batch_size=16, seed=2)
@@ -86,7 +86,7 @@ def test_retrainings_share_one_program(tmp_path, tiny_config):
 
 
 def test_test_accuracy_is_exact(tmp_path, tiny_config):
-    """Padded and masked over four devices, it is that of a plain forward pass over the 31 test examples."""
+    """Padded and masked over four devices, it equals that of a plain forward pass over the 31 test examples."""
     made, labels = small.trainer(tmp_path, tiny_config, devices=4)
     begun = small.retrain_training(made, tiny_config, "retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
     made.metrics.close()
@@ -127,7 +127,7 @@ def test_without_a_test_set(tmp_path, tiny_config):
 
 
 def test_more_on_request(tmp_path, tiny_config):
-    """Arrays besides, [rows of the record, epochs]; what is written into them: test_steps.py."""
+    """More arrays, [rows of the record, epochs]; test_dynamics.py tests their values."""
     made, labels = small.trainer(tmp_path, tiny_config)
     for name in ("entropy", "grad_norm"):
         assert getattr(small.proxy_training(made, tiny_config, labels).record, name) is None
@@ -137,7 +137,7 @@ def test_more_on_request(tmp_path, tiny_config):
 
 
 def test_a_proxy_of_some_examples_alone(tmp_path, tiny_config):
-    """Their rows are written at every epoch, gradients' norms among them; the others' never."""
+    """Every epoch writes their rows, also of the gradients' norms, and never the rows of others."""
     tiny_config.proxy.record_grad_norm, tiny_config.proxy.epochs = True, 2
     made, labels = small.trainer(tmp_path, tiny_config)
     ids = np.arange(90)[::4]
@@ -149,8 +149,8 @@ def test_a_proxy_of_some_examples_alone(tmp_path, tiny_config):
 
 
 @pytest.mark.long
-def test_whole_runs_on_other_devices_select_nearly_alike(tmp_path, digits, capsys):
-    """Rounding flips a ReLU sooner or later, and a learning rate of 0.1 amplifies it: how far does a run drift?"""
+def test_whole_runs_on_other_devices_select_nearly_the_same(tmp_path, digits, capsys):
+    """Rounding turns a ReLU sooner or later, and a learning rate of 0.1 amplifies it; prints how far a run drifts."""
     config = get_config()
     records = {}
     for devices in (1, 3, 4):
