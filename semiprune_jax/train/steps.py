@@ -2,8 +2,8 @@
 
 A training step is ``step(state, record, batch, key, ...) -> (state, record, metrics)``. A batch is
 ``{"image": u8[B, H, W, 3], "label": i32[B], "id": i32[B], "mask": bool[B]}``; padding rows have mask False and an id
-past the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and the step sums over
-that axis whatever concerns the whole batch. Without it the batch is whole.
+past the end of the pool. With ``axis_name`` the batch is one device's share of the global batch, and sums go over that
+axis too. Without it the batch is whole.
 
 ``key`` is the key of the stream: the draws of row r at step s are a function of (key, s, r) alone.
 """
