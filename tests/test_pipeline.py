@@ -339,10 +339,10 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
     assert len(lines) == 1  # not before anything trains
     lines = small.run(config, tmp_path / "w", until="pseudolabel")
     warnings = [line for line in lines if line.startswith("warning")]
-    assert warnings[0].startswith("warning: fixmatch.ema_decay = 0.999 still holds 99% of the first weights after 12")
+    assert warnings[0].startswith("warning: ssl.ema_decay = 0.999 still holds 99% of the first weights after 12")
     assert any("retrain.bn_momentum = 0.9 still holds 81%" in line for line in warnings)  # 16 images, 2 epochs
     again = small.run(config, tmp_path / "w", until="pseudolabel")
-    assert not any("fixmatch" in line for line in again if line.startswith("warning"))  # too late for that
+    assert not any("ssl." in line for line in again if line.startswith("warning"))  # too late for that
 
 
 @pytest.mark.parametrize(
