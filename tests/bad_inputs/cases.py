@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from semiprune_jax.train import loop
+from semiprune_jax.train import meter
 from tests import small
 from tests.bad_inputs.processes import fork, run
 
@@ -95,7 +95,7 @@ def link_out() -> None:
 
 def killed() -> None:
     """A run that ended inside FixMatch, at its tenth step, with checkpoints at steps 6 and 9."""
-    real, left = loop._Meter.collect, [13]
+    real, left = meter.Meter.collect, [13]
 
     def collect(self, pending):
         left[0] -= 1
@@ -103,7 +103,7 @@ def killed() -> None:
             raise SystemExit(0)
         return real(self, pending)
 
-    loop._Meter.collect = collect
+    meter.Meter.collect = collect
     run(["--workdir=begun", "--config.runtime.checkpoint_every_steps=3"])
 
 

@@ -30,8 +30,8 @@ from tests.faults.trials import Row
 
 TEXT = st.text(max_size=12)
 NAMES = st.text("ab/.\\ \0\n,\"'é<>&%$~", max_size=12)  # what paths and tables are broken with
-NUMBERS = st.OneOf(st.integers(), st.integers(-3, 300), st.floats(), st.floats(-1, 2))
-VALUES = st.OneOf(NUMBERS, TEXT, st.booleans(), st.none(), st.lists(NUMBERS, max_size=3).map(tuple), st.just("()"))
+NUMBERS = st.one_of(st.integers(), st.integers(-3, 300), st.floats(), st.floats(-1, 2))
+VALUES = st.one_of(NUMBERS, TEXT, st.booleans(), st.none(), st.lists(NUMBERS, max_size=3).map(tuple), st.just("()"))
 
 
 class Bomb:
@@ -171,13 +171,13 @@ known = st.tuples(
     st.sampled_from(["ant/003.png", "cat/002.png", "bee/004.png", "../out.png", "linked/ant/003.png", "/etc/x.png"]),
     NAMES,
 )
-csv_text = st.OneOf(rows, st.lists(known, max_size=5)).map(
+csv_text = st.one_of(rows, st.lists(known, max_size=5)).map(
     lambda lines: "path,label\n" + "".join(f"{path},{label}\n" for path, label in lines)
 )
 both = st.lists(known, max_size=3).map(
     lambda lines: "path,label\nant/000.png,ant\nbee/001.png,bee\n" + "".join(f"{p},{label}\n" for p, label in lines)
 )
-csv_bytes = st.OneOf(
+csv_bytes = st.one_of(
     both.map(str.encode), csv_text.map(lambda text: text.encode("utf-8", "surrogatepass")), st.binary(max_size=60)
 )
 
@@ -264,7 +264,7 @@ def fuzz(root: Path, trials: int) -> Row:
         part("tables", share, table, data=csv_bytes, is_parquet=st.booleans(), with_folder=st.booleans())
         part("npz", share, arrays, data=npz_bytes())
         part("images", share, lambda root, file: image(root, *file), file=image_file())
-        part("pages", -(-trials // 20), shown, text=st.OneOf(TEXT, st.text("<>&\"'/= ascript", max_size=30)))
+        part("pages", -(-trials // 20), shown, text=st.one_of(TEXT, st.text("<>&\"'/= ascript", max_size=30)))
     if Bomb.set_off:
         troubles.append(f"{Bomb.set_off} objects were unpickled")
     figures = ", ".join(f"{count:,} {word}" for word, count in sorted(tally.items()))
