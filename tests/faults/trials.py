@@ -1,5 +1,6 @@
 """Kinds of trial: each strikes runs so many times, and says what came of it. A trial that does not hold is Trouble."""
 
+import json
 import os
 import re
 import shutil
