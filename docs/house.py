@@ -111,7 +111,7 @@ def draw(house: House, path: Path) -> None:
     ax = figure.subplots()
     places: dict[str, tuple[float, float]] = {}
     for number, rooms in enumerate(floors):
-        widths = [0.9 + house.lines[room] / 900 for room in rooms]
+        widths = [max(0.9 + house.lines[room] / 900, 0.3 + 0.105 * len(room)) for room in rooms]
         left, y = -(sum(widths) + 0.5 * (len(rooms) - 1)) / 2, -float(number)
         for room, width in zip(rooms, widths, strict=True):
             box = {"facecolor": "#e8edf2", "edgecolor": "#1f3b57", "linewidth": 0.8}
