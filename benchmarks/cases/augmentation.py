@@ -65,12 +65,12 @@ def _recipe(task: Task) -> views.Recipe:
 def _ours(task: Task) -> Contender:
     recipe = _recipe(task)
     if task.kind == "weak":
-        return views(jax.vmap(views.weak_view(recipe)), task.pool, task.square, task.batch, units=50)
+        return contender(jax.vmap(views.weak_view(recipe)), task.pool, task.square, task.batch, units=50)
     strong = views.strong_views(recipe, sequential=jax.default_backend() == "cpu")
-    return views(strong, task.pool, task.square, task.batch)
+    return contender(strong, task.pool, task.square, task.batch)
 
 
-def views(view: views.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
+def contender(view: views.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
     """Views of a batch out of ``n`` squares that lie on the device, made anew ``units`` times a round."""
     pool = MemoryArrays.of(pools.windows(n, square), np.zeros(n, np.int32))
     ids = jnp.asarray(np.random.default_rng(0).integers(0, n, batch), jnp.int32)

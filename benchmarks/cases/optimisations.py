@@ -124,7 +124,7 @@ def _randaugment(task: Task) -> Contenders:
 
 
 def _view(task: Task, view: views.View) -> Contender:
-    return augmentation.views(view, task.n, 32, task.batch)
+    return augmentation.contender(view, task.n, 32, task.batch)
 
 
 def _scan(task: Task) -> Contenders:
