@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     code: int
     stdout: str
     stderr: str
-    trouble: str  # in which way it ended wrongly; empty if it did not
+    trouble: str  # how the case ended wrongly; empty if it did not
 
     @property
     def printed(self) -> str:
@@ -57,10 +57,10 @@ def outcomes() -> Iterator[Outcome]:
 
 
 def make_template() -> int:
-    """A pool, a folder, a table, a run up to its coresets, and one that was killed."""
+    """Makes a pool, a folder, a table, a run up to its coresets, and a run that was killed."""
     Path("config.py").write_text(CONFIG)
     small.write_npz(Path("pool.npz"))
-    small.write_folder(Path("photos"), n=64, size=8)  # in shape the pool again, so that programs are shared
+    small.write_folder(Path("photos"), n=64, size=8)  # of the pool's shape, so that programs are shared
     names = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
     rows = [f"{name},{name.partition('/')[0] if i % 3 == 0 else ''}" for i, name in enumerate(names)]
     Path("labels.csv").write_text("\n".join(["path,label", *rows, ""]))
@@ -83,7 +83,7 @@ def finished(place: Path) -> list[str]:
 
 
 def ended(running: dict[int, tuple[Case, Path]]) -> Outcome:
-    """Waits for one of the processes and examines its files."""
+    """Waits until one of the processes ends, and examines its files."""
     pid, status = os.waitpid(-1, 0)
     case, place = running.pop(pid)
     code = os.waitstatus_to_exitcode(status)
@@ -106,7 +106,7 @@ def ended(running: dict[int, tuple[Case, Path]]) -> Outcome:
 
 
 def as_table(found: list[Outcome]) -> str:
-    """Markdown, a row a case."""
+    """A table in Markdown, one row per case."""
 
     def cell(text: str) -> str:
         text = " ".join(text.removeprefix("semiprune: ").split()).replace("|", "\\|")

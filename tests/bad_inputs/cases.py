@@ -1,4 +1,4 @@
-"""The cases: how bad input is prepared, the flags of the command line, its exit code, and its words."""
+"""The cases: how bad input is prepared, the flags of the command line, its exit code, and its message."""
 
 import io
 import os
@@ -33,7 +33,7 @@ class Case(NamedTuple):
     code: int
     says: str  # a regular expression, found in the output
     prepare: Callable[[], object] = lambda: None  # run in the case's directory
-    lines: int = 1  # all problems of a config are told at once
+    lines: int = 1  # of the message; one names all problems of a config
 
 
 def write(path: str, text: str | bytes) -> Callable[[], object]:
@@ -63,7 +63,7 @@ def truncate(pattern: str) -> Callable[[], object]:
 
 
 def flip(pattern: str) -> Callable[[], object]:
-    """One byte in the middle."""
+    """Changes the byte in the middle of each file."""
 
     def prepare():
         for path in Path().glob(pattern):
@@ -94,7 +94,7 @@ def link_out() -> None:
 
 
 def killed() -> None:
-    """A run that ended inside FixMatch, at its tenth step, with checkpoints at steps 6 and 9."""
+    """Makes a run that ends inside FixMatch, at its tenth step, with checkpoints at steps 6 and 9."""
     real, left = meter.Meter.collect, [13]
 
     def collect(self, pending):
@@ -285,7 +285,7 @@ CASES = [
 
 
 def same_size(path: str) -> None:
-    """Another image in a file of as many bytes, in a folder whose run has drawn its labels."""
+    """Puts another image into a file of the same size, in a folder whose run has drawn its labels."""
     fork(lambda: run([*FOLDER, "--workdir=folder", "--until=pseudolabel"]))
     size = Path(path).stat().st_size
     Image.new("RGB", (8, 8), (9, 9, 9)).save(path)

@@ -10,7 +10,7 @@ from semiprune_jax import main, pipeline  # noqa: F401  (before the forks)
 
 
 def run(flags: list[str]) -> int:
-    """The command line, in this process."""
+    """Runs the command line in this process."""
     given = {flag.partition("=")[0] for flag in flags}
     defaults = [flag for flag in ("--config=config.py", "--workdir=w") if flag.partition("=")[0] not in given]
     sys.argv = ["main", *defaults, *flags]  # config_flags reads the overrides of the file from it
@@ -18,7 +18,7 @@ def run(flags: list[str]) -> int:
 
 
 def start(place: Path, work: Callable[[], object]) -> int:
-    """Forks a process for ``work`` in a directory; returns its id. Its output goes to the file "preparing"."""
+    """Forks a process that does ``work`` in a directory; returns its id. Its output goes to the file "preparing"."""
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():
@@ -40,5 +40,5 @@ def start(place: Path, work: Callable[[], object]) -> int:
 
 
 def fork(work: Callable[[], object]) -> None:
-    """Runs ``work`` in a child, here, and waits for it."""
+    """Runs ``work`` in a forked child, in this directory, and waits for its end."""
     os.waitpid(start(Path(), work), 0)

@@ -1,1 +1,1 @@
-"""What may strike a run: kills, signals, lost peers, other devices, disks, damaged files, hostile input, leaks."""
+"""Faults of a run: kills, signals, lost peers, other devices, disks, damaged files, hostile input, leaks."""

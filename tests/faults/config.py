@@ -1,4 +1,4 @@
-"""Every stage in a few seconds, for trials of what may strike a run."""
+"""A config that runs every stage in a few seconds, for trials of faults."""
 
 from tests import small
 
@@ -12,7 +12,7 @@ def get_config(placement="memory"):
     c.runtime.checkpoint_every_steps = 2
     c.runtime.log_every_steps = 1
     c.runtime.peer_timeout_seconds = 10
-    # Slow enough that rounding, which differs between numbers of devices, does not grow beyond what it should.
+    # Low rates, so that differences of rounding between numbers of devices stay small.
     c.fixmatch.learning_rate = c.proxy.learning_rate = c.retrain.learning_rate = 0.001
     c.fixmatch.steps = 20
     c.fixmatch.threshold = 0.3

@@ -1,4 +1,4 @@
-"""Hostile input, thousands of it in one process: each is taken, or refused in one line; nothing else happens."""
+"""Thousands of hostile inputs in one process: the program takes each, or refuses it in one line."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ VALUES = st.one_of(NUMBERS, TEXT, st.booleans(), st.none(), st.lists(NUMBERS, ma
 
 
 class Bomb:
-    """An object that says so when it is unpickled."""
+    """An object that counts how often it is unpickled."""
 
     set_off = 0
 
@@ -59,7 +59,7 @@ FIELDS = _fields(base_config())
 
 
 def attempt(work: Callable[[], object]) -> str:
-    """What came of it: taken, or refused in one line. Any other exception is a bug of ours and goes on."""
+    """Tells whether input was taken, or refused in one line. Any other exception is a bug of ours and passes."""
     try:
         work()
     except UserError as refusal:
@@ -72,11 +72,11 @@ def attempt(work: Callable[[], object]) -> str:
     return "refused"
 
 
-# What is tried, on random values; each returns what came of it.
+# Functions that try one random input; each returns the outcome.
 
 
 def config_by_flags(root: Path, settings: dict[str, Any]) -> str:
-    """Through the command line, in this process."""
+    """Settings by flags of the command line, in this process."""
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
     argv = ["main", "plan", f"--config={root / 'fuzzed.py'}", *flags]
     printed = io.StringIO()
@@ -141,7 +141,7 @@ class _Tags(HTMLParser):
 
 
 def shown(root: Path, text: str) -> str:
-    """A page that shows a text wherever it shows any: with the tags that it has for a plain word."""
+    """A page that shows a text in every place that shows any: its tags are those of a page with a plain word."""
 
     def tags(word: str) -> Counter[str]:
         spec = {"name": word, "selector": word, "score": word, "keep": 0.5, "kept": 1, "of": 2, "pruned": 0.5}
@@ -184,7 +184,7 @@ csv_bytes = st.one_of(
 
 @st.composite
 def npz_bytes(draw) -> bytes:
-    """Arrays of any type and shape, objects that would be unpickled, and bytes altered."""
+    """Files of arrays of any type and shape, with objects that must not be unpickled, or with altered bytes."""
     dtype = st.sampled_from(["u1", "i4", "f8", "?", "U3", "S2", "c8", "O"])
 
     def array(default: np.ndarray) -> np.ndarray:
@@ -205,7 +205,7 @@ def npz_bytes(draw) -> bytes:
 
 @st.composite
 def altered(draw, data: bytes) -> bytes:
-    """Some bytes changed, or the end cut off."""
+    """Data with some bytes changed, or with its end cut off."""
     changed = bytearray(data)
     for _ in range(draw(st.integers(0, 4))):
         changed[draw(st.integers(0, len(changed) - 1))] = draw(st.integers(0, 255))
@@ -223,7 +223,7 @@ def image_file(draw) -> tuple[bytes, str]:
 
 
 def fuzz(root: Path, trials: int) -> Row:
-    """So many inputs, in parts: configs, tables, .npz, images; and a twentieth of it, pages."""
+    """Tries ``trials`` configs, tables, .npz files and images, and a twentieth as many pages."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "fuzzed.py").write_text("from semiprune_jax.config import base_config as get_config\n")
     for name in ("pool", "images"):

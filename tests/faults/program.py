@@ -1,4 +1,4 @@
-"""The program under trial: started as a person starts it, struck, and looked at afterwards."""
+"""The program under trial: it is started as a person starts it, and examined after a fault."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from semiprune_jax.workdir import formats, record
 from tests import small
 
 ROOT = Path(__file__).parent.parent.parent
-# What a run comes to; the same bits on the same devices, whatever befell it.
+# The results of a run: on the same devices they have the same bits, with faults and without.
 RESULTS = (
     *("examples.parquet", "pseudolabel/pseudolabels.parquet", "score/dynamics.npz", "score/scores.parquet"),
     *("select/*/coreset.parquet", "select/*/kept.txt", "retrain/*/result.json", "report/results.csv"),
@@ -25,7 +25,7 @@ RESULTS = (
 class Ended(NamedTuple):
     """How a process ended."""
 
-    code: int  # negative: by that signal
+    code: int  # -n: killed by signal n
     printed: str
     left: list[str]  # command lines of processes that outlived it
 
@@ -39,8 +39,8 @@ class Program:
 
     Args:
       root: a directory of its own.
-      placement: of the pool, "memory" or "stream".
-      flags: of the command, beside those of the pool.
+      placement: where the pool lies, "memory" or "stream".
+      flags: flags of the command, beside those of the pool.
     """
 
     def __init__(self, root: Path, placement: str = "memory", flags: Sequence[str] = ()):
@@ -76,7 +76,7 @@ class Program:
         """Starts several processes of one run over loopback; the last one has the blow."""
         address = f"127.0.0.1:{small.free_port()}"
         peers = [f"--coordinator={address}", f"--num_processes={processes}"] if processes > 1 else []
-        if processes > 1:  # a checkpoint of several takes a second
+        if processes > 1:  # a checkpoint of several processes takes a second
             flags = ("--config.runtime.checkpoint_every_steps=6", *flags)
         return [
             self.begin(
@@ -87,11 +87,11 @@ class Program:
         ]  # fmt: skip
 
     def run(self, work: Path, *flags: str, processes: int = 1, devices: int = 1, blow: str = "") -> list[Ended]:
-        """Starts it and waits for its end."""
+        """Starts the program and waits for its end."""
         return [ended(p) for p in self.begin_all(work, *flags, processes=processes, devices=devices, blow=blow)]
 
     def whole(self, work: Path, processes: int = 1, devices: int = 1) -> dict[str, bytes]:
-        """The results of a run that nothing befalls, or of one that goes on to its end; Trouble if it does not."""
+        """Starts or resumes a run and returns its results; raises Trouble if the run does not end well."""
         for process in self.run(work, processes=processes, devices=devices):
             if process.code != 0:
                 raise Trouble(f"exit code {process.code}: {process.printed[-2000:]}")
@@ -99,7 +99,7 @@ class Program:
 
 
 def ended(process: subprocess.Popen, patience: float = 240) -> Ended:
-    """Waits for a process, and for all that it started."""
+    """Waits for a process, and for all processes that it started."""
     try:
         printed = process.communicate(timeout=patience)[0]
     except subprocess.TimeoutExpired:
@@ -118,25 +118,25 @@ def _session(leader: int) -> list[str]:
         try:
             if os.getsid(int(name)) == leader:
                 found.append(Path(f"/proc/{name}/cmdline").read_text().replace("\0", " ")[:200] or "a zombie")
-        except OSError:  # ended meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
     return found
 
 
 def results(work: Path) -> dict[str, bytes]:
-    """What a run came to: path below the work directory -> bytes."""
+    """The results of a run: path below the work directory -> bytes."""
     return {path.relative_to(work).as_posix(): path.read_bytes() for pattern in RESULTS for path in work.glob(pattern)}
 
 
 def check_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
-    """Trouble if results differ."""
+    """Raises Trouble if results differ."""
     different = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
     if different:
         raise Trouble(f"{', '.join(different)} are not those of a run that nothing befell")
 
 
 def check_whole(work: Path) -> None:
-    """Trouble if a file of a run that was struck is not whole; those under temporary names do not count."""
+    """Raises Trouble if a file of an interrupted run is not whole; files under temporary names do not count."""
     record.verify(work)
     readers = {".json": formats.read_json, ".parquet": formats.read_table, ".npz": formats.read_npz}
     for path in work.rglob("*"):
@@ -145,7 +145,7 @@ def check_whole(work: Path) -> None:
 
 
 def find_stage(work: Path) -> str:
-    """Which stage a run was in, from what it left: the one begun, or the one after what is done."""
+    """The stage that a run had begun, by its files; else the last stage that it had finished, or "start"."""
     started = sorted(path.parent.relative_to(work).parts[0] for path in work.rglob("STARTED.json"))
     if started:
         return started[0]
@@ -164,7 +164,7 @@ def until(condition: Callable[[], object], patience: float = 120) -> None:
 
 
 def apart(one: Path, other: Path) -> tuple[float, float]:
-    """How far two runs are from each other: in their dynamics, and in scores from the cut where coresets differ."""
+    """The largest difference of two runs' dynamics, and the largest distance from the cut at which coresets differ."""
     records = [formats.read_npz(work / "score/dynamics.npz") for work in (one, other)]
     dynamics = max(float(np.abs(a.astype(float) - records[1][name]).max()) for name, a in records[0].items())
     cut = 0.0

@@ -1,6 +1,6 @@
-"""``python -m tests.faults.run --trials=50``: strikes runs in every way, and writes the figures to ``README.md`` here.
+"""``python -m tests.faults.run --trials=50``: runs every kind of trial and writes the figures to ``README.md`` here.
 
-Exit code 1 if a trial did not hold; what was wrong is printed.
+The exit code is 1 if a trial did not hold; the program prints the reason.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from tests.faults import fuzz, program, trials
 from tests.faults.trials import Place, Row
 
 README = Path(__file__).parent / "README.md"
-# Megabytes, from the third fifth of the steps to the last.
+# In megabytes, from the third fifth of the steps to the last.
 ALLOWED_GROWTH = 10.0
-# Kind of trial -> of N trials asked for.
+# Kind of trial -> its function, and its number of trials if N are asked for.
 KINDS: dict[str, tuple[Callable[[Place, int], Row], Callable[[int], int]]] = {
     "several": (trials.several, lambda n: 2),
     "killed": (trials.killed, lambda n: n),
@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[Callable[[Place, int], Row], Callable[[int], int]]] = {
 
 
 def steady(steps: int) -> Row:
-    """Memory over the steps of every training, in a process of its own."""
+    """Measures memory over the steps of every training, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.steady", str(steps)],
         cwd=program.ROOT, capture_output=True, text=True, check=False,
@@ -62,7 +62,7 @@ def steady(steps: int) -> Row:
 
 
 def record(kind: str, row: Row, options: argparse.Namespace) -> None:
-    """Puts a row into the README's table, in the order of ``KINDS``, in place of the one that is there."""
+    """Replaces the row of a kind in the README's table; rows keep the order of ``KINDS``."""
     begin, end = "<!-- figures -->", "<!-- end -->"
     before, _, rest = README.read_text().partition(begin)
     table, _, after = rest.partition(end)
@@ -71,13 +71,13 @@ def record(kind: str, row: Row, options: argparse.Namespace) -> None:
     lines[kind] = (
         f"| `{kind}` | {row.what} | {row.trials:,} | {row.trials - len(row.troubles):,} | {row.figures} | {by} |"
     )
-    head = ["| kind | what | trials | held | figures | made |", "| --- | --- | ---: | ---: | --- | --- |"]
+    head = ["| kind | fault | trials | held | figures | made |", "| --- | --- | ---: | ---: | --- | --- |"]
     shown = [*head, *(lines[kind] for kind in KINDS if kind in lines)]
     README.write_text(f"{before}{begin}\n" + "\n".join(shown) + f"\n{end}{after}")
 
 
 def main() -> int:
-    """Runs the kinds asked for, and records each as soon as it is done."""
+    """Runs the kinds that are asked for, and records each as soon as it is done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=50, help="kills; other kinds are in proportion")
     parser.add_argument("--kinds", default=",".join(KINDS), help="with commas between them; all if not given")

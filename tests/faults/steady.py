@@ -1,7 +1,7 @@
 """``python -m tests.faults.steady STEPS``: memory over the steps of every training.
 
-Prints megabytes at twenty lines, by stage. Ten checkpoints are saved in each; more would measure tensorstore,
-which never frees some lists (those in what it tells as JSON: 23 kB a checkpoint of 40 arrays, by tracemalloc).
+Prints the megabytes of each stage at twenty log lines. Each training saves ten checkpoints; more would measure
+tensorstore, which never frees some lists of its JSON output (23 kB for a checkpoint of 40 arrays, by tracemalloc).
 """
 
 import ctypes
@@ -20,9 +20,9 @@ from tests import small
 
 
 def own_memory() -> float:
-    """Megabytes in use by this process alone, those that the kernel has swapped out too.
+    """Megabytes in use by this process alone, including those that the kernel has swapped out.
 
-    First the allocator gives back what is free: a compilation leaves hundreds of megabytes, given back at any time.
+    The allocator first returns its free memory: a compilation leaves hundreds of megabytes of it.
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
@@ -31,13 +31,13 @@ def own_memory() -> float:
 
 
 def measure(steps: int, work: Path) -> dict[str, list[float]]:
-    """Of each training the memory at every line, twenty to a training."""
+    """The memory at each of the twenty log lines of each training."""
     seen: dict[str, list[float]] = {}
 
     class Watched(Metrics):
         def write(self, stage, step, values):
             super().write(stage, step, values)
-            if stage not in seen:  # all is compiled; what is alive need not be gone through again and again
+            if stage not in seen:  # all is compiled; live objects need not be traversed again
                 gc.collect()
                 gc.freeze()
             seen.setdefault(stage, []).append(own_memory())

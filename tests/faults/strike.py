@@ -1,8 +1,8 @@
-"""The program, struck from within: ``python -m tests.faults.strike BLOW -- FLAGS``.
+"""The program with a fault from within: ``python -m tests.faults.strike BLOW -- FLAGS``.
 
-A blow is PLACE:NTH:DELAY:DEED. So many seconds after the program comes to the place for the nth time, the deed is done:
-a signal's number, which the process sends itself; "crash", an error that nobody expects; or "full", from which on
-nothing can be flushed to the disk. "clock" as a place takes an hour from the clock at the nth look.
+BLOW is PLACE:NTH:DELAY:DEED. When the program comes to PLACE for the NTH time, the deed follows after DELAY seconds. A
+number is a signal that the process sends to itself; "crash" is an unexpected error; after "full" nothing can be flushed
+to the disk. The place "clock" sets the clock back by an hour from its NTH reading on.
 """
 
 import errno
@@ -29,7 +29,7 @@ PLACES: dict[str, tuple[Any, str]] = {
 
 
 def prepare(blow: str) -> None:
-    """Makes the blow wait at its place."""
+    """Replaces the function at the place by one that causes the fault."""
     place, nth, delay, deed = blow.split(":")
     if place == "clock":
         return _turn_back(int(nth))
@@ -63,7 +63,7 @@ def _turn_back(nth: int) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which programs started in the background ignore
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that are started in the background ignore it
     prepare(sys.argv.pop(1))
     sys.argv.remove("--")
     runpy.run_module("semiprune_jax.main", run_name="__main__")

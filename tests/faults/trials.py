@@ -1,4 +1,4 @@
-"""Kinds of trial: each strikes runs so many times, and says what came of it. A trial that does not hold is Trouble."""
+"""Kinds of trial: each causes a fault in many runs and sums up the outcomes. A trial that does not hold is Trouble."""
 
 import json
 import os
@@ -22,12 +22,12 @@ from tests import small
 from tests.faults import program
 from tests.faults.program import Ended, Program, Trouble
 
-TOLERANCE = 1e-4  # design: dynamics across numbers of devices, and distance from the cut where coresets may differ
+TOLERANCE = 1e-4  # of dynamics on other devices, and of the distance from the cut at which coresets may differ
 CHECKPOINTS = "pseudolabel/checkpoints"
 
 
 class Row(NamedTuple):
-    """What a kind of trial came to."""
+    """The outcome of one kind of trial."""
 
     what: str
     trials: int
@@ -36,13 +36,13 @@ class Row(NamedTuple):
 
 
 class Place:
-    """A directory for trials, and runs that nothing befell to compare with.
+    """A directory for trials, and undisturbed runs to compare them with.
 
     Args:
       root: the directory.
-      seed: of the random moments.
-      at_once: trials side by side.
-      flags: of every run.
+      seed: the seed of the random moments.
+      at_once: the number of trials that run side by side.
+      flags: the flags of every run.
     """
 
     def __init__(self, root: Path, seed: int = 0, at_once: int = 2, flags: Sequence[str] = ()):
@@ -54,7 +54,7 @@ class Place:
 
     @contextmanager
     def work(self, name: str) -> Iterator[Path]:
-        """A work directory that is gone afterwards."""
+        """A work directory that is removed afterwards."""
         path = self.root / "work" / name
         shutil.rmtree(path, ignore_errors=True)
         path.parent.mkdir(exist_ok=True)
@@ -65,13 +65,13 @@ class Place:
 
     @cached_property
     def expected(self) -> dict[str, bytes]:
-        """Results of one process of one device; of a stream they are the same."""
+        """Results of one process on one device; a streamed run has the same."""
         return self.memory.whole(self.root / "undisturbed")
 
     @cached_property
     def seconds(self) -> float:
-        """From the making of a work directory to the end, of as many runs as are tried side by side."""
-        _ = self.expected  # and everything is compiled
+        """Time from a new work directory to the end of the run, with as many runs side by side as in the trials."""
+        _ = self.expected  # compiles all programs
 
         def one(i: int) -> float:
             with self.work(f"timed{i}") as work:
@@ -86,21 +86,21 @@ class Place:
 
     @cached_property
     def four(self) -> Path:
-        """The work directory of one process of four devices."""
+        """The work directory of a run by one process on four devices."""
         work = self.root / "four"
         self.memory.whole(work, devices=4)
         return work
 
     @cached_property
     def two_by_two(self) -> Path:
-        """The work directory of two processes of two devices."""
+        """The work directory of a run by two processes, each on two devices."""
         work = self.root / "two_by_two"
         self.memory.whole(work, processes=2, devices=2)
         return work
 
 
 def each(what: str, trials: int, trial: Callable[[int], str], at_once: int) -> Row:
-    """Runs trials, some of them side by side; each returns a word for the tally, or raises Trouble."""
+    """Runs trials, ``at_once`` side by side; each returns a word for the tally, or raises Trouble."""
     tally, troubles = Counter(), []
 
     def one(i: int) -> None:
@@ -116,7 +116,7 @@ def each(what: str, trials: int, trial: Callable[[int], str], at_once: int) -> R
 
 
 def expect(end: Ended, code: int, says: str = "") -> None:
-    """Trouble if a process has not ended so, with all it started, and without a traceback."""
+    """Raises Trouble unless a process ended with this code and text, without a traceback or a child left running."""
     if end.code != code or not re.search(says, end.printed) or "Traceback" in end.printed or end.left:
         raise Trouble(
             f"exit code {end.code}, expected {code} and {says!r}; left: {end.left}; printed: {end.printed[-1500:]}"
@@ -127,7 +127,7 @@ def expect(end: Ended, code: int, says: str = "") -> None:
 
 
 def killed(place: Place, trials: int) -> Row:
-    """SIGKILL: at random moments, and inside checkpoints, writes and streams; then to the end."""
+    """SIGKILL at random moments, and inside checkpoints, writes and streams; then the run goes on to its end."""
     kinds = ("moment", "checkpoint", "flush", "rename", "prefetch", "moment")
     at_most = {"checkpoint": 20, "flush": 120, "rename": 40, "prefetch": 60}
     _ = place.seconds
@@ -138,7 +138,7 @@ def killed(place: Place, trials: int) -> Row:
         streamed = kind == "prefetch" or i % 4 == 1
         target = place.stream if streamed else place.memory
         with place.work(f"killed{i}") as work:
-            while True:  # until the blow came before the end
+            while True:  # until the signal comes before the end
                 if kind == "moment":
                     process = target.begin(work)
                     strike_later(process, work, rng.uniform(0, place.seconds), signal.SIGKILL)
@@ -164,7 +164,7 @@ def killed(place: Place, trials: int) -> Row:
 
 
 def strike_later(process: subprocess.Popen, work: Path, seconds: float, number: int, *, all_of_them=False) -> None:
-    """Sends a signal so long after the work directory is made; to its whole session, if asked for."""
+    """Sends a signal some seconds after the work directory is made; to the whole session if ``all_of_them``."""
     program.until(lambda: (work / "manifest.json").exists() or process.poll() is not None)
     time.sleep(seconds)
     if process.poll() is None:
@@ -177,7 +177,7 @@ def has_half_a_checkpoint(work: Path) -> bool:
 
 
 def told_to_stop(place: Place, trials: int) -> Row:
-    """SIGTERM at random moments; to streaming runs' decoding workers as well, as launchers send it."""
+    """SIGTERM at random moments; in streamed runs to the decoding workers too, as launchers send it."""
     _ = place.seconds
 
     def trial(i: int) -> str:
@@ -201,7 +201,7 @@ def told_to_stop(place: Place, trials: int) -> Row:
 
 
 def lost(place: Place, trials: int) -> Row:
-    """One of two processes is killed: the other ends in time; both are started again."""
+    """One of two processes is killed, the other ends in time, and both are started again."""
     seconds: list[float] = []
     expected = program.results(place.two_by_two)
 
@@ -231,7 +231,7 @@ def lost(place: Place, trials: int) -> Row:
 
 
 def several(place: Place, trials: int) -> Row:
-    """Two processes of two devices are one process of four, at every stage; a stream too."""
+    """Two processes of two devices give the results of one process of four at every stage, also from a stream."""
     figures: list[str] = []
 
     def trial(i: int) -> str:
@@ -247,7 +247,7 @@ def several(place: Place, trials: int) -> Row:
 
 
 def compare(work: Path, other: Path) -> str:
-    """How far apart two runs are; Trouble if it is more than the house's tolerance."""
+    """Tells how far two runs differ; raises Trouble if it is more than ``TOLERANCE``."""
     dynamics, cut = program.apart(work, other)
     if max(dynamics, cut) > TOLERANCE:
         raise Trouble(f"dynamics {dynamics:.1e} apart, examples {cut:.1e} from the cut changed sides")
@@ -258,7 +258,7 @@ SHAPES = ((2, 2), (1, 1), (1, 3))
 
 
 def moved(place: Place, trials: int) -> Row:
-    """Begun on four devices, stopped in FixMatch; goes on elsewhere, stopped in the proxy; ends on four."""
+    """A run begins on four devices, stops in FixMatch, goes on elsewhere, stops in the proxy, and ends on four."""
     figures: list[str] = []
 
     def trial(i: int) -> str:
@@ -266,7 +266,7 @@ def moved(place: Place, trials: int) -> Row:
         with place.work(f"moved{i}") as work:
             step, later = int(rng.integers(3, 19)), int(rng.integers(3, 14))
             stop = int(signal.SIGTERM)
-            # Dispatches are collected once each, and each but the first is followed by another look.
+            # Each dispatch is collected once, and after each but the first the meter is called once more.
             for end in place.memory.run(work, devices=4, blow=f"step:{2 * step}:0:{stop}"):
                 expect(end, 42, "pseudolabel: preempted, and saved")
             left = 2 * (20 - saved_step(end.printed)) + 2 * later
@@ -291,7 +291,7 @@ def saved_step(printed: str) -> int:
 
 
 def full(place: Place, trials: int) -> Row:
-    """From a random flush on there is no room; then there is."""
+    """From a random flush on, the disk is full; at the next start it has room."""
 
     def trial(i: int) -> str:
         rng = place.rng("full", i)
@@ -303,11 +303,11 @@ def full(place: Place, trials: int) -> Row:
             program.check_same(place.memory.whole(work), place.expected)
         return f"in {at}"
 
-    return each("no room from some flush on (simulated), then room", trials, trial, place.at_once)
+    return each("no room from a random flush on (simulated), then room", trials, trial, place.at_once)
 
 
 def full_disk(place: Place, trials: int) -> Row:
-    """A file system of its own, too small; then larger."""
+    """The work directory lies on a file system of its own, which is too small at first and larger later."""
 
     def trial(i: int) -> str:
         rng, disk = place.rng("disk", i), place.root / f"disk{i}"
@@ -329,7 +329,7 @@ def full_disk(place: Place, trials: int) -> Row:
 
 
 def read_only(place: Place, trials: int) -> Row:
-    """Stopped at a random moment, on a file system that is read-only then; and later no longer."""
+    """A run is killed at a random moment; its file system is read-only at the next start, and writable after that."""
     _ = place.seconds
 
     def trial(i: int) -> str:
@@ -350,11 +350,11 @@ def read_only(place: Place, trials: int) -> Row:
             subprocess.run(["umount", str(disk)], check=False)
         return f"in {at}"
 
-    return each("a disk that is read-only at the next start, then no longer", trials, trial, place.at_once)
+    return each("a disk that is read-only at the next start, then writable again", trials, trial, place.at_once)
 
 
 def peak(place: Place) -> int:
-    """Bytes that a run has written, and not removed, at its end: a little more is needed in between."""
+    """Bytes of a finished run's files; in between a run needs a little more."""
     _ = place.expected
     return sum(path.stat().st_size for path in (place.root / "undisturbed").rglob("*") if path.is_file())
 
@@ -366,7 +366,7 @@ def mount(*arguments: str) -> None:
 
 
 def truncated(place: Place, trials: int) -> Row:
-    """A file of the newest checkpoint cut at a random length: the one before it, or the beginning, is taken."""
+    """A file of the newest checkpoint is cut at a random length: the run goes on from the one before, or begins again."""
     _ = place.expected
 
     def trial(i: int) -> str:
@@ -375,7 +375,7 @@ def truncated(place: Place, trials: int) -> Row:
             [end] = place.memory.run(work, blow=f"step:{rng.integers(12, 36)}:0:{int(signal.SIGTERM)}")
             expect(end, 42)
             steps = sorted(int(path.name) for path in (work / CHECKPOINTS).iterdir())
-            struck = steps if i % 5 == 4 else steps[-1:]  # all of them, now and then
+            struck = steps if i % 5 == 4 else steps[-1:]  # in every fifth trial all checkpoints
             for step in struck:
                 files = [p for p in (work / CHECKPOINTS / str(step)).rglob("*") if p.is_file() and p.stat().st_size]
                 file = files[int(rng.integers(len(files)))]
@@ -389,7 +389,7 @@ def truncated(place: Place, trials: int) -> Row:
 
 
 def flipped(place: Place, trials: int) -> Row:
-    """A byte of each file of a finished run: refused by name, or made anew; never another answer."""
+    """One bit of each file of a finished run is flipped: the file is refused by name or made again."""
     _ = place.expected
     undisturbed = place.root / "undisturbed"
     files = sorted(
@@ -411,11 +411,11 @@ def flipped(place: Place, trials: int) -> Row:
                 held = program.results(work)
                 program.check_same(held, place.expected)
                 if (work / file).read_bytes() != bytes(data):
-                    word = "made anew"
+                    word = "made again"
                 elif "model" in file.parts:
                     if not checkpoint.altered(work / Path(*file.parts[: file.parts.index("model") + 1])):
                         raise Trouble(f"{file} would be loaded")
-                    word = "refused where it is loaded"
+                    word = "refused when loaded"
                 else:
                     word = "a record that no result depends on"
             else:
@@ -428,7 +428,7 @@ def flipped(place: Place, trials: int) -> Row:
     records = sorted(
         {"tb/" if f.startswith("tb/") else f for f in outcomes.get("a record that no result depends on", [])}
     )
-    return row._replace(figures=f"{row.figures} ({', '.join(records)})" if records else row.figures)
+    return row._replace(figures=f"{row.figures}; the records: {', '.join(records)}" if records else row.figures)
 
 
 def clock(place: Place, trials: int) -> Row:
@@ -449,7 +449,7 @@ def clock(place: Place, trials: int) -> Row:
 
 
 def nothing_left(place: Place, trials: int) -> Row:
-    """After an end, an error of ours, an interruption, SIGTERM and SIGKILL of a streaming run: nothing is left."""
+    """A streamed run leaves nothing behind after its end, a crash, an interruption, SIGTERM or SIGKILL."""
     before = small.shared_memory()
     blows = {
         "SIGKILL": f"prefetch:9:0.05:{int(signal.SIGKILL)}", "crash": "prefetch:9:0:crash", "end": "",

@@ -1,7 +1,7 @@
-"""What PyTorch and Pillow make of the same weights, batches and draws; ``python -m tests.goldens`` makes the files.
+"""Results of PyTorch and Pillow on given weights, batches and draws; ``python -m tests.goldens`` makes the files.
 
-Shared by the maker, which needs PyTorch, and by tests/models/test_parity.py, which does not: both sides draw every
-weight from its name and shape, so that only a few numbers of each tensor need be kept.
+This module is shared by the maker, which needs PyTorch, and by tests/models/test_parity.py, which does not. Both draw
+every weight from its name and shape, so that the files hold only a few numbers of each tensor.
 """
 
 import zlib
@@ -12,7 +12,7 @@ import numpy as np
 DIRECTORY = Path(__file__).parent
 MEAN, STD = (0.45, 0.5, 0.4), (0.2, 0.25, 0.3)
 
-# name -> (classes, pixels of a side)
+# name -> (classes, pixels along a side)
 NETWORKS = {
     "wrn_28_2": (10, 16),
     "wrn_28_8": (100, 8),
@@ -22,7 +22,7 @@ NETWORKS = {
     "resnet50": (10, 32),
 }
 STEP = {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
-EMA_DECAY, BN_MOMENTUM = 0.9, 0.9  # fast ones, so that a wrong update shows
+EMA_DECAY, BN_MOMENTUM = 0.9, 0.9  # lower than usual, so that a wrong update shows
 
 FIXMATCH = {"pool": 20, "steps": 5, "batch": 4, "mu": 2, "classes": 3, "threshold": 0.6, "weight": 0.7, "pixels": 16}
 PROXY = {"pool": 18, "steps": 5, "batch": 4, "classes": 3, "pixels": 16}  # the fifth batch has two examples
@@ -30,11 +30,11 @@ PADDING = 0.125
 
 
 def generator(name: str) -> np.random.Generator:
-    """The same numbers for the same name, everywhere."""
+    """A generator that gives the same numbers for the same name on every machine."""
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
-# Arguments of models.networks.vit, for small networks; and sides of images, the grid's own first.
+# Arguments of models.networks.vit for small networks, and sides of images; the first side is that of the grid.
 VITS = {"vit_s16": (16, 24, 2, 3, 3, False), "vit_s14": (14, 24, 2, 3, 3, True)}
 VIT_PIXELS = {"vit_s16": (48, 80), "vit_s14": (42, 70)}
 
@@ -94,7 +94,7 @@ def fixmatch_feed(step: int) -> dict[str, np.ndarray]:
 
 
 def proxy_feed(step: int) -> np.ndarray:
-    """Ids of one proxy batch, of one epoch over the pool; the last is short."""
+    """Ids of one proxy batch of an epoch over the pool; the last batch is short."""
     first = step * PROXY["batch"]
     return generator("proxy").permutation(PROXY["pool"])[first : first + PROXY["batch"]]
 

@@ -39,7 +39,7 @@ def samples(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarr
 
 
 def network(name: str, classes: int, pixels: int) -> dict[str, np.ndarray]:
-    """Forward in both modes, gradients, and one step."""
+    """Forward passes in both modes, gradients, and one step."""
     images = goldens.natural_images(4, pixels)
     x = tensor([Image.fromarray(image) for image in images])
     label = torch.from_numpy(goldens.labels(4, classes)).long()
@@ -60,7 +60,7 @@ def network(name: str, classes: int, pixels: int) -> dict[str, np.ndarray]:
 
 
 def pretrained(name: str) -> dict[str, np.ndarray]:
-    """Features of a network whose weights are named as PyTorch names them; those names, and their shapes."""
+    """Features of a network under PyTorch's names of weights, with these names and their shapes."""
     model = VisionTransformer(*goldens.VITS[name]) if name in goldens.VITS else networks.create(name, 1000)
     with torch.no_grad():
         for key, value in model.state_dict().items():
@@ -97,14 +97,14 @@ def draw(keys, shape, strong: bool):
 
 
 def fixmatch_keys(seed: int, step: int):
-    """Keys as the step lays them out: of each labelled row, its view, then mu weak and mu strong ones."""
+    """Keys in the order of the step: for each labelled row its own view, then mu weak and mu strong views."""
     size, mu = goldens.FIXMATCH["batch"], goldens.FIXMATCH["mu"]
     keys = example_keys(stream_key(seed, "goldens"), step, np.arange(size * (1 + 2 * mu))).reshape(size, -1)
     return keys[:, 0], keys[:, 1 : 1 + mu].reshape(-1), keys[:, 1 + mu :].reshape(-1)
 
 
 def seed_without_auto_contrast() -> int:
-    """The first whose strong views spare the one operation in which we and Pillow may differ by a grey level."""
+    """The first seed whose strong views never draw AutoContrast, in which Pillow may differ by a grey level."""
     shape, which = (goldens.FIXMATCH["pixels"],) * 2 + (3,), list(randaugment.OPERATIONS).index("AutoContrast")
 
     @jax.jit
@@ -121,7 +121,7 @@ def seed_without_auto_contrast() -> int:
 
 
 def fixmatch() -> dict[str, np.ndarray]:
-    """Five steps on the shared batches; every draw is the one that the package makes."""
+    """Five steps on the shared batches, with the draws that the package makes."""
     options, names = goldens.FIXMATCH, list(randaugment.OPERATIONS)
     pool = goldens.natural_images(options["pool"], options["pixels"])
     label = goldens.labels(options["pool"], options["classes"])
@@ -182,7 +182,7 @@ def proxy() -> dict[str, np.ndarray]:
 
 
 def main(directory: Path) -> None:
-    """Writes one file a network and a training."""
+    """Writes one file for each network and each training."""
     made = {name: network(name, *shape) for name, shape in goldens.NETWORKS.items()}
     made |= {f"pretrained_{name}": pretrained(name) for name in (*goldens.VITS, "resnet50")}
     made |= {"fixmatch": fixmatch(), "proxy": proxy()}

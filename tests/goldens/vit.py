@@ -1,4 +1,4 @@
-"""A vision transformer in PyTorch, with the names of DINO's parameters; written for the goldens from the formulas."""
+"""A vision transformer in PyTorch under DINO's names of parameters, written for the goldens from the formulas."""
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class VisionTransformer(nn.Module):
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features, the class token's."""
+        """The features of the class token."""
         x = self.patch_embed(x)
         rows, columns = x.shape[2:]
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)

@@ -1,4 +1,4 @@
-"""Work on embeddings, by loops over examples."""
+"""Work on embeddings as loops over examples."""
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def temi_loss(p1, p2, q1, q2, prior, beta):
 
 
 def sinkhorn(scores, epsilon, rounds):
-    """SwAV's codes: all prototypes used alike, then rows that sum to 1, and again."""
+    """SwAV's codes: each round gives all prototypes equal shares, then makes each row sum to 1."""
     q = np.exp((scores - scores.max()) / epsilon)
     for _ in range(rounds):
         for column in range(q.shape[1]):
@@ -63,7 +63,7 @@ def sinkhorn(scores, epsilon, rounds):
 
 
 def swapped_loss(crops, temperature, epsilon):
-    """SwAV's loss, a mean over the images; crops is a list of scores [B, K], those of the codes first."""
+    """SwAV's loss, a mean over the images; crops is a list of scores [B, K] whose first two give the codes."""
     total = 0.0
     for own in (0, 1):
         code, terms = sinkhorn(crops[own], epsilon, 3), []

@@ -54,12 +54,12 @@ def dyn_unc(p_label, window):
 
 
 def entropy(probabilities):
-    """probabilities: [N][T][C]; of the last epoch."""
+    """Entropy at the last epoch. probabilities: [N][T][C]."""
     return [-sum(p * math.log(p + 1e-10) for p in rows[-1]) for rows in probabilities]
 
 
 def moves(rows):
-    """rows: [T][C] probabilities of one example; how far each visit moved from the one before, 0 at the first."""
+    """Divergence of each visit of one example from the one before, 0 at the first. rows: [T][C] probabilities."""
     found = [0.0]
     for before, now in itertools.pairwise(rows):
         found.append(sum(abs(p * (math.log(p + 1e-8) - math.log(q + 1e-8))) for p, q in zip(now, before, strict=True)))

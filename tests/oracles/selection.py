@@ -19,7 +19,7 @@ def top(score, keep):
 
 
 def class_sizes(counts, total):
-    """How many of each class: its share, rounded down, and one more where most was lost by that."""
+    """The size of each class: its share, rounded down, and one more where rounding lost most."""
     shares = [total * count / sum(counts) for count in counts]
     sizes = [math.floor(share + 1e-9) for share in shares]
     for c in sorted(range(len(counts)), key=lambda c: (sizes[c] - shares[c], c))[: total - sum(sizes)]:
@@ -28,7 +28,7 @@ def class_sizes(counts, total):
 
 
 def balanced(value, classes, keep):
-    """Of each class those of the smallest values."""
+    """The examples of the smallest values of each class."""
     names, kept = sorted(set(classes)), []
     sizes = class_sizes([classes.count(name) for name in names], size(len(value), keep))
     for name, count in zip(names, sizes, strict=True):
@@ -38,7 +38,7 @@ def balanced(value, classes, keep):
 
 
 def beta_weights(score, q, keep, c_d, concentration, extra):
-    """Normalised weights, from the density itself."""
+    """Normalised weights, from the formula of the density."""
     best = sorted(range(len(score)), key=lambda i: (score[i], i))[-10:]
     mu = sum(q[i] for i in best) / len(best)
     b = concentration * (1 - mu) * (1 - (1 - keep) ** c_d)
@@ -49,7 +49,7 @@ def beta_weights(score, q, keep, c_d, concentration, extra):
 
 
 def sequential_draw(weights, count, rng):
-    """Draws one after another, the rest renormalised."""
+    """Draws one after another; the other weights are renormalised after each draw."""
     left, drawn = dict(enumerate(weights)), []
     for _ in range(count):
         mark, total = rng.random() * sum(left.values()), 0.0
@@ -65,7 +65,7 @@ def sequential_draw(weights, count, rng):
 
 
 def stratum_sizes(counts, budget):
-    """What CCS takes from each stratum: dict stratum -> size."""
+    """The number that CCS takes from each stratum: dict stratum -> size."""
     taken, left = {}, len(counts)
     for stratum in sorted(range(len(counts)), key=lambda s: counts[s]):
         taken[stratum] = min(counts[stratum], budget // left)
