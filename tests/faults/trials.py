@@ -366,7 +366,7 @@ def mount(*arguments: str) -> None:
 
 
 def truncated(place: Place, trials: int) -> Row:
-    """A file of the newest checkpoint is cut at a random length: the run goes on from the one before, or begins again."""
+    """A file of the newest checkpoint is cut short: the run goes on from the checkpoint before, or begins again."""
     _ = place.expected
 
     def trial(i: int) -> str:
