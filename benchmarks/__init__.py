@@ -1,1 +1,1 @@
-"""Side by side with PyTorch."""
+"""Benchmarks of the package beside PyTorch."""

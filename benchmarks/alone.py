@@ -1,4 +1,4 @@
-"""One contender in a process of its own: how long its first round takes, and how much memory it needs.
+"""One contender in a process of its own: the time of its first round, and the memory that it needs.
 
 ``python -m benchmarks.alone SUITE CASE CONTENDER`` prints a line of JSON.
 """
@@ -9,16 +9,16 @@ import subprocess
 import sys
 import time
 
-# Devices' memory is taken as it is needed, so that it can be counted and shared with PyTorch.
+# JAX allocates device memory only as it needs it, so that it can be counted and shared with PyTorch.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def measure(suite: str, case: str, contender: str, programs: str, **environment: str) -> dict[str, float]:
-    """Of a fresh process: seconds up to the end of the first round, of a second one, and bytes of memory.
+    """Runs a contender in a fresh process; returns seconds of the start and first round, of a second one, and bytes.
 
     Args:
-      programs: directory in which compiled programs are kept; a fresh one for a cold start.
-      environment: variables for it, besides those of this process.
+      programs: directory in which compiled programs are kept; an empty one for a cold start.
+      environment: variables for the process, besides those of this one.
     """
     kept = {"JAX_COMPILATION_CACHE_DIR": programs, "TORCHINDUCTOR_CACHE_DIR": programs}
     done = subprocess.run(
@@ -29,7 +29,7 @@ def measure(suite: str, case: str, contender: str, programs: str, **environment:
 
 
 def main(suite: str, case: str, contender: str) -> None:
-    """Builds it, runs it twice, and prints what that took."""
+    """Builds the contender, runs it twice, and prints the seconds and bytes that this took."""
     import jax
     import torch
 
@@ -48,7 +48,7 @@ def main(suite: str, case: str, contender: str) -> None:
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
     made.close()
-    # What both sides' libraries take before anything is done is no one's.
+    # The libraries of both sides take this memory before any work is done.
     peaks = peak_memory()
     peaks["peak_memory"] -= loaded
     print(json.dumps({"first_s": seconds[0], "second_s": seconds[1], **peaks}))

@@ -1,4 +1,4 @@
-"""Pools of images for the cases, and the surroundings of the package's trainings on them."""
+"""Pools of images for the cases, and the contexts of the package's trainings on them."""
 
 from pathlib import Path
 
@@ -29,16 +29,16 @@ def windows(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 def labels(count: int, classes: int) -> np.ndarray:
-    """i32[count], every class as often as any other."""
+    """i32[count], every class equally often."""
     return np.random.default_rng(0).permutation(np.arange(count, dtype=np.int32) % classes)
 
 
 def trainer(
     config: Config, pool: np.ndarray, truth: np.ndarray, directory: Path, *, classes: int, test: int = 0
 ) -> TrainContext:
-    """The surroundings of trainings on a pool of squares in memory, of which the first ``test`` are the test set.
+    """The context of trainings on a pool of squares in memory, of which the first ``test`` are the test set.
 
-    On one device; on all of a CPU's, which are one unless JAX_NUM_CPU_DEVICES says otherwise.
+    It has one accelerator, or all devices of a CPU: one device unless JAX_NUM_CPU_DEVICES sets another number.
 
     Args:
       pool: u8[N, S, S, 3].

@@ -1,7 +1,7 @@
-"""How things are timed: side by side, in turns, in one process; ratios of medians with a bootstrap interval.
+"""The protocol: contenders are timed in turns in one process; ratios of medians have a bootstrap interval.
 
-Machines are shared and noisy: a time by itself says little, a ratio of times measured in turns says more. Memory and
-compilation are measured apart, each contender alone in a fresh process (``benchmarks.alone``).
+Machines are shared and noisy: a single time says little, and a ratio of times measured in turns says more. Memory and
+compilation are measured apart, for each contender alone in a fresh process (``benchmarks.alone``).
 """
 
 import contextlib
@@ -22,13 +22,13 @@ class Contender:
     """One way of doing a case's work.
 
     Attributes:
-      run: does one round and returns when all of it is done; if a float, the seconds that count, where not all do.
-      units: of the case's unit that a round is: steps, epochs, runs.
-      images: that a network sees in one unit.
-      flops: of one unit, by formula.
-      facts: what else a line should tell, once it has run: bytes moved and stored, and the like.
+      run: does one round and returns when it is done; returns the seconds that count if not all of them do.
+      units: number of the case's units (steps, epochs, runs) in a round.
+      images: number of images that a network sees in one unit.
+      flops: FLOPs of one unit, by formula.
+      facts: called after the rounds; further facts for the JSON line, such as bytes moved and stored.
       awake: a context in which its helpers, such as data loading workers, run; elsewhere they are stopped.
-      close: ends them, and removes its files; after ``facts``.
+      close: ends the helpers and removes the contender's files; called after ``facts``.
     """
 
     run: Callable[[], object]
@@ -44,15 +44,15 @@ class Case(NamedTuple):
     """A piece of work that is done in several ways.
 
     Attributes:
-      what: in a line.
-      unit: what the times are of.
+      what: its description in one line.
+      unit: the unit of the times, such as a step.
       n: its size: images of a batch, or examples.
-      dtype: that ours computes in.
-      contenders: name -> what makes it; ours first.
-      prove: shows that they do the same; returns by how much they differ, and raises where that is too much.
-      rounds: how often each is timed, at most.
-      clock: "wall", or "cpu" where it is the work of all threads that counts.
-      warm_ups: rounds before those that are timed.
+      dtype: the type that ours computes in.
+      contenders: name -> function that makes the contender; ours first.
+      prove: checks that all do the same; returns their differences, and raises an error if these are too large.
+      rounds: the largest number of timed rounds.
+      clock: "wall", or "cpu" if the work of all threads counts.
+      warm_ups: number of rounds before the timed ones.
       alone: whether each contender is also run once in a process of its own, for its memory and first round.
     """
 
@@ -70,18 +70,18 @@ class Case(NamedTuple):
 
 @dataclass
 class Times:
-    """Seconds of one unit, a number a round."""
+    """Seconds of one unit, one number per round."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def by(self, clock: str) -> np.ndarray:
-        """f64[rounds]."""
+        """The times f64[rounds] by one clock, "wall" or "cpu"."""
         return np.array(self.wall if clock == "wall" else self.cpu)
 
 
 def take_turns(contenders: dict[str, Contender], rounds: int, warm_ups: int = 1) -> dict[str, Times]:
-    """Times all contenders: A B C, A B C, ...; the first rounds are thrown away."""
+    """Times all contenders in turns, A B C, A B C, ...; the warm-up rounds are left out."""
     times = {name: Times() for name in contenders}
     for number in range(-warm_ups, rounds):
         for name, contender in contenders.items():
@@ -104,9 +104,9 @@ def summary(seconds: np.ndarray) -> dict[str, float]:
 
 
 def ratio(theirs: np.ndarray, ours: np.ndarray, draws: int = 4000) -> dict[str, float]:
-    """How many times as long theirs take: ratio of medians, its 95% bootstrap interval, and ratio of minima.
+    """Theirs divided by ours: the ratio of medians, its 95% bootstrap interval, and the ratio of minima.
 
-    Rounds are drawn with replacement, the same for both, since what disturbs one round disturbs all in it.
+    Both sides get the same rounds, drawn with replacement, since a disturbance affects all contenders of its round.
     """
     rng = np.random.default_rng(0)
     rounds = rng.integers(0, len(ours), (draws, len(ours)))
@@ -121,13 +121,13 @@ def ratio(theirs: np.ndarray, ours: np.ndarray, draws: int = 4000) -> dict[str, 
 
 
 def resident_memory() -> int:
-    """Bytes that this process holds."""
+    """Bytes of memory that this process holds."""
     return _status("VmRSS")
 
 
 def peak_memory() -> dict[str, int]:
-    """Bytes at most so far: of this process, and of its accelerator as its library counted them."""
-    # Not getrusage's: that begins with what the process held which started this one.
+    """The largest number of bytes so far, of this process and, by the library's count, of its accelerator."""
+    # getrusage's peak would include the memory of the process that started this one.
     peaks = {"peak_memory": _status("VmHWM")}
     with contextlib.suppress(ImportError):
         import jax
@@ -148,6 +148,6 @@ def _status(name: str) -> int:
 
 
 def _cpu_seconds() -> float:
-    """Of this process, all its threads, and its finished children."""
+    """CPU seconds of all threads of this process, and of its finished children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

@@ -1,6 +1,6 @@
 """``python -m benchmarks.run --suite=cpu|gpu [--cases=F1,A1-weak]``: one table, and a JSON line for each contender.
 
-The lines are appended to ``benchmarks/results/SUITE.jsonl``. What is measured, and how: ``benchmarks/README.md``.
+The lines are appended to ``benchmarks/results/SUITE.jsonl``. ``benchmarks/README.md`` describes the measurements.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-# Devices' memory is taken as it is needed, so that it can be counted and shared with PyTorch.
+# JAX allocates device memory only as it needs it, so that it can be counted and shared with PyTorch.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 _RESULTS = Path(__file__).parent / "results"
@@ -24,7 +24,7 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "torch", "numpy", "pillow")
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the cases; returns 1 if one of them failed, or ours was not the same as theirs."""
+    """Runs the cases; returns 1 if one of them failed, or if its proof did."""
     from benchmarks import cases
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         for name in chosen:
             try:
                 lines = _measure(options.suite, name, options.rounds, alone=not options.times_only)
-            except Exception:  # the other cases are still worth their time
+            except Exception:  # the other cases go on
                 traceback.print_exc()
                 failed.append(name)
                 continue
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _measure(suite: str, name: str, rounds: int, *, alone: bool) -> list[dict[str, Any]]:
-    """The lines of one case: proof first, then memory and first rounds alone, then times in turns."""
+    """Makes the lines of one case: the proof, then memory and first rounds alone, then times in turns."""
     from benchmarks import cases, protocol
     from benchmarks.alone import measure
 
@@ -97,7 +97,7 @@ def _measure(suite: str, name: str, rounds: int, *, alone: bool) -> list[dict[st
 
 
 def _keep_programs(directory: str) -> None:
-    """Proof and timing compile the same programs once; nothing that was compiled before this run is used."""
+    """Sets a new compilation cache, so that proof and timing share programs and use none of earlier runs."""
     import jax
 
     jax.config.update("jax_compilation_cache_dir", directory)
@@ -119,13 +119,13 @@ def _device() -> str:
         return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
     about = _cpu_info()
     named = about.get("model name") or platform.processor() or platform.machine()
-    # Names hide the generation, and the width of its vectors matters more than all else.
+    # The name hides the processor's generation; the width of its vectors matters most.
     vectors = next((kind for kind in ("avx512f", "avx2") if kind in about.get("flags", "").split()), "")
     return ", ".join(part for part in (f"{os.cpu_count()} cores", named, vectors) if part)
 
 
 def _cpu_info() -> dict[str, str]:
-    """What the kernel tells of the first core."""
+    """The kernel's information on the first core."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().partition("\n\n")[0].splitlines() if path.exists() else []
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.scale``: how work on embeddings grows with the pool, and what 1.28 M x 768 would take.
+"""``python -m benchmarks.scale``: how work on embeddings grows with the pool, and how long 1.28 M x 768 would take.
 
-Seconds at several sizes, the slope between the two largest (1: linear, 2: quadratic), and ImageNet's size reckoned from
-the largest by that slope. Embeddings are random; each size is timed once, after one that is thrown away.
+Prints seconds at several sizes, the slope between a size and the one before it (1: linear, 2: quadratic), and the time
+at ImageNet's size, extrapolated by the last slope. Embeddings are random; each size is timed once, after a warm-up.
 """
 
 import argparse
@@ -21,7 +21,7 @@ WIDTH, CLASSES = 768, 100
 
 
 def main(arguments: list[str]) -> int:
-    """Prints one line a piece of work and size."""
+    """Prints one line for each piece of work and each size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--work", default=",".join(WORK), help=f"some of {', '.join(WORK)}")
     parser.add_argument("--largest", type=int, default=1 << 30, help="leave out larger pools")
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
             print(f"{name:<12}{n:12,}{seconds[-1]:10.2f}{slope:8.2f}", flush=True)
         if len(seconds) > 1:
             grown = (_IMAGENET / sizes[-1]) ** _slope(sizes[-2:], seconds[-2:])
-            print(f"{name:<12}{_IMAGENET:12,}{seconds[-1] * grown * work.times:10,.0f}  reckoned: {work.whole}")
+            print(f"{name:<12}{_IMAGENET:12,}{seconds[-1] * grown * work.times:10,.0f}  extrapolated: {work.whole}")
     return 0
 
 
@@ -58,13 +58,13 @@ def _nearest(features: np.ndarray) -> object:
 
 
 def _kmeans(features: np.ndarray) -> object:
-    """One start of ten iterations; a fit makes ten of up to three hundred."""
+    """One start of ten iterations; a fit makes ten starts of up to three hundred iterations."""
     kmeans.STARTS, kmeans.ITERATIONS, kmeans.TOLERANCE = 1, 10, 0.0
     return kmeans.fit(features, CLASSES)
 
 
 def _zcore(features: np.ndarray) -> object:
-    """A thousand of its million samples."""
+    """A thousand of ZCore's million samples."""
     return zcore.zcore(features, samples=1000)
 
 
@@ -72,9 +72,9 @@ class Work(NamedTuple):
     """Something that is timed."""
 
     sizes: list[int]
-    width: int  # of the embeddings; smaller than they are where the largest pool would not fit
+    width: int  # of the embeddings; smaller than WIDTH if the largest pool would not fit otherwise
     function: Callable[[np.ndarray], object]
-    times: float  # as much is the whole of it, on embeddings of WIDTH numbers
+    times: float  # ratio of the whole work, on embeddings of WIDTH numbers, to the timed part
     whole: str
 
 

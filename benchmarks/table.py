@@ -1,13 +1,13 @@
 """``python -m benchmarks.table --config=configs/digits.py --workdir=runs/table``: all rows of the paper's tables.
 
-Six runs, which go on if they are killed: one shares FixMatch and the proxy between all selections that go by them or
-by embeddings; the others train a proxy of their own, on every true label (Fully Supervised), on the labelled images
-alone (Score Extrapolation) and on clusters (ELFS, ELFS with an encoder trained on the pool, and the ablation's). Their
-results are one table, WORKDIR/results.md and results.csv, and the ablation of scores by source of pseudo-labels (the
-paper's Table 6) another one, in WORKDIR/ablation/.
+It makes six runs, which resume if they were killed. In one run, all selections by scores or embeddings share FixMatch
+and the proxy. The others train proxies of their own: on all true labels (Fully Supervised), on the labelled images
+alone (Score Extrapolation), and on clusters (ELFS, ELFS with an encoder trained on the pool, and the ablation). The
+table is WORKDIR/results.md and results.csv. A second one, in WORKDIR/ablation/, compares scores by source of
+pseudo-labels (the paper's Table 6).
 
-Embeddings are those of ``--embeddings`` (see ``embed.path``), or the pixels of the pool where none are named; the
-trained encoder's are its own. What follows ``--`` is handed on to each run.
+``--embeddings`` names a file of embeddings (see ``embed.path``); without it, embeddings are the pixels of the pool. The
+run with a trained encoder uses its own. Flags after ``--`` go to each run.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from semiprune_jax.stages.report import results
 
 _SCORES = {"Forgetting": "semi_forgetting", "EL2N": "semi_el2n", "AUM": "semi_aum"}
 _SHARED = ("random", "prototypicality", "zcore", "semi_dual", *_SCORES.values())
-# Row of the table -> run, and name of the selection in it, in the paper's order.
+# Row of the table, in the paper's order -> run, and name of the selection in it.
 ROWS = {
     "Fully Supervised": ("supervised", "semi_dual"),
     "Random": ("shared", "random"),
@@ -76,7 +76,7 @@ def _command(options: argparse.Namespace, variant: str, name: str) -> list[str]:
 
 
 def _pixels(options: argparse.Namespace) -> Path:
-    """Makes embeddings of the pool's pixels, beside the runs."""
+    """Writes embeddings of the pool's pixels beside the runs; returns their path."""
     import numpy as np
 
     from semiprune_jax.config.schema import Config

@@ -1,11 +1,11 @@
-"""What is timed: a module for each kind of work. ``names`` lists a suite's cases, ``build`` makes one."""
+"""The cases, in one module for each kind of work. ``names`` lists the cases of a suite, ``build`` makes one."""
 
 import importlib
 from typing import Any
 
 from benchmarks.protocol import Case
 
-SUITES = ("cpu", "gpu", "smoke")  # smoke: all kinds in seconds, to see that they run
+SUITES = ("cpu", "gpu", "smoke")  # smoke: all kinds in seconds, to check that they run
 _MODULES = (
     "training_steps", "augmentation", "trajectories", "selection", "search", "devices", "surroundings", "optimisations",
     "convolutions",

@@ -1,4 +1,4 @@
-"""A1: views of a batch, on the device from a pool that lies there, against Pillow on one core of the host."""
+"""A1: views of a batch, made on the device from a pool that lies there, against Pillow on one core of the host."""
 
 import random
 from functools import partial
@@ -71,7 +71,7 @@ def _ours(task: Task) -> Contender:
 
 
 def contender(view: views.View, n: int, square: int, batch: int, units: int = 5) -> Contender:
-    """Views of a batch out of ``n`` squares that lie on the device, made anew ``units`` times a round."""
+    """Views of a batch out of ``n`` squares that lie on the device, made ``units`` times in each round."""
     pool = MemoryArrays.of(pools.windows(n, square), np.zeros(n, np.int32))
     ids = jnp.asarray(np.random.default_rng(0).integers(0, n, batch), jnp.int32)
     steps = iter(range(1 << 30))
@@ -82,7 +82,7 @@ def contender(view: views.View, n: int, square: int, batch: int, units: int = 5)
         return view(keys, memory.fetch(pool, ids)["image"])
 
     def run() -> None:
-        for _ in range(units):  # each batch gives way to the next, as in a training step
+        for _ in range(units):  # each batch replaces the one before, as in a training step
             jax.block_until_ready(made(pool, ids, jnp.int32(next(steps))))
 
     return Contender(run, units=units, images=batch, facts=lambda: {"moved_bytes": 4 * batch})
@@ -101,7 +101,7 @@ def _pillow(task: Task) -> Contender:
 
 
 def _prove(task: Task) -> dict[str, float]:
-    """Pillow makes the same views of the same draws."""
+    """Checks that Pillow makes the same views from the same draws."""
     recipe, count = _recipe(task), min(task.batch, 64)
     images = pools.windows(count, task.square)
     keys = example_keys(stream_key(0, "proof"), jnp.int32(0), jnp.arange(count))

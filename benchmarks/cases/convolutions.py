@@ -1,6 +1,6 @@
-"""W: the weight gradient of a 3x3 convolution, which is half of a training step on a CPU, by several ways.
+"""W: several ways to the weight gradient of a 3x3 convolution, which takes half of a training step on a CPU.
 
-Ours is XLA's; the others were tried in its place. Another version of XLA may turn the tables: then look again.
+Ours is XLA's; the others were tried in its place. The order may change with another version of XLA.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ TASKS = {
     "cpu": {"W-32": Task(60, 32, 32), "W-64": Task(60, 16, 64), "W-128": Task(60, 8, 128)},
     "smoke": {"W-32": Task(4, 8, 8)},
 }
-TASKS["gpu"] = {}  # cuDNN's there
+TASKS["gpu"] = {}  # cuDNN computes it there
 
 
 def build(suite: str, name: str) -> Case:
@@ -58,7 +58,7 @@ def build(suite: str, name: str) -> Case:
 
 
 def _inputs(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Activations and the gradient of what the convolution makes of them, f32[B, H, W, C] both."""
+    """Activations, and the gradient of the convolution's output, both f32[B, H, W, C]."""
     shape, rng = (task.batch, task.side, task.side, task.channels), np.random.default_rng(0)
     return rng.standard_normal(shape, np.float32), rng.standard_normal(shape, np.float32)
 
@@ -92,7 +92,7 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _whole(x: jax.Array, g: jax.Array) -> jax.Array:
-    """As autodiff and XLA make it: f32[3, 3, C, C]."""
+    """The gradient f32[3, 3, C, C] of autodiff and XLA."""
     kernel = jnp.zeros((3, 3, x.shape[-1], g.shape[-1]))
     return jax.vjp(lambda kernel: _convolve(x, kernel), kernel)[1](g)[0]
 
@@ -120,7 +120,7 @@ def _row_by_row(x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _nine_products(x: jax.Array, g: jax.Array) -> jax.Array:
-    """A product of matrices for each place in the window."""
+    """One product of matrices for each place in the window."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     places = [[padded[:, i : i + height, j : j + width] for j in range(3)] for i in range(3)]
@@ -128,7 +128,7 @@ def _nine_products(x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _exchanged(x: jax.Array, g: jax.Array) -> jax.Array:
-    """The gradient as what is convolved, the activations as the kernel."""
+    """A convolution of the gradient, with the activations as the kernel."""
     made = _convolve(g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3))
     return made[:, ::-1, ::-1].transpose(1, 2, 3, 0)
 

@@ -1,6 +1,6 @@
-"""M1: the record on eight virtual devices: what its update sends between them.
+"""M1: the record on eight virtual devices, and the collectives of its update.
 
-``python -m benchmarks.cases.devices WAY N`` does it in a process that has eight, and prints what it found as JSON.
+``python -m benchmarks.cases.devices WAY N BATCH`` measures it in a process with eight devices, and prints JSON.
 """
 
 import json
@@ -61,7 +61,7 @@ def _contender(task: Task, way: str) -> Contender:
 
 
 def main(way: str, n: str, batch: str) -> None:
-    """Compiles the update, counts what it sends, and times it."""
+    """Compiles the update, measures its collectives, and times it."""
     import jax
     import jax.numpy as jnp
     import numpy as np

@@ -1,6 +1,6 @@
-"""What pays: each optimisation against the same thing without it, on this platform. See the README for predictions.
+"""O: each optimisation against the same work without it, on this platform. The README has predictions.
 
-The first contender is what the program does on this platform.
+The first contender is the program's own way on this platform.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ _RECIPE = views.Recipe((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), 0.125,
 
 
 class Task(NamedTuple):
-    """An optimisation, and how much of the work it is tried on."""
+    """An optimisation, and the size of the work that it is tried on."""
 
     optimisation: str
     batch: int = 448
     n: int = 4096
     step: training_steps.Task | None = None
-    suite: str = ""  # whose F1 a process of its own runs
+    suite: str = ""  # a process of its own runs F1 of this suite
 
 
 _STEP = training_steps.Task("wrn_28_2", 10, 32, 32, batch=1, mu=7, steps=16, pool=2048)
@@ -117,7 +117,7 @@ def _randaugment(task: Task) -> Contenders:
     contenders = {OURS: partial(_view, task, ways.pop(ours))}
     contenders |= {name: partial(_view, task, view) for name, view in ways.items()}
     one = views.strong_views(_RECIPE, sequential=True)
-    # A choice that is mapped over becomes a selection between all that could have been chosen.
+    # Under vmap a choice becomes a selection between the results of all branches.
     mapped = jax.vmap(lambda key, image: one(key[None], image[None])[0])
     contenders["all operations on all images"] = partial(_view, task, mapped)
     return f"strong views: {ours}", "batch", contenders
@@ -185,7 +185,7 @@ def _executable(task: Task) -> Contenders:
     sizes = [task.n * share // 8 for share in (8, 6, 4, 2)]
 
     def run(shared: bool) -> None:
-        # Nothing compiled before may help either side.
+        # Programs that were compiled before must not help either side.
         jax.clear_caches()
         with _nothing_kept(), tempfile.TemporaryDirectory(prefix="semiprune-bench-") as directory:
             made = pools.trainer(config, images, labels, Path(directory), classes=10)
@@ -209,7 +209,7 @@ def _executable(task: Task) -> Contenders:
 
 @contextlib.contextmanager
 def _nothing_kept() -> Iterator[None]:
-    """No program goes to the cache on disk."""
+    """Keeps programs out of the cache on disk."""
     before = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
     try:
@@ -253,10 +253,10 @@ def _set(task: Task) -> Contenders:
 
 
 def _environment(task: Task) -> Contenders:
-    """What is read when a process starts.
+    """Variables that are read when a process starts.
 
-    How the C library keeps large buffers, which it maps and unmaps anew for each step otherwise; and a device for each
-    core, on which a part of the batch takes its way without waiting for the others at every operation.
+    Some make the C library keep large buffers, which it would otherwise map and unmap in each step. Another makes one
+    device for each core, so that the parts of a batch need not wait for each other at every operation.
     """
 
     def contender(**environment: str) -> Contender:

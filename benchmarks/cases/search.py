@@ -1,6 +1,6 @@
-"""P1: the 37 retrainings of a cutoff search, an epoch each, in one process and in one process each.
+"""P1: the 37 retrainings of a cutoff search, one epoch each, in one process (ours) and in one process each (theirs).
 
-``python -m benchmarks.cases.search POOL.npz NETWORK EPOCHS RUNS`` is ours.
+``python -m benchmarks.cases.search POOL.npz NETWORK EPOCHS RUNS`` runs ours.
 """
 
 import os
@@ -21,7 +21,7 @@ _EPOCHS = 1
 
 
 class Task(NamedTuple):
-    """A search over a small pool, so that what surrounds the trainings shows."""
+    """A search over a small pool, so that the costs around the trainings show."""
 
     network: str
     pool: int
@@ -70,7 +70,7 @@ def _ours(task: Task) -> Contender:
     path = _pool(task, directory.name)
 
     def run() -> None:
-        with tempfile.TemporaryDirectory() as programs:  # compiled anew each time
+        with tempfile.TemporaryDirectory() as programs:  # an empty cache for each round
             arguments = [str(path), task.network, str(_EPOCHS), str(task.runs)]
             _start("benchmarks.cases.search", arguments, JAX_COMPILATION_CACHE_DIR=programs)
 
@@ -97,7 +97,7 @@ def _start(module: str, arguments: list[str], **environment: str) -> None:
 
 
 def main(path: str, network: str, epochs: str, runs: str) -> None:
-    """All retrainings, through the package's own."""
+    """Makes all retrainings by the package."""
     from benchmarks import pools
     from semiprune_jax.config.schema import base_config
     from semiprune_jax.train.supervised import retrain

@@ -14,7 +14,7 @@ _KEEP, _CUTOFF, _C_D = 0.3, 0.1, 4.0
 
 
 class Task(NamedTuple):
-    """A selector, and of how many scores."""
+    """A selector, and its number of scores."""
 
     selector: str  # cutoff | beta
     n: int
@@ -33,7 +33,7 @@ TASKS = {
     },
     "smoke": {"C2-cutoff": Task("cutoff", 2_000), "C2-beta": Task("beta", 2_000, alone=True)},
 }
-TASKS["gpu"] = {}  # the same there as here
+TASKS["gpu"] = {}  # selections run on the CPU there, too
 
 
 def build(suite: str, name: str) -> Case:
@@ -55,7 +55,7 @@ def build(suite: str, name: str) -> Case:
 
 @cache
 def _scores(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores f32[N] and mean probabilities f32[N], as a trained proxy leaves them: most examples are easy."""
+    """Scores f32[N] and mean probabilities f32[N] like those of a trained proxy: most examples are easy."""
     rng = np.random.default_rng(0)
     q = np.empty(n, np.float32)
     for first in range(0, n, 1 << 20):
@@ -80,7 +80,7 @@ def _reference(task: Task) -> Contender:
 
 
 def _prove(task: Task) -> dict[str, float]:
-    """The same ids by cutoff; by Beta as many, and with the same chances."""
+    """Checks that both cutoffs keep the same ids, and that both Beta samplers draw as many, by the same chances."""
     score, q = _scores(task.n)
     if task.selector == "cutoff":
         ours = selectors.double_end(score, _KEEP, _CUTOFF)
@@ -96,7 +96,7 @@ def _prove(task: Task) -> dict[str, float]:
     for seed in range(draws):
         ours[selectors.beta(score, q, _KEEP, _C_D, seed=seed)] += 1 / draws
         theirs[reference.beta(score, q, _KEEP, _C_D, rng)[0]] += 1 / draws
-    # Shares of what is drawn, by bands of mean probability: a tenth of the pool each.
+    # Shares of the drawn examples, by bands of mean probability that hold a tenth of the pool each.
     band = np.argsort(np.argsort(q)) * 10 // task.n
     shares = [np.bincount(band, weights=drawn, minlength=10) / drawn.sum() for drawn in (ours, theirs)]
     worst = float(np.abs(shares[0] - shares[1]).max())

@@ -1,4 +1,4 @@
-"""What surrounds the step: start-up, checkpoints, evaluation, and a whole run on the digits."""
+"""Work around the training step: start-up, checkpoints, evaluation, and a whole run on the digits."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parent.parent.parent
 
 
 class Task(NamedTuple):
-    """A piece of what surrounds it; ``network`` and ``count`` where it has one."""
+    """A piece of this work, with its ``network`` and ``count`` if it has them."""
 
     piece: str
     network: str = ""

@@ -1,7 +1,7 @@
-"""F1 to F3 and S1, S2: a whole training step, views and record included, against PyTorch's.
+"""F1 to F3, S1 and S2: a whole training step, with its views and record, against PyTorch's.
 
-Ours makes its views inside the step. R0 takes them from Pillow in worker processes; R1 and R2 get theirs for nothing,
-made before, which favours them.
+Ours makes its views inside the step. R0 takes them from Pillow in worker processes. The views of R1 and R2 are made
+before the clock starts, which favours these two.
 """
 
 import contextlib
@@ -32,11 +32,11 @@ from semiprune_jax.train.supervised import proxy_training, supervised_training
 from semiprune_jax.train.training import Job, Training
 
 _LEARNING_RATE, _EPOCHS = 0.03, 30
-_RELEASED_STEPS = 8  # R0's in a round, at most: with a GPU one of them takes as long as a dozen of the others'
-# How far a loss may lie from PyTorch's; and how far an update of all weights from PyTorch's in double precision, of
-# its own length, and in times of what PyTorch's own in single precision is off: rounding decides on which side of 0
-# some inputs of ReLUs fall, and with them single weights' gradients. Over seven seeds of F1 ours was 0.00005 to 0.003
-# off, and PyTorch's 0.0003 to 0.005.
+_RELEASED_STEPS = 8  # the most of R0's steps in a round: on a GPU one takes as long as a dozen of the others'
+# _LOSS bounds the relative difference of the losses. _UPDATE bounds the difference between our update of all weights
+# and PyTorch's in double precision, relative to its length; or _TIMES the error of PyTorch's own update in single
+# precision, if that is more. Rounding decides on which side of 0 some inputs of ReLUs fall, and so changes gradients
+# of single weights. Over seven seeds of F1 the error of ours was 0.00005 to 0.003, and of PyTorch's 0.0003 to 0.005.
 _LOSS, _UPDATE, _TIMES = 1e-4, 5e-3, 3.0
 
 
@@ -46,15 +46,15 @@ class Task(NamedTuple):
     network: str
     classes: int
     pixels: int
-    square: int  # pixels of the pool's images; as ``pixels``, or larger for views that are parts of them
-    batch: int  # labelled examples, or examples
-    mu: int  # unlabelled ones for each of them; 0: a supervised step
+    square: int  # pixels of the pool's images; equal to ``pixels``, or larger if views are parts of the images
+    batch: int  # labelled examples in a FixMatch step, or examples in a supervised one
+    mu: int  # unlabelled examples for each labelled one; 0: a supervised step
     steps: int  # in a round
-    pool: int  # examples
+    pool: int  # number of examples
 
     @property
     def images(self) -> int:
-        """That the network sees in a step."""
+        """Number of images that the network sees in a step."""
         return self.batch * (1 + 2 * self.mu)
 
 
@@ -93,7 +93,7 @@ def build(suite: str, name: str) -> Case:
     if not task.mu:
         makers["ours, no record"] = partial(_ours, task, record=False)
     makers |= {"R0": partial(_released, task), "R1": partial(_tuned, task)}
-    if suite != "smoke":  # compiles for half a minute
+    if suite != "smoke":  # its compilation takes half a minute
         makers["R2"] = partial(_tuned, task, "default")
     if torch.cuda.is_available():
         makers["R2, graphs"] = partial(_tuned, task, "reduce-overhead")
@@ -129,7 +129,7 @@ def _data(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prepare(task: Task, dtype: str = "auto", record: bool = True) -> tuple[TrainContext, Training]:
-    """The surroundings of trainings on the case's pool, and the training of the case at its beginning."""
+    """The context of trainings on the case's pool, and the training of the case at its beginning."""
     config, truth = _config(task, dtype), _data(task)[1]
     made = pools.trainer(config, *_data(task), Path(tempfile.gettempdir()), classes=task.classes)
     if task.mu:
@@ -143,17 +143,17 @@ def prepare(task: Task, dtype: str = "auto", record: bool = True) -> tuple[Train
 def _ours(task: Task, record: bool = True) -> Contender:
     made, begun = prepare(task, record=record)
     run = rounds(made, begun, task.steps, made.pace(begun).steps_per_dispatch)
-    # Ids go to the device, the metrics of a step come back.
+    # Ids go to the device, and the metrics of a step come back.
     ids = task.batch * (1 + task.mu)
     return _contender(task, run, moved=4 * (ids + (4 + task.classes if task.mu else 2)))
 
 
 def rounds(made: TrainContext, begun: Training, steps: int, together: int, behind: int = 1) -> Callable[[], None]:
-    """What trains on for ``steps`` steps each time it is called.
+    """A function that goes on training for ``steps`` steps at each call.
 
     Args:
-      together: steps of a dispatch.
-      behind: dispatches that metrics are read after their own; 1, as the loop does.
+      together: number of steps in a dispatch.
+      behind: number of later dispatches after which metrics are read; 1 in the loop.
     """
     state, record, step = begun.state, begun.record, 0
 
@@ -193,7 +193,7 @@ def _device() -> str:
 
 
 def _set_cudnn(*, deterministic: bool) -> None:
-    """As the released scripts set it, or as one would for speed."""
+    """Sets cuDNN as the released scripts do (``deterministic``), or for speed."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, deterministic
 
@@ -260,14 +260,14 @@ def _released(task: Task) -> Contender:
             ids, label, x = next(streams[0])
             _, logits, _ = training.supervised_step(model, optimizer, schedule, x.to(_device()), label.to(_device()))
             logger.log(0, ids, logits)
-        logger.steps.clear()  # the host's memory is not what is timed here
+        logger.steps.clear()  # keeps the host's memory small; it is not timed here
 
     moved = task.images * (share + 4 * task.classes)
     return _contender(task, run_supervised, moved=moved, awake=_workers, close=partial(_end, streams))
 
 
 def _tuned(task: Task, compiled: str = "") -> Contender:
-    """R1 and R2: everything on the device, the views made before."""
+    """R1 and R2: everything lies on the device, and the views are made before."""
     config, device = _config(task), _device()
     model = _model(task, config).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     tuned = _steps(task, config, model, compiled)
@@ -316,7 +316,7 @@ def _steps(task: Task, config: Config, model: torch.nn.Module, compiled: str = "
 
 @contextlib.contextmanager
 def _workers() -> Iterator[None]:
-    """Data loading workers run in here only: elsewhere they would fetch ahead for nothing, in others' time."""
+    """Data loading workers run only in this context: elsewhere they would fetch ahead and slow the others."""
     _signal_workers(signal.SIGCONT)
     try:
         yield
@@ -325,7 +325,7 @@ def _workers() -> Iterator[None]:
 
 
 def _end(streams: list[Iterator]) -> None:
-    _signal_workers(signal.SIGCONT)  # one that is stopped is waited for in vain
+    _signal_workers(signal.SIGCONT)  # a stopped worker would never end
     streams.clear()
 
 
@@ -339,9 +339,9 @@ def _signal_workers(number: int) -> None:
 
 
 def _prove(task: Task) -> dict[str, float]:
-    """One step of ours, as it is timed but in float32, and of theirs, from the same weights on the same views.
+    """Compares one step of ours, as timed but in float32, with theirs, from the same weights on the same views.
 
-    On a GPU also in bfloat16, as it is timed: there no bound is set, but what is lost stands beside what R1 loses.
+    On a GPU it also compares bfloat16, as timed: without a bound, but the errors of ours and R1's are recorded.
     """
     with jax.default_matmul_precision("highest"):
         made, begun = prepare(task, "float32")
@@ -377,7 +377,7 @@ def _prove(task: Task) -> dict[str, float]:
 
 
 def _ours_once(made: TrainContext, begun: Training) -> tuple[float, dict[str, np.ndarray]]:
-    """Loss, and the weights after it, of the first step."""
+    """The loss of the first step, and the weights after it."""
     with begun.feed as read:
         feed = made.layout.put_feed(read(0, 1))
     state, _, metrics = begun.dispatch(begun.state, begun.record, begun.pool, feed, begun.key)
@@ -390,7 +390,7 @@ def _named(*trees: Any) -> dict[str, np.ndarray]:
 
 
 def _views(task: Task, made: TrainContext, begun: Training) -> dict[str, torch.Tensor]:
-    """What the first step's network sees, drawn by ours."""
+    """The views of the first step, as our step draws them."""
     (images, truth), size, mu = _data(task), task.batch, task.mu
     with begun.feed as read:
         feed = jax.tree.map(lambda x: x[0], read(0, 1))

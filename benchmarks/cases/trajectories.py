@@ -1,7 +1,7 @@
 """D1 and C1: dynamics from the first step to scores, against logits that are logged, pickled, loaded and scored.
 
-The networks are left out: both sides get the same logits, made anew for each step. What counts of a step is what
-recording adds to it.
+The networks are left out: both sides get the same logits, made for each step. Of a step, only the time that recording
+adds to it counts.
 """
 
 import tempfile
@@ -36,7 +36,7 @@ class Task(NamedTuple):
     epochs: int
     batch: int
     rounds: int
-    after: bool = False  # C1: only what follows the training
+    after: bool = False  # C1: only the work after the training
 
 
 TASKS = {
@@ -69,7 +69,7 @@ def build(suite: str, name: str) -> Case:
 
 
 class _Logits:
-    """Logits of a training that comes to know its labels: more so from epoch to epoch, with some noise."""
+    """Logits that favour the labels, by a factor that varies from epoch to epoch."""
 
     def __init__(self, task: Task):
         rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ class _Logits:
         self._order = [rng.permutation(task.n) for _ in range(4)]
 
     def __iter__(self) -> Iterator[tuple[int, list[np.ndarray], list[np.ndarray]]]:
-        """Epoch, and of each of its steps the ids i64[B] and logits f32[B, C]; the last batch may be short."""
+        """Yields an epoch, and the ids i64[B] and logits f32[B, C] of its steps; the last batch may be short."""
         task = self.task
         cuts = range(task.batch, task.n, task.batch)
         for epoch in range(task.epochs):
@@ -96,7 +96,7 @@ def _logits(task: Task) -> _Logits:
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _epoch(records: bool, carried, epoch, steps):
-    """What the steps of an epoch do with their logits, in one program: the loss's gradient, and the record or none."""
+    """The work of an epoch's steps on their logits, in one program: the loss's gradient, and the record if asked."""
 
     def step(carried, given):
         (record, gradient), (ids, logits, label) = carried, given
@@ -109,7 +109,7 @@ def _epoch(records: bool, carried, epoch, steps):
 
 
 class _Record:
-    """Ours: a record on the device, saved as it is."""
+    """Ours: a record on the device, which is saved as it is."""
 
     file = "dynamics.npz"
 
@@ -119,7 +119,7 @@ class _Record:
         self._record = self._layout.create_record(partial(dynamics.init, self._layout.record_rows(task.n), task.epochs))
 
     def on_device(self, ids: list[np.ndarray], logits: list[np.ndarray], label: np.ndarray) -> tuple:
-        """An epoch's values as its training steps have them: the last batch padded."""
+        """An epoch's values as its training steps have them, with the last batch padded."""
         missing = self._task.batch - len(ids[-1])
         past = self._layout.record_rows(self._task.n) + np.arange(missing)
         rows = np.stack([*ids[:-1], np.r_[ids[-1], past]]).astype(np.int32)
@@ -207,7 +207,7 @@ def _contender(task: Task, way: Callable[[Task], Any]) -> Contender:
 
 
 def _prove(task: Task) -> dict[str, float]:
-    """The same scores from the same logits, of a part of the pool."""
+    """Checks that both sides give the same scores from the same logits, on a part of the pool."""
     small = task._replace(n=min(task.n, 1000), epochs=max(31, min(task.epochs, 40)), rounds=0, after=False)
     logits, made = _logits(small), {}
     with tempfile.TemporaryDirectory() as directory:
@@ -219,7 +219,7 @@ def _prove(task: Task) -> dict[str, float]:
             made[way] = way.scores(Path(directory) / way.file, logits.label, small.epochs)
     ours, theirs = made[_Record], dict(made[_Log])
     theirs["dual"] = theirs["dual"] / 10 * np.sqrt(9 / 10)  # the unbiased deviation, times 10
-    # Their logits are in half precision, so that a tie or two may fall the other way.
+    # Their logits are in half precision, so that a few ties may be decided the other way.
     limits = {"aum": 0.05, "forgetting": 2, "correctness": 2, "el2n": 0.05, "dual": 1e-3, "mean_probability": 1e-3}
     found = {name: float(np.abs(ours[name] - theirs[name]).max()) for name in limits}
     if any(found[name] > limit for name, limit in limits.items()):

@@ -37,7 +37,7 @@ OPERATIONS: dict[str, tuple[Callable[[Image.Image, float], Image.Image], float, 
 def resize_flip(image: Image.Image, box: tuple[int, int, int, int], flip: bool, size: int) -> Image.Image:
     """The part (top, left, height, width), resized to a square, and mirrored if drawn.
 
-    Columns first, as every Pillow does; from 13 on it resizes rows first where that is less work.
+    The width is resized first, as in Pillow before version 13; later versions begin with the height if it is less work.
     """
     top, left, height, width = box
     part = image.crop((left, top, left + width, top + height))
@@ -68,7 +68,7 @@ def cutout(image: Image.Image, fraction: float, x: float, y: float) -> Image.Ima
 
 
 def strong(image: Image.Image, operations: Iterable[tuple[str, float]], box: tuple[float, float, float]) -> Image.Image:
-    """RandAugment's (name, magnitude in [0, 1)) in their order, then Cutout; of an image already cropped."""
+    """Applies RandAugment's (name, magnitude in [0, 1)) in their order, then Cutout, to a cropped image."""
     for name, magnitude in operations:
         function, low, high = OPERATIONS[name]
         image = function(image, low + magnitude * (high - low))
@@ -76,5 +76,5 @@ def strong(image: Image.Image, operations: Iterable[tuple[str, float]], box: tup
 
 
 def normalise(image: Image.Image, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """f64[3, H, W]."""
+    """The normalised image f64[3, H, W]."""
     return ((np.asarray(image) / 255.0 - mean) / std).transpose(2, 0, 1)

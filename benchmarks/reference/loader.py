@@ -1,4 +1,4 @@
-"""Views made the reference's way: image by image in Pillow, by the worker processes of a DataLoader."""
+"""Views made in the reference's way: image by image in Pillow, by the worker processes of a DataLoader."""
 
 import math
 import random
@@ -18,9 +18,9 @@ class Views(Dataset):
     """Images u8[N, H, W, 3] as training views: (id, label, view, ...).
 
     Args:
-      kinds: of the views of each image: "weak", "strong", or "resized" (a random part, and no operations).
-      padding: of the crop, see ``augmentation.crop_flip``.
-      size: pixels of a view; smaller than the images, weak views are windows and strong ones random parts.
+      kinds: the kinds of each image's views: "weak", "strong", or "resized" (a random part, without operations).
+      padding: the padding of the crop, see ``augmentation.crop_flip``.
+      size: pixels of a view; if images are larger, weak views are windows and strong ones random parts.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Endless(Sampler[int]):
 
 
 def endless(views: Views, ids: np.ndarray, batch_size: int, workers: int) -> Iterator[list[torch.Tensor]]:
-    """Batches without end. Workers are spawned: to fork beside JAX's threads can hang."""
+    """Batches without end. Workers are spawned, since a fork beside JAX's threads can hang."""
     loader = DataLoader(
         views, batch_size, sampler=Endless(ids), num_workers=workers, drop_last=True,
         multiprocessing_context="spawn" if workers else None,

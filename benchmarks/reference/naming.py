@@ -1,4 +1,4 @@
-"""Names and layouts of tensors: PyTorch's modules here, and the parameter trees that Flax has of the same networks."""
+"""Names and layouts of tensors, in the PyTorch modules here and in Flax's parameter trees of the same networks."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def flax_path(torch_name: str) -> str:
 
 
 def to_flax(tensor: torch.Tensor) -> np.ndarray:
-    """OIHW as HWIO, OI as IO."""
+    """Transposes OIHW to HWIO, and OI to IO."""
     array = tensor.detach().cpu().numpy()
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 

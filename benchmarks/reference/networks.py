@@ -144,7 +144,7 @@ class ResNet(nn.Module):
 
 
 def create(name: str, classes: int) -> nn.Module:
-    """By the package's names."""
+    """Creates a network by the package's name of it."""
     if name.startswith("wrn_"):
         depth, width = map(int, name.split("_")[1:3])
         return WideResNet(classes, depth, width, activated=name.endswith("_tf"))
@@ -158,7 +158,7 @@ def create(name: str, classes: int) -> nn.Module:
 
 
 def forward_flops(model: nn.Module, pixels: int) -> float:
-    """Of one image, by formula: two for each multiply-add of convolutions and linear layers."""
+    """FLOPs of one image, by formula: two for each multiply-add of convolutions and linear layers."""
     total = 0.0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

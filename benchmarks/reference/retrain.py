@@ -1,4 +1,4 @@
-"""One retraining as the released scripts make it: a process of its own, which loads the pool, trains, tests, ends.
+"""One retraining as the released scripts make it: a process of its own loads the pool, trains, and tests.
 
 python -m benchmarks.reference.retrain POOL.npz NETWORK BATCH_SIZE EPOCHS KEEP
 """

@@ -5,7 +5,7 @@ from scipy.stats import beta as beta_distribution
 
 
 def cutoff(aum: np.ndarray, keep: float, cutoff: float) -> np.ndarray:
-    """Ids, easiest last: skips the lowest scores, keeps the next ones."""
+    """Ids by rising score: skips the lowest scores and keeps the next ones."""
     n, first = int(keep * len(aum)), int(cutoff * len(aum))
     return np.argsort(aum)[first : first + n]
 
@@ -13,7 +13,7 @@ def cutoff(aum: np.ndarray, keep: float, cutoff: float) -> np.ndarray:
 def beta(
     dual: np.ndarray, q: np.ndarray, keep: float, c_d: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids drawn by BetaPDF(q) times DUAL, and the weights they were drawn by."""
+    """Ids drawn with weights BetaPDF(q) times DUAL, and these weights."""
     mu = q[np.argsort(dual)[-10:]].mean()
     b = 15 * (1 - mu) * (1 - (1 - keep) ** c_d)
     weights = beta_distribution.pdf(q, 16 - b, b) * dual

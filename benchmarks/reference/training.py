@@ -17,7 +17,7 @@ def sgd(
     model: nn.Module, *, learning_rate: float, momentum: float, nesterov: bool, weight_decay: float,
     matrices_only: bool, fused: bool | None = None,
 ) -> torch.optim.SGD:  # fmt: skip
-    """All parameters decay, or (``matrices_only``, FixMatch's) those of more than one dimension."""
+    """SGD in which all parameters decay, or (``matrices_only``, for FixMatch) those of more than one dimension."""
     flat = [p for p in model.parameters() if matrices_only and p.ndim <= 1]
     rest = [p for p in model.parameters() if not (matrices_only and p.ndim <= 1)]
     groups = [{"params": rest, "weight_decay": weight_decay}, {"params": flat, "weight_decay": 0.0}]
@@ -32,7 +32,7 @@ def fixmatch_schedule(optimizer: torch.optim.Optimizer, total: int) -> torch.opt
 
 
 class Average:
-    """The moving average of the parameters; buffers are the online model's."""
+    """The moving average of the parameters; the buffers are those of the online model."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
@@ -54,7 +54,10 @@ def fixmatch_step(
     threshold: float,
     weight: float,
 ) -> dict[str, float]:
-    """``batch``: labelled [B, 3, H, W], label [B], weak and strong [mu B, 3, H, W]; one joint forward (use_cat)."""
+    """One step with a joint forward pass (USB's use_cat).
+
+    ``batch`` holds labelled [B, 3, H, W], label [B], weak and strong [mu B, 3, H, W].
+    """
     model.train()
     size, unlabelled = len(batch["labelled"]), len(batch["weak"])
     logits = model(torch.cat([batch["labelled"], batch["weak"], batch["strong"]]))
@@ -85,7 +88,7 @@ def supervised_step(
     image: Tensor,
     label: Tensor,
 ) -> tuple[float, Tensor, float]:
-    """The loss, the logits of the training forward pass, before the update, and the accuracy of the batch."""
+    """One step; returns its loss, the logits of its forward pass before the update, and the batch's accuracy."""
     model.train()
     logits = model(image)
     loss = F.cross_entropy(logits, label)
@@ -110,7 +113,7 @@ def observe(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
 
 
 class EmaModel(Average):
-    """The average as the released code keeps it: a model, filled twice from state dictionaries on each update."""
+    """The average as the released code keeps it: a model that each update fills twice from state dictionaries."""
 
     def __init__(self, model: nn.Module, decay: float):
         super().__init__(model, decay)
@@ -126,8 +129,8 @@ class EmaModel(Average):
 class Tuned:
     """The same steps as a careful user of PyTorch would write them.
 
-    Channels last, bfloat16 autocast and a fused optimizer on GPU, the average in place over all tensors at once, and
-    nothing read by the host. Batches lie on the device.
+    They use channels last, bfloat16 autocast and a fused optimizer on a GPU, an average in place over all tensors at
+    once, and no reads by the host. Batches lie on the device.
 
     Args:
       compiled: "" for eager, or the mode of ``torch.compile``.
@@ -152,7 +155,7 @@ class Tuned:
             self._supervised_loss = torch.compile(self._supervised, mode=compiled)
 
     def fixmatch_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As the function of that name; what it returns stays on the device."""
+        """Like the function of that name, but its results stay on the device."""
         losses = self._fixmatch_loss(batch["labelled"], batch["label"], batch["weak"], batch["strong"])
         self._advance(losses["loss"])
         if self.average:
@@ -163,7 +166,7 @@ class Tuned:
     def supervised_step(
         self, image: Tensor, label: Tensor, ids: Tensor, record: dict[str, Tensor], epoch: int
     ) -> Tensor:
-        """As the function of that name; writes into the record, [N, T] each, and returns the loss."""
+        """Like the function of that name, but it writes into the record, [N, T] each, and returns the loss."""
         loss, seen = self._supervised_loss(image, label)
         self._advance(loss)
         for name, values in seen.items():

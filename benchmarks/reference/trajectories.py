@@ -1,4 +1,4 @@
-"""Training dynamics the reference's way: all logits in half precision, pickled, loaded again, scored."""
+"""Training dynamics in the reference's way: all logits in half precision are pickled, loaded again, and scored."""
 
 import pickle
 from pathlib import Path
@@ -10,24 +10,24 @@ from torch import Tensor
 
 
 class Logger:
-    """Keeps every step's logits in the host's memory until the end of training."""
+    """Keeps the logits of every step in the host's memory until the end of the training."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
 
     def log(self, epoch: int, ids: Tensor, logits: Tensor) -> None:
-        """Copies the step's logits from the device and halves their precision there."""
+        """Copies the step's logits to the host and halves their precision there."""
         half = logits.detach().cpu().numpy().astype(np.float16)
         self.steps.append({"epoch": epoch, "ids": ids.cpu().numpy().astype(np.int32), "logits": half})
 
     def save(self, path: Path) -> None:
-        """One pickle."""
+        """Writes one pickle."""
         with path.open("wb") as file:
             pickle.dump(self.steps, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def load(path: Path) -> list[dict[str, Any]]:
-    """What ``save`` wrote."""
+    """Reads a file of ``save``."""
     with path.open("rb") as file:
         return pickle.load(file)
 
@@ -35,7 +35,7 @@ def load(path: Path) -> list[dict[str, Any]]:
 def score(
     steps: list[dict[str, Any]], labels: np.ndarray, epochs: int, *, el2n_epochs: int, horizon: int, window: int = 10
 ) -> dict[str, np.ndarray]:
-    """The scores that the reference's script makes, in one walk over the steps, and DUAL of the first epochs.
+    """The scores of the reference's script, in one pass over the steps, and DUAL of the first epochs.
 
     Returns:
       aum, forgetting, correctness, el2n, dual, mean_probability, [N] each.
