@@ -12,23 +12,23 @@ from absl import flags
 
 from tests.small import COMPILED
 
-# Before any device is used; cannot be changed later.
+# These options must be set before any device is used.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Loops that are not unrolled are compiled sooner by a quarter; for the programs that tests start as well.
+# Without loop unrolling, compilation takes a quarter less; the programs that tests start inherit this option.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_extra_options=xla_cpu_disable_loop_unrolling"
 )
 for option, value in COMPILED.items():
     jax.config.update(option, value)
     os.environ[option.upper()] = str(value)  # for the programs that tests start
-# A background job ignores Ctrl-C, and so would the programs that tests start.
+# Background jobs ignore Ctrl-C, and the programs that tests start would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # configs/, which is not part of the package
 
-# Libraries read absl's flags, which only a program's main parses.
+# Libraries read absl's flags, which otherwise only the main function of a program parses.
 flags.FLAGS.mark_as_parsed()
 
 

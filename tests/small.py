@@ -22,7 +22,7 @@ from semiprune_jax.train.training import Job
 from semiprune_jax.workdir import directory
 from semiprune_jax.workdir.metrics import Metrics
 
-# Compilation is most of the suite's time, and its processes compile the same programs.
+# The processes of the suite compile the same programs, and compilation takes most of the time.
 COMPILED = {
     "jax_compilation_cache_dir": os.path.join(tempfile.gettempdir(), f"semiprune-tests-{os.getuid()}"),
     "jax_persistent_cache_min_compile_time_secs": 0.5,
@@ -42,7 +42,7 @@ def config():
     c.fixmatch.steps = 12
     c.fixmatch.batch_size = 8
     c.fixmatch.mu = 2
-    c.fixmatch.threshold = 0.4  # of three classes: steps as few as these make no network sure
+    c.fixmatch.threshold = 0.4  # low enough for a network that so few steps have trained
     c.fixmatch.ema_decay = 0.5
     c.fixmatch.bn_momentum = 0.5
     c.fixmatch.eval_every_steps = 6

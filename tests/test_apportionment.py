@@ -1,4 +1,4 @@
-"""Apportionment against plain loops, and by cases worked out by hand."""
+"""Apportionment against plain loops, and on cases worked out by hand."""
 
 from fractions import Fraction
 
@@ -14,11 +14,11 @@ from semiprune_jax.apportionment import first_of_each_class, largest_remainder
     ("counts", "total", "expected"),
     [
         ([50, 50], 10, [5, 5]),
-        ([50, 33, 4], 9, [5, 3, 1]),  # shares 5.17, 3.41, 0.41: a class never goes without
-        ([50, 33, 17], 10, [5, 3, 2]),  # shares 5, 3.3, 1.7: the rest to the largest remainder
+        ([50, 33, 4], 9, [5, 3, 1]),  # shares 5.17, 3.41, 0.41: every class gets at least one
+        ([50, 33, 17], 10, [5, 3, 2]),  # shares 5, 3.3, 1.7: the last one goes to the largest remainder
         ([1000, 1], 3, [2, 1]),
         ([3, 3], 6, [3, 3]),
-        ([100, 100, 1, 1, 1], 2, [1, 1, 1, 1, 1]),  # more than there are, but no class goes without
+        ([100, 100, 1, 1, 1], 2, [1, 1, 1, 1, 1]),  # more than the budget, since every class gets at least one
         ([4, 0, 4], 4, [2, 0, 2]),  # a class without examples gives none
     ],
 )

@@ -1,4 +1,4 @@
-"""Every case of tests/bad_inputs, and that the table in tests/README.md shows them."""
+"""Every case of tests/bad_inputs, and the table in tests/README.md that shows them."""
 
 import json
 import re

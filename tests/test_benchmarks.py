@@ -1,4 +1,4 @@
-"""The benchmarks' protocol, on contenders that only count. The cases need PyTorch: ``.ci/run`` runs them in small."""
+"""The benchmarks' protocol, on contenders that only count. The cases need PyTorch: ``.ci/run`` runs small ones."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""Documents are true: examples in docstrings, code in documents, flags, links and files."""
+"""Documents are true: examples in docstrings, and the code, flags, links and files that documents name."""
 
 import doctest
 import importlib
@@ -25,7 +25,7 @@ CODE = [
     for name, text in TEXTS.items()
     for i, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 ]
-# Public modules: every function of theirs shows an example.
+# Public modules, in which every function has an example.
 PUBLIC = ("select.scores", "select.selectors", "train.dynamics", "train.quality")
 WITH_EXAMPLES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -52,7 +52,7 @@ def test_public_functions_have_an_example(name):
     functions = {key: value for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"}
     own = {key for key, value in functions.items() if value.__module__.startswith(module.__name__)}
     without = {key for key in own if ">>>" not in (functions[key].__doc__ or "")}
-    assert without <= {"init", "parameters", "select", "recorded"}  # which say all in a line
+    assert without <= {"init", "parameters", "select", "recorded"}  # one line says all about these
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_links_lead_somewhere():
 def test_every_config_and_topic_of_help_that_is_written_of_exists():
     named = {name for text in TEXTS.values() for name in re.findall(r"--config=([a-z][\w/.:,]*\w)", text)}
     assert {"digits", "cifar100:zcore", "configs/digits.py"} <= named
-    for name in named - {"none.py", "imagenets"}:  # of tests/README.md, which says that there are none
+    for name in named - {"none.py", "imagenets"}:  # tests/README.md shows that these do not exist
         assert packaged.load(name.replace("configs/", str(ROOT / "configs") + "/"))
     topics = {topic for text in TEXTS.values() for topic in re.findall(r"--help=([a-z_.]+[a-z_])", text)}
     assert {"ssl", "select.ccs"} <= topics
@@ -150,7 +150,7 @@ def test_the_changelog_has_this_version():
 
 def test_no_tracked_file_is_large_or_generated():
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
-    for name in files:  # none in a source distribution
+    for name in files:  # a source distribution has no such list
         assert (ROOT / name).stat().st_size < 300_000, name
         assert not name.endswith((".pyc", ".tmp", ".log"))
 

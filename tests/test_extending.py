@@ -1,6 +1,6 @@
-"""Additions to the program from outside the package: each is a record and the registry that holds it.
+"""Additions to the program from outside the package: each is a record, put into its registry.
 
-Of a learner: ``tests/learners/test_sharpening.py``.
+``tests/learners/test_sharpening.py`` adds a learner.
 """
 
 import inspect

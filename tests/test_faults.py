@@ -1,7 +1,7 @@
-"""A short form of every kind of trial in ``tests/faults``, but for those that lie elsewhere.
+"""A short form of the kinds of trial in ``tests/faults`` that no other test has.
 
-Kills and signals of one process are in test_main.py and test_pipeline.py, those of one of two in distributed/,
-damaged files in test_bad_inputs.py and test_checkpoint.py.
+test_main.py and test_pipeline.py kill and signal a single process, and distributed/ one of two processes;
+test_bad_inputs.py and workdir/test_checkpoint.py damage files.
 """
 
 import pytest
@@ -22,7 +22,7 @@ def place(tmp_path_factory):
         pytest.param(trials.moved, 1, marks=pytest.mark.long),  # by way of two processes of two devices
         (trials.full, 1),
         (trials.clock, 1),
-        (trials.nothing_left, 2),  # after SIGKILL and an error of ours
+        (trials.nothing_left, 2),  # after SIGKILL and after a crash
     ],
 )
 def test_it_holds(place, kind, count):

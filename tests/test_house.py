@@ -1,4 +1,4 @@
-"""The house: imports go one way, heavy ones are late, and each config field is used."""
+"""Rules of the house: imports go one way, heavy imports are late, and every config field is used."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from semiprune_jax.stages import ORDER
 
 PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
-# A folder, or a file beside them, may import itself and what stands in a group before its own.
+# A folder, or a file beside the folders, may import itself and the names in groups before its own.
 GROUPS = [
     {"apportionment", "errors", "field", "moving_average"},
     {"randomness", "distributed"},
@@ -112,7 +112,7 @@ def test_every_config_field_is_read():
     spec = set(base_config().select.random)
     for section, fields in base_config().to_dict().items():
         if section in ("seed", "score", "label"):
-            continue  # handed on whole
+            continue  # stages read these sections as a whole
         for name in set(fields) - spec if section != "select" else ("names", "keep"):
             assert re.search(rf"\.{name}\b|option=\"{name}\"", source), f"{section}.{name}"
 

@@ -1,6 +1,6 @@
-"""The launch scripts: the commands that they run, and their answers to exit codes and signals.
+"""The launch scripts: the commands that they run, and their reactions to exit codes and signals.
 
-Stand-ins play python, srun, scontrol and gcloud.
+Stand-ins replace python, srun, scontrol and gcloud.
 """
 
 import os

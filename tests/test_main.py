@@ -179,7 +179,7 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
     flags = [*STRUCK, f"--config.data.path={pool}"]
     flags += [f"--config.runtime.checkpoint_every_steps={3 if number == signal.SIGKILL else 0}"]
     code, lines, told = struck(tmp_path, number, *flags)
-    assert lines.startswith("label  ")  # printed at once: a kill would lose buffered lines
+    assert lines.startswith("label  ")  # not buffered, since a kill would lose the line
     words = {
         signal.SIGTERM: (42, r"semiprune: pseudolabel: preempted, and saved at step \d+ of 90; run the same command"),
         signal.SIGINT: (130, "semiprune: interrupted; the same command goes on from the last checkpoint"),

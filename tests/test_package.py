@@ -1,4 +1,4 @@
-"""The package as it is installed: what the wheel holds, its program, and what importing it loads."""
+"""The package as installed: the contents of the wheel, its program, and the modules that an import loads."""
 
 import os
 import shutil

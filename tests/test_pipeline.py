@@ -109,7 +109,7 @@ def test_coresets_are_whole_and_consistent(finished):
             assert len(kept) == int(64 * keep) == spec["kept"]
             assert (spec["name"], spec["keep"], spec["of"], spec["pruned"]) == (name, keep, 64, 1 - keep)
     aum = formats.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
-    # The hardest 10% are out: the lowest AUM kept is the seventh of the pool.
+    # The hardest 10% are dropped: the lowest AUM kept is the seventh of the pool.
     assert aum["score"][aum["kept"]].min() == pytest.approx(np.sort(aum["aum"])[6])
 
 
@@ -314,7 +314,7 @@ def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path
     more.retrain.seeds = (0,)
     lines = small.run(more, work, until="select")
     notes = [line for line in lines if line.startswith("note")]
-    assert notes == ["note: again_keep0.50 and semi_aum_keep0.50 keep the same images"]  # whole pools are no surprise
+    assert notes == ["note: again_keep0.50 and semi_aum_keep0.50 keep the same images"]  # not for whole pools
     pipeline.remake_report(more, work, log=lines.append)
     assert "again_keep0.50 and semi_aum_keep0.50 keep the same images." in (work / "report" / "index.html").read_text()
 
@@ -342,7 +342,7 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
     assert warnings[0].startswith("warning: ssl.ema_decay = 0.999 still holds 99% of the first weights after 12")
     assert any("retrain.bn_momentum = 0.9 still holds 81%" in line for line in warnings)  # 16 images, 2 epochs
     again = small.run(config, tmp_path / "w", until="pseudolabel")
-    assert not any("ssl." in line for line in again if line.startswith("warning"))  # too late for that
+    assert not any("ssl." in line for line in again if line.startswith("warning"))  # pseudo-labels are done already
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
 def test_a_training_that_goes_wrong_ends(finished, tmp_path, change, message):
     _, config, _ = finished
     config = config.copy_and_resolve_references()
-    if change is None:  # images that are all alike are all of one class
+    if change is None:  # equal images are all predicted as one class
         images, labels = small.pool(64)
         config.data.path = str(tmp_path / "same.npz")
         np.savez(config.data.path, x_train=np.full_like(images, 7), y_train=labels)
@@ -415,7 +415,7 @@ def test_a_folder_of_pngs_with_blank_labels(tmp_path):
     assert not (work / "oracle.parquet").exists()
     assert formats.read_json(work / "manifest.json")["oracle"] is False
     table = formats.read_table(work / "select" / "semi_aum_keep0.50" / "coreset.parquet")
-    assert len(table["key"]) == 64  # twelve of the 38 labelled are set apart
+    assert len(table["key"]) == 64  # twelve of the 38 labelled images are set apart
     assert np.sum(table["label"] >= 0) == 26
     assert set(table["label_source"]) == {"budget", "fixmatch"}
     result = formats.read_json(work / "retrain" / "semi_aum_keep0.50_seed0" / "result.json")

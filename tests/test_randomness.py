@@ -28,7 +28,7 @@ def test_hashes_belong_to_keys():
     assert len(np.unique(one)) == 1000
     assert not np.any(one == randomness.hash_keys(1, "label", keys))
     assert not np.any(one == randomness.hash_keys(0, "tie", keys))
-    # Golden: every label draw depends on it.
+    # Golden: every label draw depends on these values.
     assert hex(randomness.hash_keys(0, "label", ["a.png"])[0]) == GOLDEN
 
 

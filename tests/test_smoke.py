@@ -1,4 +1,4 @@
-"""The shipped configs, ``:smoke``, on data of their own layout: every stage, through the very same code."""
+"""The shipped configs with ``:smoke``, on data of their own layout: every stage, by the same code as a full run."""
 
 import importlib
 import os
@@ -115,7 +115,7 @@ def test_a_jpeg_that_breaks_in_mid_run_ends_it_with_one_line(tmp_path):
     for row in unsampled[::3]:
         path = os.path.join(root, keys[row])
         size = os.path.getsize(path)
-        with open(path, "r+b") as file:  # of the same size: what a listing knows is unchanged
+        with open(path, "r+b") as file:  # the size stays, and so does all that a listing knows
             file.write(b"\0" * size)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == DataError.exit_code, done.stderr

@@ -1,4 +1,4 @@
-"""Boxes of RandomResizedCrop: on the host and on the device the first that fits, or torchvision's central one."""
+"""Boxes of RandomResizedCrop on host and device: the first that fits, or torchvision's central box."""
 
 import math
 

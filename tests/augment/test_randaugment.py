@@ -10,8 +10,8 @@ from benchmarks.reference import augmentation as pillow
 from semiprune_jax.augment import randaugment
 from tests.augment import images
 
-# Where Pillow computes in float32: a multiply-add that is fused here and not there, or a table of truncated doubles,
-# may fall on the other side of a whole number. Then so many pixels may differ, by one grey level.
+# Where Pillow computes in float32, a multiply-add that is fused on one side only, or a table of truncated doubles, may
+# fall on the other side of a whole number. This many pixels may then differ by one grey level.
 FLOAT = {"Brightness": 1e-3, "Color": 1e-3, "Contrast": 1e-3, "Sharpness": 1e-3, "AutoContrast": 2e-2}
 
 

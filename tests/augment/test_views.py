@@ -1,4 +1,4 @@
-"""Whole views: their parts, and that they depend on their own key and image only."""
+"""Whole views: their parts, and their dependence on nothing but their own key and image."""
 
 import jax
 import jax.numpy as jnp

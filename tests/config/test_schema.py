@@ -1,4 +1,4 @@
-"""The schema: every setting once, and how a config is made of it."""
+"""The schema: every setting once, and configs made from it."""
 
 import copy
 import json

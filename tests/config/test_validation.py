@@ -1,4 +1,4 @@
-"""Whether a config makes sense: one line for each problem, which names the field."""
+"""Validation of configs: one line for each problem, which names the field."""
 
 from functools import reduce
 from operator import getitem
@@ -70,7 +70,7 @@ def put(config, path, value):
         ("data.corruption", 1.5),
         ("data.classes", ("ant",)),
         ("data.classes", ("ant", "bee")),  # of digits
-        # Types, which a file can get wrong where a flag cannot.
+        # Wrong types, which only a file can hold: flags are parsed.
         ("seed", None),
         ("data", None),
         ("label.budget", float("nan")),
@@ -111,7 +111,7 @@ def test_bad_values_name_their_field(path, value):
     assert "expected" in first
 
 
-# Fields that take any text, and numbers that are read under another setting or by another selector only.
+# Fields that take any text, and numbers that are read only under another setting or by another selector.
 PLACES = ("cache", "labels", "name", "path", "split", "test_labels", "test_path", "test_split", "compilation_cache")
 ELSEWHERE = ("square_size", "cutoff", "horizon")
 

@@ -42,7 +42,7 @@ def test_an_image_is_decoded_once(tmp_path):
     assert cache.count() == 3
     again = make(tmp_path, pool)  # of another run, or process
     np.testing.assert_array_equal(again.one(19), images[19])
-    # A worker gets the names of the files, not their contents.
+    # A worker receives the names of the files, not their contents.
     assert cloudpickle.loads(cloudpickle.dumps(again))._files is None
     assert cloudpickle.loads(cloudpickle.dumps(again)).one(0).tolist() == images[0].tolist()
     assert decoded == [3, 19, 0]

@@ -1,4 +1,4 @@
-"""Folders of images: class folders, tables, buckets, and the ways in which each can be wrong."""
+"""Folders of images: class folders, tables and buckets, and the errors that each can have."""
 
 import os
 import tarfile

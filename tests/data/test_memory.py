@@ -1,4 +1,4 @@
-"""The memory pool."""
+"""Pools that lie in memory."""
 
 import numpy as np
 

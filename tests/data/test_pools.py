@@ -1,4 +1,4 @@
-"""Pools lie in memory if they fit, and are streamed otherwise; and stages see the parts of images that they should."""
+"""Pools lie in memory if they fit, and are streamed otherwise; and each stage sees the right parts of images."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The stream pool: every id once with any number of processes, the same run as from memory, and workers that fail."""
+"""Streamed pools: every id once with any number of processes, the same run as from memory, and workers that fail."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Several processes over loopback: how they find each other, and how one that fails ends them all."""
+"""Several processes over loopback: they find each other, and one that fails ends them all."""
 
 import os
 import re

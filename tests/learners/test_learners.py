@@ -1,4 +1,4 @@
-"""The registry, and each learner of it in a training."""
+"""The registry of learners, and each of them in a training."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The parameters, outputs and types of each network; and the names that a config may have."""
+"""The parameters, outputs and types of each network, and the names of networks that a config may use."""
 
 import subprocess
 import sys

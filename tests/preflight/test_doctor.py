@@ -1,4 +1,4 @@
-"""The doctor: a line a check, what is wrong in words, and the exit code of the first thing that is."""
+"""The doctor: one line per check, which describes a problem in words, and the exit code of the first problem."""
 
 import importlib.metadata
 import shutil

@@ -1,4 +1,4 @@
-"""The plan: its counts by hand, its costs against published ones, and that it needs neither data nor an accelerator."""
+"""The plan: its counts by hand, and its costs against published ones, without data or an accelerator."""
 
 import re
 import subprocess

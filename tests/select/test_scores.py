@@ -1,4 +1,4 @@
-"""Scores against plain loops, by hand, and by the properties of their formulas."""
+"""Scores against plain loops, cases worked out by hand, and the properties of their formulas."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_every_score_against_loops(record, data):
     options = {"first": first, "last": last, "window": window, "horizon": horizon, "exponent": exponent}
     options |= {"never_learned": never_learned, "decay": decay}
     for name, values in expected.items():
-        if name == "tdds" and window == 1:  # nothing lies between the visits of one
+        if name == "tdds" and window == 1:  # a window of one visit has no differences
             continue
         got = scores.compute(name, record, options)
         np.testing.assert_allclose(got, values, rtol=1e-5, atol=1e-6, err_msg=name)

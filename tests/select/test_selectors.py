@@ -1,4 +1,4 @@
-"""Selectors against plain loops, by hand, and as records."""
+"""Selectors against plain loops and cases worked out by hand, and their records."""
 
 import inspect
 from typing import get_args
@@ -49,7 +49,7 @@ def pools(draw):
 
 def test_coreset_size():
     assert selectors.coreset_size(50_000, 0.1) == 5_000
-    assert selectors.coreset_size(50_000, 1 - 0.9) == 5_000  # binary fractions lose one
+    assert selectors.coreset_size(50_000, 1 - 0.9) == 5_000  # binary fractions would lose one
     assert selectors.coreset_size(10, 0.39) == 3
     assert selectors.coreset_size(7, 1.0) == 7
 
@@ -161,7 +161,7 @@ def test_beta_draws_as_often_as_sequential_draws_would(form, extra):
 def test_beta_is_a_race_of_the_weights(rng):
     for _ in range(50):
         score, q, noise = rng.integers(1, 4, 30), rng.uniform(0.05, 0.95, 30), rng.random(30)
-        order = np.argsort(noise)  # by which ties in the score are broken
+        order = np.argsort(noise)  # breaks ties in the score
         weights = oracle.beta_weights(score[order], q[order], 0.4, 4.0, 15.0, 1.0)
         arrived = order[np.argsort(-np.log(noise[order]) / weights)]
         assert selectors.beta(score, q, 0.4, 4.0, noise=noise).tolist() == sorted(arrived[:12])
@@ -346,7 +346,7 @@ def test_d2_leaves_out_the_hardest_before_its_graph(rng):
     score, features, easiness = rng.random(40), rng.normal(size=(40, 3)).astype(np.float32), rng.permutation(40)
     kept = selectors.d2(score, features, 0.3, neighbours=3, cutoff=0.25, easiness=easiness)
     rest = np.flatnonzero(easiness >= 10)
-    # The rest is a pool of its own: its neighbours are looked for in it.
+    # The other examples are a pool of their own, and have their neighbours in it.
     alone = selectors.d2(score[rest], features[rest], 12 / 30, neighbours=3)
     np.testing.assert_array_equal(kept, rest[alone])
     assert not np.array_equal(kept, selectors.d2(score, features, 0.3, neighbours=3))
@@ -361,7 +361,7 @@ def test_d2_takes_scores_of_any_sign(rng):
     kept = selectors.d2(score, features, 0.3, neighbours=3)
     assert len(kept) == 9
     np.testing.assert_array_equal(kept, selectors.d2(score - score.min(), features, 0.3, neighbours=3))
-    far = 1e4 * rng.normal(size=(30, 2))  # nobody hears anybody
+    far = 1e4 * rng.normal(size=(30, 2))  # no example gets a message from another
     np.testing.assert_array_equal(selectors.d2(score, far, 0.3, neighbours=3, gamma=1.0), selectors.top(score, 0.3))
 
 

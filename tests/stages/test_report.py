@@ -1,4 +1,4 @@
-"""The report stage: what it gathers, and in which order."""
+"""The report stage: the results that it gathers, and their order."""
 
 from semiprune_jax.stages import report
 from semiprune_jax.workdir import formats

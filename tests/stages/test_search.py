@@ -1,4 +1,4 @@
-"""The stage that searches: it can be killed, added to, and reads no test label; see ``tests/select`` for its parts."""
+"""The search stage: it survives kills, takes additions, and reads no test label; ``tests/select`` tests its parts."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""What each stage depends on: every field of the config, changed alone."""
+"""The settings that each stage depends on: every field of the config is changed alone."""
 
 import pytest
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ def each(section, *names):
     return [f"{section}.{name}" for name in names]
 
 
-# The stages that depend on a field; a section's are those of each of its fields that is not named.
+# Field -> the stages that depend on it; those of a section hold for its fields that are not named.
 EXPECTED = {
     "seed": {"label", "pseudolabel", "score", "search"},
     "data": {"label"},
@@ -62,7 +62,7 @@ EXPECTED = {
 }
 
 
-# Where any text would not do.
+# Values for fields in which not every text is valid.
 OTHERS = {
     "embed.source": "swav",
     "pseudolabel.source": "clusters",

@@ -1,4 +1,4 @@
-"""The loop alone, on a step that only counts."""
+"""The training loop alone, on a step that only counts."""
 
 import contextlib
 import re

@@ -43,7 +43,7 @@ def test_schedules():
         assert got == pytest.approx(pytorch.fixmatch_cosine(t, 0.03, 100), rel=1e-5)
     assert state.cosine_sevenths(jnp.int32(0), 0.03, 7) == pytest.approx(0.03)
     assert state.cosine_sevenths(jnp.int32(7), 0.03, 7) == pytest.approx(0.0058527, rel=1e-4)
-    # Past its end PyTorch's cosine turns upward again; ours stays.
+    # Past its end PyTorch's cosine rises again; ours stays at its last value.
     assert state.cosine_to(1e-4)(jnp.int32(150), 0.1, 100) == pytest.approx(1e-4)
 
 

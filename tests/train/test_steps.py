@@ -282,7 +282,7 @@ def supervised_on_one():
     return run_supervised("jit", 1)
 
 
-@pytest.mark.parametrize(("mode", "count"), layouts())  # whole trainings are: test_supervised.py
+@pytest.mark.parametrize(("mode", "count"), layouts())  # test_supervised.py has whole trainings
 def test_records_are_the_same_on_any_devices(mode, count, supervised_on_one):
     one, record_one, _ = supervised_on_one
     many, record_many, compiled = run_supervised(mode, count)

@@ -82,7 +82,7 @@ def test_whatever_file_of_it_is_damaged_the_one_before_is_used(tmp_path, how):
         with Checkpoints(copy) as saved:
             assert saved.latest() == 3, victim
             assert saved.restore(tree(0))["step"] == 3
-            saved.save(6, tree(7))  # and life goes on
+            saved.save(6, tree(7))  # later checkpoints can be saved
             assert saved.restore(tree(0))["step"] == 7
         if victim.name != "hashes.json" or how != "gone":
             assert len(saved.damaged) == 1

@@ -1,4 +1,4 @@
-"""Tasks: done once, read only what they declare, and derived tables that follow their sources."""
+"""Tasks are done once and read only declared artifacts; derived tables follow their sources."""
 
 import json
 
