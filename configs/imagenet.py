@@ -10,7 +10,7 @@ Supervised stages decode on each pass, or see parts of the squares with --config
 is inexact. ``plan`` estimates all costs.
 
 Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 10,009
-steps, a pass over the pool), and ``:smoke`` runs every stage in miniature. The authors ran eight GPUs, each perhaps with
+steps, a pass over the pool), and ``:smoke`` quickly tries every stage. The authors ran eight GPUs, each perhaps with
 the batch of table 7; in that reading, --config.ssl.batch_size=1024 --config.ssl.steps=125100 makes 100 passes.
 
 Table 8 says 90 epochs for all supervised trainings. The authors' READMEs have 60 for the proxy, and 300,000 steps for

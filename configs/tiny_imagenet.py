@@ -7,7 +7,7 @@ The folder is cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked; the classes o
 val_annotations.txt.
 
 Variants: ``:usb`` reads FixMatch's "50 epochs" (table 7; table 15 says 100) as USB's 1,024 steps each, and ``:smoke``
-runs every stage in miniature. Images stay at 64 pixels, as the authors' accuracies suggest. The paper has no numbers for
+quickly tries every stage. Images stay at 64 pixels, as the authors' accuracies suggest. The paper has no numbers for
 the clean pool; the cutoffs, the horizon and c_D are those of the corrupted pool.
 
 Hardware: one GPU.
