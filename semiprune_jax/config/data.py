@@ -124,7 +124,7 @@ DATA = Section(
         ),
         "std": Field((0.229, 0.224, 0.225), "Standard deviation of each channel, which divides images.", _STD),
         "padding": Field(0.125, "Reflected border of random windows, as a fraction of the side.", FRACTION),
-        "flip": Field(True, "Whether views may be mirrored; False suits digits and text."),
+        "flip": Field(True, "Whether views may be mirrored; digits and text need False."),
         "oracle": Field(
             False,
             "For benchmarks: whether to keep all true labels beside the budget, to measure quality and to retrain.",

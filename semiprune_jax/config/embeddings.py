@@ -10,7 +10,7 @@ _AREA = Rule(
 )
 
 PSEUDOLABEL = Section(
-    "Where pseudo-labels come from. A pool whose labels are all in the budget needs none.",
+    "The source of pseudo-labels. A pool whose labels are all in the budget needs none.",
     {
         "source": Field(
             "fixmatch",

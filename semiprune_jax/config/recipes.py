@@ -48,8 +48,8 @@ def large_images(config: Config) -> None:
 
     FixMatch's weight decay is USB's for ImageNet; the authors' for these pools is not known. EL2N sums SemiPrune's
     eleven epochs. SwAV follows its own ImageNet recipe, with ELFS's batch of 64 images on each of four devices. ELFS
-    does not give its learning rate, so ours is scaled with the batch. The 3,000 prototypes are from SwAV's recipe for
-    batches of 4,096 images.
+    does not give its learning rate, so ours is scaled with the batch. The 3,000 prototypes are SwAV's for batches of
+    4,096 images.
     """
     config.model.ssl = "resnet50"
     config.ssl.mu = 1

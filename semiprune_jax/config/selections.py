@@ -9,7 +9,7 @@ from semiprune_jax.select import scores, selectors
 from semiprune_jax.select.selectors import SELECTORS
 
 SCORE = Section(
-    "Scores, which are computed from the proxy's dynamics; a change of these settings trains nothing again.",
+    "Scores, which are computed from the proxy's dynamics; a change of these settings repeats no training.",
     scores.settings(),
 )
 
@@ -106,7 +106,7 @@ _SEARCHED = "; ".join(
 
 SEARCH = Section(
     "Search: trials that are trained and tested on pseudo-labels of the pool choose settings of a selection "
-    f"({_SEARCHED}). The search begins with the configured values.",
+    f"({_SEARCHED}). The configured values only start the search.",
     {
         "names": Field((), "The selections whose settings are searched for.", element=str),
         "held_out": Field(

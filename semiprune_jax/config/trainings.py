@@ -73,7 +73,7 @@ SSL = Section(
             "short runs, as that of ema_decay does.",
             FRACTION,
         ),
-        "eval_every_steps": Field(1000, "How often to evaluate on the test set, where there is one.", POSITIVE),
+        "eval_every_steps": Field(1000, "Steps between two evaluations on the test set, if there is one.", POSITIVE),
     },
 )
 
@@ -91,7 +91,7 @@ def _supervised(title: str, own: dict[str, Field]) -> Section:
             5e-4, "Weight decay of all parameters; 1e-4 in the other datasets' recipes.", NOT_NEGATIVE
         ),
         "bn_momentum": Field(0.9, "Part of the old running statistics that batch norm keeps.", FRACTION),
-        "eval_every_epochs": Field(10, "How often to evaluate on the test set, where there is one.", POSITIVE),
+        "eval_every_epochs": Field(10, "Epochs between two evaluations on the test set, if there is one.", POSITIVE),
     }
     return Section(title, shared | own)
 

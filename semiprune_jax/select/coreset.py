@@ -72,7 +72,7 @@ def choose(
     selector, memo = SELECTORS[spec["selector"]], {} if memo is None else memo
     arguments = dict(spec) | {"n": len(pool.keys), "classes": pool.classes, "clusters": pool.clusters}
     arguments |= dict(pool.embeddings or {})
-    # Hashing a million keys takes seconds, so it is done only for selectors that read the hashes.
+    # Hashing a million keys takes seconds, so only selectors that read the hashes get them.
     if "tiebreak" in selector.reads:
         arguments["tiebreak"] = hash_keys(spec["seed"], "tie", pool.keys)
     if "noise" in selector.reads:  # keyed by the selection, so that no two draw the same
@@ -96,7 +96,7 @@ def choose(
 
 
 def orientation(spec: Spec) -> int:
-    """1 or -1, the factor that gives the score the orientation that the selector expects."""
+    """The factor, 1 or -1, that orients the score as the selector expects it."""
     wanted = SELECTORS[spec["selector"]].orientation
     if not wanted:
         return 1

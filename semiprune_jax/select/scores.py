@@ -61,7 +61,7 @@ def correctness(correct: np.ndarray) -> np.ndarray:
 def entropy(entropy: np.ndarray) -> np.ndarray:
     """Entropy (nats) of the prediction at the last recorded epoch, entropy f32[N, T]. High is hard.
 
-    The prediction is that of the training pass, as in DUAL's released code; CCS evaluates its final checkpoint instead.
+    The prediction is that of the training pass, as in DUAL's released code; CCS evaluates its final checkpoint.
 
     >>> entropy(np.array([[0.6, 0.2], [0.6, 0.9]]))
     array([0.2, 0.9], dtype=float32)
@@ -167,7 +167,7 @@ def tdds(kl: np.ndarray, window: int = 10, horizon: int | None = None, decay: fl
 def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndarray:
     """Mean of p(label) over the first ``horizon`` epochs (None: all), p_label f32[N, T]. Low is hard.
 
-    This is the q of Beta sampling. Raises ArgumentError, a ValueError, if ``horizon`` exceeds T.
+    This is the q of Beta sampling. Raises ArgumentError if ``horizon`` exceeds T.
 
     >>> mean_probability(np.array([[0.2, 0.4, 0.9]]), horizon=2)
     array([0.3], dtype=float32)
@@ -284,8 +284,8 @@ def _first(p: np.ndarray, horizon: int | None) -> np.ndarray:
 def _windows(p: np.ndarray, window: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yields rows, and the mean and biased std of every ``window`` consecutive epochs, each f64[windows, rows].
 
-    It passes twice over each window, since running sums lose all digits on saturated examples. It takes a few rows at a
-    time, transposed, so that all of the work stays in a processor's cache.
+    There are two passes over each window, since running sums lose all digits on saturated examples. Few rows at a time,
+    transposed, keep the work in a processor's cache.
     """
     epochs = p.shape[1]
     if not 1 <= window <= epochs:

@@ -179,8 +179,8 @@ class Trials:
 def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[str, Any]) -> Chosen:
     """Searches for one selection, at kept fractions that are searched together.
 
-    One sweep follows the other. Each tries its values, while the fields of earlier sweeps have their chosen values and
-    those of later sweeps their configured ones.
+    One sweep follows the other. Each tries its values together with the chosen values of earlier sweeps and the
+    configured values of later ones.
 
     Args:
       options: the fields of config.search, and window and epochs of the proxy's dynamics.

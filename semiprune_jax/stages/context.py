@@ -36,7 +36,7 @@ class Context:
         """Closes the metrics' files."""
         self.metrics.close()
 
-    # Made when first needed: a run whose stages are done starts no device, and decodes only the images of its report.
+    # Made on first use, so that a run whose stages are done starts no device and decodes only its report's images.
 
     @cached_property
     def dataset(self) -> Dataset:

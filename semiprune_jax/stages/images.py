@@ -1,4 +1,4 @@
-"""The images that a config names: their dataset, the sizes at which networks see them, and the pools they form."""
+"""The images that a config names: their dataset, the sizes at which they are seen, and their pools."""
 
 from collections.abc import Iterable
 from pathlib import Path

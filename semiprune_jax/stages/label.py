@@ -49,7 +49,7 @@ def task(context: Context) -> Task:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The settings that decide which images and labels there are, apart from their places and the views of them."""
+    """The settings that decide which images and labels there are; paths and views do not."""
     data = schema.settings(config.data, *PLACES, *VIEWS, "supervised_crops")
     return {"data": data, "label": schema.settings(config.label), "seed": config.seed}
 

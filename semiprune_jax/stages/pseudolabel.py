@@ -37,8 +37,8 @@ def pseudo_labels(table: artifacts.Table) -> np.ndarray:
 def run(context: Context) -> None:
     """Labels the pool.
 
-    FixMatch keeps known labels as they are, and trains nothing if every label is known. Clusters have no names, and no
-    label is needed to find them.
+    FixMatch keeps known labels as they are, and trains nothing if every label is known. Clusters have no names and need
+    no labels.
     """
     context.runner.run(task(context))
 

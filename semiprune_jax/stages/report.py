@@ -1,4 +1,4 @@
-"""Report: makes tables, figures and a page from the files of the stages and from some images."""
+"""Report: makes tables, figures and a page from the files of the stages and some images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,7 +84,7 @@ def results(workdir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _finished(workdir: Path, stage: str, names: Sequence[str], read: Callable[[str], Any]) -> dict[str, Any]:
-    """``read`` of each finished task, in the order of ``names``, and of each name the largest kept fraction first."""
+    """The value of ``read`` for each finished task, in the order of ``names``, then by decreasing kept fraction."""
 
     def rank(entry: tuple[str, Any]) -> tuple[int, str, float, int]:
         spec = entry[1].get("spec", entry[1])

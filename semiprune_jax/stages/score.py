@@ -38,7 +38,7 @@ def run(context: Context) -> None:
 
 
 def task(context: Context) -> Task:
-    """The one task of this stage. Scores are a view of the dynamics, so that scoring again does not train again."""
+    """The one task of this stage. Scores are a view of the dynamics: scoring again trains nothing."""
     config = context.config
     of_all = config.proxy.examples == "all"
 

@@ -25,7 +25,7 @@ from semiprune_jax.workdir.tasks import Outcome, Task
 
 
 def run(context: Context) -> None:
-    """Searches for the selections of config.search.names, at one kept fraction after the other or at all together."""
+    """Searches settings for the selections in config.search.names, at each kept fraction or for all together."""
     shared: dict[str, Any] = {}
     for name in context.config.search.names:
         with context.runner.line(f"search/{name}") as line:
@@ -73,7 +73,7 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
     """The search of one selection, at one kept fraction or for all of them.
 
     Args:
-      shared: for all searches of this run; the first that needs the split of the pool and the training puts them in.
+      shared: a cache for all searches of this run: the split of the pool, and the compiled training.
     """
     config = context.config
     spec, output = settings.selection(config, name), chosen_file(config, name, keeps)

@@ -29,7 +29,7 @@ _GUESSES = ("pseudo_label", "confidence", "label_source")
 
 def table_of(task: str) -> Artifact[Table]:
     """The coreset of a task: id, key, label, pseudo-labels, every score, score (its own), and kept."""
-    return replace(artifacts.table(f"{task}/coreset.parquet", task), cached=False)  # fifteen take gigabytes
+    return replace(artifacts.table(f"{task}/coreset.parquet", task), cached=False)  # fifteen tables take gigabytes
 
 
 def choice_of(task: str) -> Artifact[Table]:

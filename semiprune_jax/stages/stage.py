@@ -22,7 +22,7 @@ class Stage(NamedTuple):
       reads: the names of the stages that it reads from, under a config.
       is_goal: whether a run wants it for its own sake; another stage runs only if a needed one reads from it.
       costs: its costs, for ``plan``.
-      warnings: the warnings that a run logs before it trains anything.
+      warnings: warnings to log before anything is trained.
     """
 
     name: str

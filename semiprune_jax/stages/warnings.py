@@ -11,7 +11,7 @@ def slow_averages(context: Context, stage: str, section: str, steps: int, averag
 
     Args:
       section: the config section whose fields hold the decays.
-      averages: field -> the name of the values that are averaged.
+      averages: field -> the name of the averaged values.
     """
     for field, averaged in averages.items():
         decay = context.config[section][field]

@@ -23,7 +23,7 @@ class Artifact(Generic[T]):
       task: the directory of the task that writes it ("label", "select/random_keep0.30").
       save: writes a value to a path, whole or not at all.
       load: reads it back.
-      hashed: whether the task's record keeps its hash; a saved network has the hashes of its files beside them instead.
+      hashed: whether the task's record keeps its hash; a saved network keeps the hashes of its own files instead.
       cached: whether a loaded value is kept in memory for other tasks.
       derived: whether it is a view, which changes with other artifacts or settings; the fingerprint of a task that
         reads a view includes its hash.
@@ -44,7 +44,7 @@ def table(path: str, task: str) -> Artifact[Table]:
 
 
 def columns(whole: Artifact[Table], *names: str) -> Artifact[Table]:
-    """The named columns of a table, where it has them. No others are read, and nothing is kept in memory."""
+    """The named columns of a table, where it has them; others are not read, and none stay in memory."""
     return replace(whole, load=lambda path: formats.read_table(path, *names), cached=False)
 
 

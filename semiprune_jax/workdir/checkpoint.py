@@ -29,9 +29,9 @@ def _v1() -> Any:  # Any, since orbax's annotations demand etils' paths and reje
 
 
 class Checkpoints:
-    """The newest two checkpoints of one training, numbered by step, in one directory.
+    """The newest two checkpoints of one training, numbered by step.
 
-    Opening the directory removes its newest checkpoints until one is intact. ``damaged`` holds one line for each
+    Opening their directory removes its newest checkpoints until one is intact. ``damaged`` holds one line for each
     removed checkpoint whose files were altered.
     """
 

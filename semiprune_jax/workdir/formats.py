@@ -1,4 +1,4 @@
-"""The file formats of a work directory. Every file is written whole or not at all, and nothing is ever unpickled."""
+"""The file formats of a work directory. Files are written whole or not at all, and nothing is ever unpickled."""
 
 import csv
 import hashlib

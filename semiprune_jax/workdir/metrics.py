@@ -1,4 +1,4 @@
-"""Metrics of a run: one ``metrics.jsonl`` for all stages, the same as events for TensorBoard, and a CSV made from it.
+"""Metrics of a run: one ``metrics.jsonl`` for all stages, the same as TensorBoard events, and a CSV made from it.
 
 Each line is a JSON object: ``stage`` (the task's directory), ``step``, then scalars.
 """
@@ -21,7 +21,7 @@ class Metrics:
 
     Args:
       directory: the work directory; it gets metrics.jsonl, metrics.csv and tb/.
-      wandb_project: the project at Weights & Biases to also log to (extra ``wandb``); empty: none.
+      wandb_project: also log to this project at Weights & Biases (extra ``wandb``); empty: none.
     """
 
     def __init__(self, directory: Path, wandb_project: str = ""):
@@ -118,8 +118,8 @@ class _Wandb:
 class _Board:
     """Events for TensorBoard.
 
-    tensorboardX's SummaryWriter would write them in a thread, and once more when Python ends; in both places a full
-    disk can only show as a stack trace.
+    tensorboardX's SummaryWriter writes in a thread, and again when Python ends, where a full disk can only show as a
+    stack trace.
 
     Args:
       directory: receives a file.

@@ -1,4 +1,4 @@
-"""Tasks: pieces of work, each done at most once in a work directory, and each with its own directory in it."""
+"""Tasks: pieces of work, each with its own directory, that are done at most once in a work directory."""
 
 import contextlib
 import hashlib

@@ -206,7 +206,7 @@ def _first(order: np.ndarray, n: int, keep: float) -> np.ndarray:
 
 
 CUTOFF = Field((0.0,), "the fraction of lowest AUM that is dropped; one, or one for each kept fraction.")
-GAMMA = Field(0.1, "the larger, the shorter is the reach of a choice; 0 silences all its neighbours.", NOT_NEGATIVE)
+GAMMA = Field(0.1, "how fast the effect of a choice falls with distance; 0: not at all.", NOT_NEGATIVE)
 SAMPLES = Field(1_000_000, "the number of points drawn.", AT_LEAST_ONE)
 BALANCED = Field(False, "whether each cluster gives its share of the coreset.")
 

@@ -30,8 +30,8 @@ NEIGHBOURS = Field(10, "the number of neighbours of each example in the graph.",
 SCORE = Field("aum", "The score that the selector reads.", OneOf(SCORES))
 EXTRAPOLATE = Field(
     "none",
-    "neighbours, graph: carry the scores of labelled examples over to the others, by nearest neighbours or by a graph "
-    "network. none: every example has its own score.",
+    "How the scores of labelled examples are carried over to the others: by nearest neighbours, by a graph network, or "
+    "not at all.",
     OneOf(("none", "neighbours", "graph")),
 )
 

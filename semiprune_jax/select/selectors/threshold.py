@@ -115,7 +115,7 @@ def cutoffs(keep: float) -> list[float]:
 
 
 def cutoff_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
-    """Yields a problem if cutoffs leave too few examples, or if their number does not fit the kept fractions."""
+    """Yields a problem if cutoffs leave too few examples, or do not match the kept fractions in number."""
     values = spec["cutoff"]
     if len(values) not in (1, len(keeps)):
         yield "cutoff", f"1 cutoff, or {len(keeps)}, one for each of select.keep = {tuple(keeps)}"
