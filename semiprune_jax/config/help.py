@@ -10,7 +10,7 @@ from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 
 WIDTH = 100
-_LEFT = 32  # columns for a setting and its default; the rest is for its meaning
+_LEFT = 32  # columns for a setting and its default, beside its meaning
 
 
 def of_everything() -> str:

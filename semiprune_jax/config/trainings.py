@@ -35,8 +35,8 @@ SSL = Section(
         ),
         "alignment": Field(
             "none",
-            "For pools with a long tail: none leaves the predicted shares of classes as they are; uniform divides "
-            "predictions by their average, which makes the shares equal; labelled makes them those of the labels.",
+            "For pools with a long tail: none keeps the predicted shares of classes; uniform makes them equal, by "
+            "dividing predictions by their average; labelled makes them those of the labels.",
             OneOf(("none", "uniform", "labelled")),
         ),
         "steps": Field(

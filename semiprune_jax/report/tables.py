@@ -46,7 +46,7 @@ def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes results.csv with one line per row, and results.md with the grid of names and kept fractions."""
+    """Writes results.csv with one line per row, and results.md with the grid of ``as_grid``."""
     write_csv(directory / "results.csv", COLUMNS, rows)
     head, *body = as_grid(rows)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]

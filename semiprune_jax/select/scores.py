@@ -19,8 +19,8 @@ _ROWS = 128  # examples whose windows are computed together
 def aum(margin: np.ndarray) -> np.ndarray:
     """Accumulated margin: the sum over epochs of p(label) - max p(other), margin f32[N, T].
 
-    Range [-T, T]; low is hard. Margins are of probabilities and are summed, as in SemiPrune's released code; the
-    original (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank examples equally.
+    Range [-T, T]; low is hard. SemiPrune's released code also sums margins of probabilities; the original (Pleiss et
+    al., arXiv:2001.10528) averages logit margins. Sum and mean rank examples equally.
 
     >>> aum(np.array([[0.5, 0.7], [-0.1, 0.1]]))  # two examples, two epochs
     array([1.2, 0. ], dtype=float32)

@@ -1,9 +1,9 @@
 """Search: chooses settings of a selection, on pseudo-labels alone (arXiv:2605.23198, appendix).
 
 A tenth of the pseudo-labelled pool is held out. A trial selects from the rest, trains a network on the selected
-examples with pseudo-labels, and counts how many pseudo-labels of the held-out tenth it predicts. A search reads no
-label outside the budget and no test label. It writes each trial's result at once, so that a killed search resumes after
-its last trial. The record of each selector says which settings may be searched for, and how.
+examples with pseudo-labels, and counts how many pseudo-labels of the tenth it predicts. A search reads no label outside
+the budget and no test label. It writes each result at once, so that a killed search resumes after its last trial. The
+record of each selector says which settings may be searched for, and how.
 """
 
 import csv

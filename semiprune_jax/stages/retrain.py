@@ -29,7 +29,7 @@ class Subset(NamedTuple):
     name: str  # of the selection, or "full", "labelled_only"
     directory: str  # of its retrainings, without the seed
     keep: float
-    coreset: Artifact | None = None  # its column "kept" marks them; None: the whole pool, or the labelled examples
+    coreset: Artifact | None = None  # its column "kept" marks them; None: the whole pool or the labelled part
 
 
 def result_of(task: str) -> Artifact[Any]:
@@ -64,7 +64,7 @@ def _subsets(context: Context) -> Iterator[Subset]:
     if options.full:
         yield Subset("full", "full", 1.0)
     if options.labelled_only:
-        # The recipe is that of a coreset of the same size.
+        # It has the recipe of a coreset of that size.
         share = np.mean(context.store.load(EXAMPLES)["label"] >= 0)
         yield Subset("labelled_only", "labelled_only", float(f"{share:.2g}"))
     for task in tasks(context.config):

@@ -91,7 +91,7 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
 
 
 def _attempt(context: Context, inputs: Inputs, shared: dict[str, Any]) -> Try:
-    """The function that makes a trial: it selects outside the held-out part, trains, and tests on the held-out part."""
+    """The function that makes a trial: it selects outside the held-out part, trains, and tests on that part."""
     config = context.config
     if not shared:
         labels, keys = pseudo_labels(inputs[PSEUDOLABELS]), list(inputs[EXAMPLES]["key"])

@@ -106,7 +106,7 @@ class Store:
 
 
 class Inputs:
-    """The artifacts that a task declares. It can read no others, so its fingerprint covers everything that it reads."""
+    """The artifacts that a task declares. It can read no others, so its fingerprint covers all that it reads."""
 
     def __init__(self, store: Store, declared: Sequence[Artifact]):
         self._store, self._declared = store, frozenset(artifact.path for artifact in declared)

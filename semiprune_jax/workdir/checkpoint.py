@@ -1,7 +1,7 @@
 """Checkpoints over Orbax (v1 API). The only module that imports orbax.
 
-Orbax restores an altered file without an error (measured: one flipped byte gives wrong parameters). Each checkpoint
-therefore holds the hashes of its files, which are compared before it is restored.
+Orbax restores an altered file without an error (measured: one flipped byte gives wrong parameters). Checkpoints
+therefore hold the hashes of their files, which are compared first.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from semiprune_jax.workdir.formats import hash_file, read_json, write_json
 _HASHES = "hashes.json"  # the hashes of a checkpoint's other files; written last
 
 
-def _v1() -> Any:  # Any, since orbax's annotations demand etils' paths and reject its own policies
+def _v1() -> Any:  # Any: orbax's annotations demand etils' paths and reject its own policies
     from orbax.checkpoint import v1  # heavy, and not needed by --help
 
     return v1
@@ -31,8 +31,8 @@ def _v1() -> Any:  # Any, since orbax's annotations demand etils' paths and reje
 class Checkpoints:
     """The newest two checkpoints of one training, numbered by step.
 
-    Opening their directory removes its newest checkpoints until one is intact. ``damaged`` holds one line for each
-    removed checkpoint whose files were altered.
+    Opening their directory removes the newest until one is intact; ``damaged`` has one line for each whose files were
+    altered.
     """
 
     def __init__(self, directory: Path):
@@ -52,7 +52,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
-        with _disk_errors(self.directory):  # closing raises the error of a failed save once more
+        with _disk_errors(self.directory):  # closing raises the error of a failed save again
             self._checkpointer.close()
 
     def save(self, step: int, tree: Any) -> None:
@@ -103,7 +103,7 @@ def restore(path: Path, like: Any) -> Any:
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """Raises an OSError for a full or broken disk, and silences the stack traces that Orbax's threads log then."""
+    """Raises an OSError for a full or broken disk, and silences the stack traces of Orbax's threads."""
     log = logging.getLogger("absl")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -118,7 +118,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 
 def _drop_damaged(directory: Path) -> list[str]:
-    """Removes checkpoints, the newest first, until one is intact; returns one line for each altered one."""
+    """Removes the newest checkpoints until one is intact; returns one line for each altered one."""
     damaged = []
     steps = sorted((int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit()), reverse=True)
     for step in steps:

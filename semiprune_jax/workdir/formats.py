@@ -86,7 +86,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load leaves broken files open
             return dict(arrays)
-    except Exception as error:  # numpy and zlib raise many types of errors for broken files
+    except Exception as error:  # numpy and zlib raise many types of errors
         raise _broken(path, error) from None
 
 

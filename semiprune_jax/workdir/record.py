@@ -117,7 +117,7 @@ class Record:
 
 
 def digest(root: Path, task: str) -> str:
-    """A digest of a finished task, on which later tasks depend: of its fingerprint and the hashes of its files."""
+    """The digest of a finished task's fingerprint and file hashes, on which later tasks depend."""
     done = read_json(root / task / "DONE.json", "fingerprint", "files")
     return hashlib.sha256(json.dumps([done["fingerprint"], done["files"]], sort_keys=True).encode()).hexdigest()
 

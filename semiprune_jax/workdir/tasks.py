@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 class View(NamedTuple):
     """A table that is derived from finished work. It is made again when its sources or settings have changed.
 
-    Unless its artifact is ``derived``, no task depends on its bytes, and later tasks stay valid when it changes.
+    Unless its artifact is ``derived``, no task depends on its bytes, so that all stay valid when it changes.
     """
 
     artifact: Artifact
@@ -122,7 +122,7 @@ class Runner:
 
     @contextlib.contextmanager
     def line(self, name: str) -> Iterator[list[str]]:
-        """Logs one line when it exits: the name, the summaries that the caller put into the list, and the time."""
+        """Logs one line when it exits: the name, the caller's summaries in the list, and the time."""
         began, summaries = time.time(), []
         yield summaries
         new = [text for text in summaries if text != _DONE_BEFORE]

@@ -39,7 +39,7 @@ EXTRAPOLATE = Field(
 class Shared(NamedTuple):
     """The part of a selector's work that serves all kept fractions, and takes most of the time.
 
-    An order of choice, for example, is as long as the largest coreset, and smaller coresets are its beginning.
+    An order of choice is as long as the largest coreset, and smaller coresets are its beginning.
     """
 
     argument: str  # of the selector's function
@@ -109,7 +109,7 @@ class Selector(NamedTuple):
         return ({"end": END} if self.orientation == "end" else {}) | dict(self.settings)
 
     def at(self, spec: Spec, keeps: Sequence[float], keep: float) -> dict[str, Any]:
-        """The values, at one kept fraction, of settings that may differ between kept fractions."""
+        """The settings that may differ between kept fractions, with their values at one fraction."""
         several = [name for name, field in self.settings.items() if isinstance(field.default, tuple)]
         return {name: at_keep(spec[name], keeps, keep) for name in several}
 

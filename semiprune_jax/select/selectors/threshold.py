@@ -94,7 +94,7 @@ def stratified(
     values = score[rest].astype(np.float64)
     low = values.min()
     width = (values.max() - low) / strata
-    # Equal scores form one stratum. Otherwise strata are half-open, except for the last, which is closed.
+    # Equal scores form one stratum; otherwise strata are half-open, and the last is closed.
     stratum = np.zeros(len(rest), np.int64) if width <= 0 else np.minimum((values - low) / width, strata - 1)
     members = [rest[stratum.astype(np.int64) == s] for s in range(strata)]
     kept, budget = [], size
