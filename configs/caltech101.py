@@ -6,7 +6,7 @@
 The folder is the original one without BACKGROUND_Google, which is not a class. The run sets a fifth of each class apart
 for testing.
 
-Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small.
+Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each, and ``:smoke`` quickly tries every stage.
 
 Expected (the paper's tables 1 and 4): 52.6% of the pseudo-labels are right (61.7% in its table 12); test accuracy by
 pruned share:

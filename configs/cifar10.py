@@ -6,7 +6,7 @@ DATA is a TFDS directory in which cifar10 was prepared as ArrayRecord (docs/data
 well: --config.data.source=folder --config.data.path=cifar10/train --config.data.test_path=cifar10/test.
 
 Variants: ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 111 steps, a pass over
-the pool), and ``:smoke`` runs every stage in small.
+the pool), and ``:smoke`` quickly tries every stage.
 
 Expected (the paper's tables 1 and 5): 95.4% of the pseudo-labels are right; test accuracy by pruned share:
 

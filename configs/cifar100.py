@@ -6,7 +6,7 @@ DATA is a TFDS directory in which cifar100 was prepared as ArrayRecord (docs/dat
 cifar10.py.
 
 Variants: ``:usb`` reads "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 111 steps, a pass over
-the pool), and ``:smoke`` runs every stage in small. USB's own config has WRN-28-2 here; the paper says WRN-28-8.
+the pool), and ``:smoke`` quickly tries every stage. USB's own config has WRN-28-2 here; the paper says WRN-28-8.
 
 Expected (the paper's tables 1 and 5): 81.0% of the pseudo-labels are right; test accuracy by pruned share:
 

@@ -3,7 +3,7 @@
     python -m semiprune_jax.main --config=configs/digits.py --workdir=runs/digits
 
 The pool has 1,437 images of 8x8 pixels, 143 of them labelled; 360 others are for testing. A run takes two to three and
-a half minutes on two cores; docs/experiments.md has the results. ``configs/digits.py:smoke`` runs every stage in small.
+a half minutes on two cores; docs/experiments.md has the results. ``configs/digits.py:smoke`` is a short version of it.
 """
 
 from semiprune_jax.config import base_config, recipes
@@ -38,7 +38,7 @@ def get_config(variant: str = ""):
     config.select.semi_dual.c_d = 4.0
 
     config.select.zcore.samples = 10_000  # seven for each image; ZCore's million take longer than all the rest
-    # On the pixels, 67% of the images are in clusters that match a class, after 78 s.
+    # TEMI on the pixels puts 67% of the images into clusters that match their class, in 78 s.
     config.temi.heads = 8
     config.temi.neighbours = 20
     config.temi.epochs = 100
@@ -47,7 +47,7 @@ def get_config(variant: str = ""):
     config.temi.warm_up_epochs = 5
     config.temi.teacher_decay = 0.99
 
-    # On its embeddings, 63% of the images are in clusters that match a class.
+    # TEMI on SwAV's embeddings reaches 63%.
     config.swav.network = "resnet8"
     config.swav.epochs = 200
     config.swav.batch_size = 256

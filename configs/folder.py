@@ -11,7 +11,7 @@ Any folder, with a table of the labels that you have (columns path,label; a blan
 
 The run resizes images to 32x32. With 10,000 images the defaults take about an hour on one GPU; on a CPU start with
 --config.ssl.steps=1000 --config.ssl.ema_decay=0.98 --config.ssl.bn_momentum=0.98 --config.proxy.epochs=30
---config.retrain.epochs=30. A run warns at its start of averages that are too slow for its length.
+--config.retrain.epochs=30. A run warns at its start if averages are too slow for its length.
 """
 
 from semiprune_jax.config import base_config, recipes

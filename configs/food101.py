@@ -6,8 +6,8 @@ DATA is a TFDS directory in which food101 was prepared as ArrayRecord (docs/data
 works with two tables: --config.data.source=folder --config.data.path= --config.data.labels=food-101/train.csv
 --config.data.test_labels=food-101/test.csv, with the columns path,label (images/apple_pie/1005649.jpg,apple_pie).
 
-Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small. The
-strong views here begin with the square of 256; the authors' may keep the aspect ratio.
+Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` quickly tries every stage.
+Strong views here are cut from squares of 256 pixels; the authors' may keep the aspect ratio.
 
 Expected (the paper's tables 1 and 2): 61.7% of the pseudo-labels are right; test accuracy by pruned share:
 

@@ -7,10 +7,10 @@ DATA is a TFDS directory in which imagenet2012 was prepared as ArrayRecord, poss
 how). Class folders work as well: --config.data.source=folder --config.data.path=imagenet/train
 --config.data.test_path=imagenet/val. With a cache of 252 GB on each host's disk, FixMatch decodes each image once.
 Supervised stages decode on each pass, or see parts of the squares with --config.data.supervised_crops=cached, which
-is inexact. ``plan`` says how much all this takes.
+is inexact. ``plan`` estimates all costs.
 
 Variants: ``:usb`` reads FixMatch's "100 epochs" as USB's 1,024 steps each (102,400 in all; here an epoch is 10,009
-steps, a pass over the pool), and ``:smoke`` runs every stage in small. The authors ran eight GPUs, each perhaps with
+steps, a pass over the pool), and ``:smoke`` quickly tries every stage. The authors ran eight GPUs, each perhaps with
 the batch of table 7; in that reading, --config.ssl.batch_size=1024 --config.ssl.steps=125100 makes 100 passes.
 
 Table 8 says 90 epochs for all supervised trainings. The authors' READMEs have 60 for the proxy, and 300,000 steps for

@@ -5,7 +5,7 @@
 DATA is a TFDS directory in which sun397/tfds was prepared as ArrayRecord (docs/data.md says how). Its training split of
 70% is as large as the authors' pool; they do not say how they made theirs. The test set here is all the rest.
 
-Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` runs every stage in small.
+Variants: ``:usb`` reads FixMatch's "50 epochs" as USB's 1,024 steps each, and ``:smoke`` quickly tries every stage.
 
 Two values are inferred: the threshold of 0.8, from the name of the authors' run, and the cutoffs. Table 9 gives 0.1,
 0.1, 0.1, 0.2, 0.2, unlike any other row: the authors' scripts sorted this pool the other way, so those cutoffs are at

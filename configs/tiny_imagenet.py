@@ -1,4 +1,4 @@
-"""Tiny-ImageNet as it is published: the recipe of the paper's corrupted one (tiny_imagenet_c.py) on clean images.
+"""Tiny-ImageNet as published: the recipe of the paper's corrupted version (tiny_imagenet_c.py), on clean images.
 
     python -m semiprune_jax.main --config=configs/tiny_imagenet.py --workdir=runs/tiny \
         --config.data.path=tiny-imagenet-200/train --config.data.test_path=tiny-imagenet-200/val
@@ -7,8 +7,8 @@ The folder is cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked; the classes o
 val_annotations.txt.
 
 Variants: ``:usb`` reads FixMatch's "50 epochs" (table 7; table 15 says 100) as USB's 1,024 steps each, and ``:smoke``
-runs every stage in small. Images stay at 64 pixels, as the authors' accuracies suggest. The paper has no numbers for
-the clean pool; the cutoffs, the horizon and c_D are those of the corrupted one.
+quickly tries every stage. Images stay at 64 pixels, as the authors' accuracies suggest. The paper has no numbers for
+the clean pool; the cutoffs, the horizon and c_D are those of the corrupted pool.
 
 Hardware: one GPU.
 """

@@ -45,7 +45,7 @@ while true; do
   for child in "${children[@]}"; do
     await "$child"
     ended=$?
-    # The code of a failure counts more than 42.
+    # The code of a failure takes precedence over 42.
     if [ "$ended" -ne 0 ] && { [ "$code" -eq 0 ] || [ "$code" -eq 42 ]; }; then code=$ended; fi
   done
   if [ "$code" -ne 42 ] || [ -n "$stopped" ]; then exit "$code"; fi

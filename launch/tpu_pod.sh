@@ -20,7 +20,7 @@ name=$1 zone=$2
 shift 2
 run="cd ~/semiprune_jax && python3 -m semiprune_jax.main"
 for argument in "$@"; do run+=$(printf ' %q' "$argument"); done
-# gcloud's own exit code does not tell how each machine ended.
+# gcloud's own exit code does not show how each machine ended.
 command=(gcloud compute tpus tpu-vm ssh "$name" "--zone=$zone" --worker=all --command="$run; echo \"semiprune ended with \$?\"")
 if [ -n "$dry" ]; then
   printf '%q ' "${command[@]}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Dynamics", "__version__", "run", "scores", "selection"]
 
-_LATE = {  # name: module, and the attribute of it that is meant, if not the module itself
+_LATE = {  # name -> module and its attribute; "": the module itself
     "scores": ("semiprune_jax.select.scores", ""),
     "selection": ("semiprune_jax.select.selectors", ""),
     "Dynamics": ("semiprune_jax.train.dynamics", "Dynamics"),
@@ -40,10 +40,10 @@ def run(
 ) -> None:
     """Runs the stages of a config up to and including ``until``; the same call resumes a run or finds it done.
 
-    The run has this process alone; runs of several processes begin on the command line.
+    The run uses this process alone; the command line can start runs of several processes.
 
     Args:
-      config: a config object, as ``semiprune_jax.config.base_config()`` makes it; or a text that ``--config`` may be.
+      config: a config object, as ``semiprune_jax.config.base_config()`` makes it, or a string as for ``--config``.
       workdir: the directory of this run; docs/outputs.md lists its files.
       overwrite: whether to remove the files of an earlier run first.
       log: receives one line per stage.
@@ -65,7 +65,7 @@ def run(
     pipeline.run(config, Path(workdir), until=until, log=log)
 
 
-if not TYPE_CHECKING:  # type checkers would take any name for an attribute
+if not TYPE_CHECKING:  # type checkers would accept every attribute
 
     def __getattr__(name: str) -> Any:
         if name not in _LATE:

@@ -20,10 +20,10 @@ from semiprune_jax.stages import ORDER
 from semiprune_jax.workdir import directory
 
 VERBS = {
-    "run": "(default) all stages; the same command again goes on where the last one ended",
+    "run": "(default) runs all stages; the same command again goes on where the last one ended",
     "report": "makes the report again from the files of the work directory",
-    "plan": "the cost of a run: steps, FLOPs, memory, disk, decoding; needs no accelerator",
-    "doctor": "checks whether a run would work here, and says how to mend it if not",
+    "plan": "estimates a run's costs: steps, FLOPs, memory, disk, decoding; needs no accelerator",
+    "doctor": "checks whether a run would work here, and names the remedy if not",
 }
 
 USAGE = "usage: semiprune [VERB] --config=CONFIG --workdir=DIR [--config.SECTION.SETTING=VALUE ...]"
@@ -32,23 +32,23 @@ _CONFIGS = (
     "digits:smoke."
 )
 _MORE = (
-    "--help lists all flags and settings, --help=ssl the settings of one section; --version tells the version. "
-    "`python -m semiprune_jax.main` is the same program."
+    "--help lists all flags and settings, --help=ssl the settings of one section; --version prints the version. "
+    "`python -m semiprune_jax.main` runs the same program."
 )
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration: a file, or the name of a packaged one.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of this run; one run, one directory.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of this run; each run needs its own.")
 _UNTIL = flags.DEFINE_enum("until", ORDER[-1], ORDER, "Last stage to run.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Start afresh: remove the files of an earlier run from --workdir.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Several processes: HOST:PORT of process 0; auto: ask JAX; none: this process alone. By default, as SLURM, Open "
-    "MPI, a TPU pod or JAX_COORDINATOR_ADDRESS say.",
+    "Several processes: HOST:PORT of process 0; auto: ask JAX; none: this process alone. By default, SLURM, Open MPI, "
+    "a TPU pod or JAX_COORDINATOR_ADDRESS decides.",
 )
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many, where no launcher says it.", 1)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: their number, if no launcher sets it.", 1)
 _PROCESS = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.", 0)
-_RATE = flags.DEFINE_float("images_per_second", 0.0, "plan: images trained per second, to tell hours; 0: none.", 0.0)
+_RATE = flags.DEFINE_float("images_per_second", 0.0, "plan: images trained per second; 0: estimate no hours.", 0.0)
 _FLAGS = (_CONFIG, _WORKDIR, _UNTIL, _OVERWRITE, _COORDINATOR, _PROCESSES, _PROCESS, _RATE)
 
 
@@ -80,7 +80,7 @@ def _command(argv: list[str]) -> int:
         print(_usage(), file=sys.stderr)
         return ConfigError.exit_code
     if (answer := _answer(argv)) is not None:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `--help | head`: it has seen enough
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` closes the pipe early
         print(answer)
         return 0
     verb, config = _parse(argv)
@@ -151,7 +151,7 @@ def _with_paths(argv: list[str]) -> list[str]:
 def _run(verb: str, config: Config, workdir: Path) -> int:
     if verb in ("run", "report"):
         directory.open_workdir(workdir, overwrite=_OVERWRITE.value)
-    from semiprune_jax import pipeline  # JAX loads here, seconds after --help would have answered
+    from semiprune_jax import pipeline  # imported late, since it takes seconds to load JAX
     from semiprune_jax.preflight import doctor, plan
 
     if verb == "run":
@@ -168,7 +168,7 @@ def _say(line: str) -> None:
     try:
         print(line)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest into it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest into it when it exits
         raise DeviceError("nobody reads the output any more; the same command goes on") from None
 
 

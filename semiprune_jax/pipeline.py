@@ -1,7 +1,7 @@
 """The method: its stages in order, and the loop that runs them.
 
-A finished stage is skipped, an unfinished one resumes, and one that nothing reads is not run. Stages hand their results
-to each other as files of the work directory.
+A finished stage is skipped, an unfinished one resumes, and one that nothing reads does not run. Stages pass their
+results to each other as files of the work directory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[
                 stage.run(context)
             if stage.name == until:
                 return
-            if stage is STAGES[0]:  # before anything is trained, and once the pool is known
+            if stage is STAGES[0]:  # the pool is known now, and nothing has been trained yet
                 for warning in (text for other in needed for text in other.warnings(context)):
                     context.runner.log(f"warning: {warning}")
     finally:
@@ -35,7 +35,7 @@ def run(config: Config, workdir: Path, *, until: str = "report", log: Callable[[
 
 
 def remake_report(config: Config, workdir: Path, *, log: Callable[[str], None] = print) -> None:
-    """Writes only the report, of a run that has come at least as far as its labels."""
+    """Writes only the report, for a run whose label stage is done."""
     verify(workdir)
     context = Context(config, workdir, log)
     try:
@@ -64,7 +64,7 @@ def _ordered(stages: Sequence[Stage], config: Config) -> list[Stage]:
 
 
 def _with_sources(stage: Stage, config: Config) -> Iterator[Stage]:
-    """The stage, after those that it reads from."""
+    """The stage, after the stages that it reads from."""
     for source in STAGES:
         if source.name in stage.reads(config):
             yield from _with_sources(source, config)

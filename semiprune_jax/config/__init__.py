@@ -1,7 +1,7 @@
-"""The config of a run: its settings, whether they fit together, and recipes of experiments.
+"""The config of a run: its settings, their validation, and recipes of experiments.
 
-A config file starts from ``base_config()``, changes fields, may add selections by ``selection(...)``, and takes recipes
-that experiments share from ``recipes``.
+A config file starts from ``base_config()`` and changes fields. It may add selections with ``selection(...)``, and apply
+recipes that experiments share, from ``recipes``.
 """
 
 from semiprune_jax.config import recipes

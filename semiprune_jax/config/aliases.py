@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-CURRENT = {"fixmatch": "ssl"}  # former name: today's, of a section and of its network in config.model
+CURRENT = {"fixmatch": "ssl"}  # former name -> today's name, of a section and of its network in config.model
 
 _FLAG = re.compile(rf"--?config\.(model\.)?({'|'.join(CURRENT)})\b")
 
@@ -39,13 +39,13 @@ class AliasedDict(ConfigDict):
         return super().get_type(_current(key))
 
     def update(self, *other: Any, **kwargs: Any) -> None:
-        """Sets several fields; those of sections one by one."""
+        """Sets several fields; sections are merged."""
         for fields in (*other, kwargs):
             super().update({_current(key): value for key, value in fields.items()})
 
 
 def former_names(arguments: Iterable[str]) -> dict[str, str]:
-    """The former names that flags use, and today's.
+    """Former name -> today's name, for the former names in these flags.
 
     >>> former_names(["--config.fixmatch.steps=5", "--config.model.fixmatch=resnet8", "--config.seed=1"])
     {'fixmatch': 'ssl', 'model.fixmatch': 'model.ssl'}

@@ -68,15 +68,15 @@ DATA = Section(
         ),
         "corruption_faithful": Field(
             False,
-            "Whether to corrupt with the mistakes of the released script: black fog, and noise that wraps around.",
+            "Whether to repeat the mistakes of the released script: black fog, and noise that wraps around.",
         ),
         "test_fraction": Field(
-            0.0, "Part of the labelled examples that is set apart for testing where there is no test set.", FRACTION
+            0.0, "Part of the labelled examples that is set apart for testing if there is no test set.", FRACTION
         ),
         "expected": Field(
             (),
-            "Numbers of images in the pool, of images in the test set, and of classes: a run refuses data that has "
-            "others, and plan counts with them where there is no data. Empty: whatever there is.",
+            "Numbers of images in the pool, of images in the test set, and of classes. A run refuses data with other "
+            "numbers, and plan uses these instead of the data. Empty: any numbers.",
             _COUNTS,
             element=int,
         ),
@@ -98,7 +98,7 @@ DATA = Section(
         ),
         "supervised_crops": Field(
             "original",
-            "resized: cut the parts out of the original image, or out of its cached square, which is inexact and fast.",
+            "resized: cut the parts out of the original image, or out of its cached square, which is fast but inexact.",
             OneOf(("original", "cached")),
         ),
         "decoder": Field(
@@ -114,8 +114,8 @@ DATA = Section(
         ),
         "cache": Field(
             "",
-            "A directory on a local disk that all runs share, for streamed squares, 3 * square_size^2 bytes each, and "
-            "for the labels that a prepared dataset's records hold. Empty: none.",
+            "A directory on a local disk that all runs share. It keeps streamed squares, 3 * square_size^2 bytes each, "
+            "and the labels of a prepared dataset. Empty: none.",
         ),
         "mean": Field(
             (0.485, 0.456, 0.406),
@@ -124,10 +124,10 @@ DATA = Section(
         ),
         "std": Field((0.229, 0.224, 0.225), "Standard deviation of each channel, which divides images.", _STD),
         "padding": Field(0.125, "Reflected border of random windows, as a fraction of the side.", FRACTION),
-        "flip": Field(True, "Whether left and right may be exchanged; not for digits or text."),
+        "flip": Field(True, "Whether views may be mirrored; digits and text need False."),
         "oracle": Field(
             False,
-            "For benchmarks: keep the true labels beside the budget, to measure with and to retrain on.",
+            "For benchmarks: whether to keep all true labels beside the budget, to measure quality and to retrain.",
         ),
     },
 )
@@ -138,7 +138,8 @@ LABEL = Section(
         "budget": Field(0.1, "Labels that a run may use: a fraction below 1, or a count.", _BUDGET),
         "rule": Field(
             "per_class",
-            "Draw a share of each class, draw from the whole pool uniformly, or take every label that the source has.",
+            "per_class draws a share of each class, uniform draws from the whole pool, and given takes every label "
+            "that the source has.",
             OneOf(("per_class", "uniform", "given")),
         ),
     },

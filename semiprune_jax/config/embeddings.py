@@ -10,7 +10,7 @@ _AREA = Rule(
 )
 
 PSEUDOLABEL = Section(
-    "Where pseudo-labels come from. A pool whose labels are all in the budget needs none.",
+    "The source of pseudo-labels. A pool whose labels are all in the budget needs none.",
     {
         "source": Field(
             "fixmatch",
@@ -25,7 +25,7 @@ TEMI = Section(
     "TEMI, which finds as many clusters of embeddings as there are classes; read with pseudolabel.source = 'clusters' "
     "only.",
     {
-        "heads": Field(50, "Heads that are trained at once; the one of the least loss counts.", POSITIVE),
+        "heads": Field(50, "Heads that are trained at once; the one with the lowest loss counts.", POSITIVE),
         "neighbours": Field(
             50, "Nearest neighbours of each embedding, one of which is its partner in a step.", POSITIVE
         ),
@@ -36,9 +36,8 @@ TEMI = Section(
         "teacher_decay": Field(0.996, "Decay of the teacher, an average of the heads.", FRACTION),
         "select": Field(
             "last",
-            "Which clusters count: those of the last epoch, those of the epoch of the least loss, or, of ten "
-            "candidates over the training, those that true labels agree with most, as in ELFS's code with the labels "
-            "of its test set.",
+            "Which clusters count. last: those of the last epoch. min_loss: those of the epoch with the lowest loss. "
+            "oracle: of ten candidates, those that agree best with true labels (in ELFS's code, with the test set's).",
             OneOf(("last", "min_loss", "oracle")),
         ),
         "beta": Field(0.6, "1 is mutual information; lower values keep the clusters similar in size.", POSITIVE),
@@ -51,27 +50,27 @@ EMBED = Section(
     {
         "source": Field(
             "proxy",
-            "proxy, fixmatch: the input of the last layer of that network. file: your own. weights: of embed.network. "
-            "swav: a network that SwAV trains on the pool.",
+            "proxy, fixmatch: the input of that network's last layer. file: your own embeddings. weights: "
+            "embed.network with your weights. swav: a network that SwAV trains on the pool.",
             OneOf(("proxy", "fixmatch", "file", "weights", "swav")),
         ),
         "path": Field(
             "",
-            "file: .npy, .npz, .safetensors or .parquet, with a row for each image of the pool. weights: .safetensors, "
-            "by timm's, torchvision's or the official names.",
+            "file: .npy, .npz, .safetensors or .parquet, with a row for each image of the pool. weights: .safetensors "
+            "with timm's, torchvision's or the official names.",
         ),
         "network": Field(
             "vit_b16",
             "weights: vit_s16 and vit_b16 are DINO's, vit_s14 and vit_b14 DINOv2's, resnet50 torchvision's or SwAV's.",
             OneOf(PRETRAINED),
         ),
-        "image_size": Field(224, "weights: pixels of a side that images are resized to.", POSITIVE),
+        "image_size": Field(224, "weights: side of the resized images, in pixels.", POSITIVE),
     },
 )
 
 SWAV = Section(
     "SwAV, which learns without any label; read with embed.source = 'swav' only. The defaults are for CIFAR; "
-    "recipes.large_images has the others.",
+    "recipes.large_images has those for larger images.",
     {
         "network": Field("resnet50_cifar", "The network that is trained.", OneOf(NETWORKS)),
         "epochs": Field(500, "Passes over the pool.", POSITIVE),
@@ -83,12 +82,12 @@ SWAV = Section(
         "prototypes": Field(30, "Number of prototypes.", Rule("2 or more", lambda value: value >= 2)),
         "temperature": Field(0.5, "Divides the scores of prototypes.", POSITIVE),
         "epsilon": Field(0.05, "Entropy regularisation of Sinkhorn's codes.", POSITIVE),
-        "frozen_steps": Field(900, "First steps, in which the prototypes stay as they are.", NOT_NEGATIVE),
+        "frozen_steps": Field(900, "Steps at the beginning in which the prototypes do not change.", NOT_NEGATIVE),
         "crop_area": Field(
-            (0.08, 1.0), "Smallest and largest share of the image of the two crops that get codes.", _AREA
+            (0.08, 1.0), "Smallest and largest share of the image in each of the two crops that get codes.", _AREA
         ),
         "small_crops": Field(0, "Further crops of each image, which only predict.", NOT_NEGATIVE),
-        "small_crop_area": Field((0.05, 0.14), "Smallest and largest share of the image of a small crop.", _AREA),
+        "small_crop_area": Field((0.05, 0.14), "Smallest and largest share of the image in a small crop.", _AREA),
         "small_crop_size": Field(96, "Side of a small crop, in pixels.", POSITIVE),
     },
 )

@@ -1,4 +1,4 @@
-"""Environment variables that a config asks for; they are read when JAX starts."""
+"""Environment variables that a config needs; JAX reads them when it starts."""
 
 import os
 
@@ -8,7 +8,7 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def prepare(config: Config) -> None:
-    """Sets them; JAX must not have used a device yet."""
+    """Sets the variables; JAX must not have used a device yet."""
     flags = os.environ.get("XLA_FLAGS", "")
     if config.runtime.deterministic and _DETERMINISTIC not in flags.split():
         os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}"

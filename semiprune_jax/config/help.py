@@ -1,4 +1,4 @@
-"""The help of ``--help``: every setting, with its default, its meaning and its rule, in sections."""
+"""The text of ``--help``: every setting with its default, its meaning and its rule, in sections."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,18 +10,18 @@ from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 
 WIDTH = 100
-_LEFT = 32  # columns of a setting and its default; its meaning stands beside them
+_LEFT = 32  # columns for a setting and its default, beside its meaning
 
 
 def of_everything() -> str:
     """All settings."""
-    head = "Settings, each a flag: --config.SECTION.SETTING=VALUE; below, with their defaults."
+    head = "All settings with their defaults. Each is a flag: --config.SECTION.SETTING=VALUE."
     parts = [head, "\n".join(_settings({"seed": SEED}))]
     return "\n\n".join([*parts, *(_section(name) for name in SECTIONS)])
 
 
 def of_topic(topic: str) -> str:
-    """One section, or one of the selections: "ssl", "select.semi_aum"; a section's former name will do.
+    """One section, by its current or former name, or one of the selections: "ssl", "select.semi_aum".
 
     Raises:
       ConfigError: there is no such section.
@@ -37,12 +37,12 @@ def of_topic(topic: str) -> str:
 
 
 def paragraph(text: str) -> list[str]:
-    """Lines of running text."""
+    """The lines of a text, wrapped and indented."""
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Lines of two columns: the left text, and the right one beside it, or below it where the left is long."""
+    """Lines of two columns: the left text, and the right one beside it, or below it if the left one is long."""
     for left, right in rows:
         first, *rest = textwrap.wrap(right, WIDTH - _LEFT, break_long_words=False, break_on_hyphens=False)
         if len(left) + 3 <= _LEFT:
@@ -55,7 +55,7 @@ def table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _section(name: str) -> str:
     lines = [*_title(name, SECTIONS[name].title), *_settings(SECTIONS[name].fields)]
     if name == "select":
-        lines += ["", "  Selections, each with the settings below; --help=select.NAME shows its own:", ""]
+        lines += ["", "  The selections. Each has the settings below; --help=select.NAME shows their values:", ""]
         lines += table((key, named.help) for key, named in NAMED.items())
         lines += ["", *paragraph(selection_section().title), ""]
         lines += _settings(selection_section().fields)
@@ -73,7 +73,7 @@ def _title(name: str, title: str) -> list[str]:
 
 
 def _settings(fields: Mapping[str, Field], others: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """One row for each field; ``others`` are values that differ from its default."""
+    """One row for each field; ``others`` are values that replace defaults."""
     values = {name: field.default for name, field in fields.items()} | dict(others or {})
     rows = []
     for name, field in fields.items():
@@ -83,5 +83,5 @@ def _settings(fields: Mapping[str, Field], others: Mapping[str, Any] | None = No
 
 
 def _as_flag(value: Any) -> str:
-    """As it would be typed after the equals sign."""
+    """The value as one types it after the equals sign."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,4 +1,4 @@
-"""The configs that come with the package: ``configs/`` of a checkout, which an installation has beside its modules."""
+"""The configs that come with the package: in ``configs/`` of a checkout, or beside the modules of an installation."""
 
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def names() -> list[str]:
-    """Names of all of them, sorted."""
+    """The names of all packaged configs, sorted."""
     return sorted(path.stem for path in _directory().glob("[a-z]*.py"))
 
 
@@ -29,14 +29,14 @@ def find(argument: str) -> str:
         return argument
     if name in names():
         return f"{_directory() / name}.py{colon}{variant}"
-    if name.endswith(".py") or "/" in name:  # meant as a file; it is told when it is read
+    if name.endswith(".py") or "/" in name:  # a missing file; reading it will say so
         return argument
     known = ", ".join(names())
     raise ConfigError(f"--config={argument}: no such file or packaged config; expected a file or one of {known}")
 
 
 def load(argument: str) -> Config:
-    """The config that ``--config`` would name.
+    """The config that ``--config=argument`` names.
 
     Raises:
       ConfigError: there is no such config, or it has no such variant.

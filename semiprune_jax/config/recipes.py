@@ -10,11 +10,11 @@ from semiprune_jax.models.networks import PRETRAINED
 
 VARIANTS = ("usb", "smoke")
 
-# The paper's comparisons, each on any config's pool: the selections that it makes, and the fields that differ.
+# The paper's comparisons, for the pool of any config: the selections that each makes, and the fields that it sets.
 BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "random": (("random",), {}),
     "supervised": (("semi_dual",), {"label.rule": "given"}),  # DUAL and Beta sampling on every true label
-    # By the embeddings of SwAV's ResNet-50.
+    # The embeddings are those of SwAV's ResNet-50.
     "prototypicality": (
         ("prototypicality", "balanced_prototypicality"),
         {"embed.source": "weights", "embed.network": "resnet50"},
@@ -32,7 +32,7 @@ BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "semi_aum": (("semi_aum",), {}),
     "semi_dual": (("semi_dual",), {}),
-    # Table 6 compares scores by double-end cutoff, and pseudo-labels: set pseudolabel.source = "clusters" for ELFS's.
+    # Table 6 compares scores under double-end cutoff, and pseudo-labels; pseudolabel.source = "clusters" has ELFS's.
     "ablation": (("semi_aum", "semi_forgetting", "semi_el2n"), {}),
 }
 
@@ -47,9 +47,9 @@ def large_images(config: Config) -> None:
     """The recipes of all pools but CIFAR's: ResNet-50 for FixMatch, and plain SGD after it.
 
     FixMatch's weight decay is USB's for ImageNet; the authors' for these pools is not known. EL2N sums SemiPrune's
-    eleven epochs. SwAV has its own recipe for ImageNet, at the 64 images on each of four devices that ELFS had. The
-    learning rate is in proportion to them, since ELFS does not tell its own. The 3,000 prototypes are those of SwAV's
-    batches of 4,096 images.
+    eleven epochs. SwAV follows its own ImageNet recipe, with ELFS's batch of 64 images on each of four devices. ELFS
+    does not give its learning rate, so ours is scaled with the batch. The 3,000 prototypes are SwAV's for batches of
+    4,096 images.
     """
     config.model.ssl = "resnet50"
     config.ssl.mu = 1
@@ -101,7 +101,7 @@ def tiny_imagenet(config: Config) -> None:
     config.ssl.batch_size = 128
     config.ssl.steps = 39_050  # 50 passes of 781 steps
     config.swav.network = "resnet50_cifar"
-    config.swav.small_crop_size = 28  # as 96 of 224
+    config.swav.small_crop_size = 28  # about the ratio of 96 to 224
     config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
     config.select.semi_dual.horizon = 50
     config.select.semi_dual.c_d = 3.0
@@ -111,9 +111,8 @@ def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
     """Changes the config to some of VARIANTS and one of BASELINES, and returns it.
 
     Args:
-      variant: their names, separated by commas. "" reads the paper's epochs of FixMatch as passes over the pool, "usb"
-        as USB's 1,024 steps; "smoke" runs everything in small, within a minute on a laptop, see ``smoke``; the name of
-        a baseline, see ``baseline``.
+      variant: their names, separated by commas. An epoch of FixMatch is a pass over the pool, or with "usb" USB's 1,024
+        steps. "smoke" shrinks everything to a minute on a laptop, see ``smoke``. For baselines see ``baseline``.
       usb_steps: FixMatch's steps in "usb"; 0: the config has no such variant.
 
     Raises:

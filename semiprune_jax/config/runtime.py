@@ -11,7 +11,7 @@ REPORT = Section(
 )
 
 RUNTIME = Section(
-    "How the run uses the machine; changes nothing in the results but rounding.",
+    "How a run uses the machine; these settings change its results by rounding only.",
     {
         "parallel": Field("jit", "How steps are spread over devices.", OneOf(("jit", "pmap"))),
         "devices": Field(0, "Devices to use; 0: all.", NOT_NEGATIVE),
@@ -31,7 +31,7 @@ RUNTIME = Section(
             Rule("-1 (one per core), 0 (threads) or more", lambda value: value >= -1),
         ),
         "steps_per_dispatch": Field(
-            0, "Training steps in one program; 0: 1 on a CPU or while streaming, 16 elsewhere.", NOT_NEGATIVE
+            0, "Training steps in one compiled program; 0: 1 on a CPU or while streaming, else 16.", NOT_NEGATIVE
         ),
         "compilation_cache": Field(
             "~/.cache/semiprune_jax", "Where compiled programs are kept for later runs; empty: nowhere."
@@ -39,7 +39,7 @@ RUNTIME = Section(
         "deterministic": Field(False, "GPU: use deterministic kernels only."),
         "join_timeout_seconds": Field(300, "Several processes: how long to wait for all of them to start.", POSITIVE),
         "peer_timeout_seconds": Field(
-            100, "Several processes: how long one may be silent before the others give it up.", POSITIVE
+            100, "Several processes: how long one may be silent before the others end as well.", POSITIVE
         ),
         "log_every_steps": Field(50, "Steps between two lines of metrics.", POSITIVE),
         "checkpoint_every_steps": Field(

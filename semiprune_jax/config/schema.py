@@ -17,7 +17,7 @@ from semiprune_jax.config.selections import NAMED, SCORE, SEARCH, SELECT, select
 from semiprune_jax.config.trainings import MODEL, PROXY, RETRAIN, SSL
 from semiprune_jax.field import Field, Rule, Section
 
-# A ConfigDict. The union that it declares as the type of its attributes fits no use of them, hence Any.
+# A ConfigDict; Any, because the union that it declares for its attributes fits none of their uses.
 Config: TypeAlias = Any
 
 

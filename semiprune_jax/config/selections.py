@@ -1,4 +1,4 @@
-"""The sections ``score``, ``select`` and ``search``: scores of examples, and the selections that are made by them."""
+"""The sections ``score``, ``select`` and ``search``: scores of examples, and the selections that use them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,8 @@ from semiprune_jax.select import scores, selectors
 from semiprune_jax.select.selectors import SELECTORS
 
 SCORE = Section(
-    "Scores, which are computed from the proxy's dynamics; another choice of them retrains nothing.", scores.settings()
+    "Scores, which are computed from the proxy's dynamics; a change of these settings repeats no training.",
+    scores.settings(),
 )
 
 
@@ -20,7 +21,7 @@ def selection_section() -> Section:
         {
             "selector": Field(
                 "random",
-                f"How examples are chosen. By embeddings: {', '.join(selectors.readers('features'))}.",
+                f"How examples are chosen. These read embeddings: {', '.join(selectors.readers('features'))}.",
                 OneOf(SELECTORS),
             ),
             **selectors.settings(),
@@ -52,7 +53,7 @@ NAMED = {
     ),
     "hardest": Named("The hardest examples by AUM.", {"selector": "top", "score": "aum"}),
     "balanced_random": Named(
-        "A uniform draw from each class, as images are labelled or predicted, in proportion to its size.",
+        "A uniform draw from each class, known or predicted, in proportion to its size.",
         {"selector": "balanced_random"},
     ),
     "balanced_hardest": Named(
@@ -82,7 +83,7 @@ NAMED = {
 }
 
 SELECT = Section(
-    "Which selections to make, and the settings of each. A config may add selections of its own by selection(...).",
+    "Which selections to make, and the settings of each. A config may add selections of its own with selection(...).",
     {
         "names": Field(
             ("random", "semi_aum", "semi_dual"),
@@ -105,9 +106,9 @@ _SEARCHED = "; ".join(
 
 SEARCH = Section(
     "Search: trials that are trained and tested on pseudo-labels of the pool choose settings of a selection "
-    f"({_SEARCHED}). The configured values are then only where the search begins.",
+    f"({_SEARCHED}). The configured values only start the search.",
     {
-        "names": Field((), "The selections to search for.", element=str),
+        "names": Field((), "The selections whose settings are searched for.", element=str),
         "held_out": Field(
             0.1, "Part of the pool that trials are tested on.", Rule("0 < x < 1", lambda value: 0 < value < 1)
         ),

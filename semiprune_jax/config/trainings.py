@@ -1,4 +1,4 @@
-"""The sections ``model``, ``ssl``, ``proxy`` and ``retrain``: the networks that a run trains on the labels, and how."""
+"""The sections ``model``, ``ssl``, ``proxy`` and ``retrain``: the networks that a run trains, and their trainings."""
 
 from semiprune_jax.field import FRACTION, NOT_NEGATIVE, POSITIVE, SHARE, Field, OneOf, Rule, Section
 from semiprune_jax.learners import LEARNERS
@@ -12,7 +12,7 @@ MODEL = Section(
     {
         "ssl": Field("wrn_28_2", "The network of semi-supervised learning. Former name: model.fixmatch.", NETWORK),
         "proxy": Field(
-            "resnet18_cifar", "The network that records the dynamics which examples are scored by.", NETWORK
+            "resnet18_cifar", "The network whose training records the dynamics that give the scores.", NETWORK
         ),
         "retrain": Field("resnet18_cifar", "The network that is trained on each coreset.", NETWORK),
         "wide_resnet": Field(
@@ -35,8 +35,8 @@ SSL = Section(
         ),
         "alignment": Field(
             "none",
-            "Whether predictions are divided by their average, for pools with a long tail: none leaves the shares of "
-            "classes as they come, uniform makes them equal, labelled makes them those of the labels.",
+            "For pools with a long tail: none keeps the predicted shares of classes; uniform makes them equal, by "
+            "dividing predictions by their average; labelled makes them those of the labels.",
             OneOf(("none", "uniform", "labelled")),
         ),
         "steps": Field(
@@ -48,12 +48,12 @@ SSL = Section(
         "mu": Field(7, "Unlabelled images for each labelled one.", POSITIVE),
         "threshold": Field(
             0.95,
-            "Probability from which on a pseudo-label counts; freematch and softmatch do not read it.",
+            "Lowest probability at which a pseudo-label counts; freematch and softmatch do not read it.",
             SHARE,
         ),
         "unsupervised_weight": Field(
             1.0,
-            "Weight of the loss of unlabelled images, lambda_u; at 0 they leave the batch statistics too.",
+            "Weight of the loss of unlabelled images, lambda_u; at 0 batch statistics leave them out, too.",
             NOT_NEGATIVE,
         ),
         "operations": Field(3, "RandAugment operations of a strong view.", NOT_NEGATIVE),
@@ -63,8 +63,8 @@ SSL = Section(
         "weight_decay": Field(5e-4, "Weight decay of matrices and kernels only.", NOT_NEGATIVE),
         "ema_decay": Field(
             0.999,
-            "Decay of the average of the parameters, which is evaluated. The default ruins runs of fewer than a few "
-            "thousand steps.",
+            "Decay of the average of the parameters, which makes the predictions. The default ruins runs of fewer than "
+            "a few thousand steps.",
             FRACTION,
         ),
         "bn_momentum": Field(
@@ -73,7 +73,7 @@ SSL = Section(
             "short runs, as that of ema_decay does.",
             FRACTION,
         ),
-        "eval_every_steps": Field(1000, "How often to evaluate on the test set, where there is one.", POSITIVE),
+        "eval_every_steps": Field(1000, "Steps between two evaluations on the test set, if there is one.", POSITIVE),
     },
 )
 
@@ -86,12 +86,12 @@ def _supervised(title: str, own: dict[str, Field]) -> Section:
         "learning_rate": Field(0.1, "Peak of the per-step cosine.", POSITIVE),
         "final_learning_rate": Field(1e-4, "Floor of the cosine.", NOT_NEGATIVE),
         "momentum": Field(0.9, "Momentum of SGD.", FRACTION),
-        "nesterov": Field(True, "Whether the momentum is Nesterov's; the other datasets' recipes: False."),
+        "nesterov": Field(True, "Whether the momentum is Nesterov's; False in the other datasets' recipes."),
         "weight_decay": Field(
-            5e-4, "Weight decay of all parameters; the other datasets' recipes have 1e-4.", NOT_NEGATIVE
+            5e-4, "Weight decay of all parameters; 1e-4 in the other datasets' recipes.", NOT_NEGATIVE
         ),
         "bn_momentum": Field(0.9, "Part of the old running statistics that batch norm keeps.", FRACTION),
-        "eval_every_epochs": Field(10, "How often to evaluate on the test set, where there is one.", POSITIVE),
+        "eval_every_epochs": Field(10, "Epochs between two evaluations on the test set, if there is one.", POSITIVE),
     }
     return Section(title, shared | own)
 
@@ -101,7 +101,7 @@ PROXY = _supervised(
     {
         "examples": Field(
             "all",
-            "Train on all examples, or on the labelled ones alone by their labels (Score Extrapolation).",
+            "Train on all examples, or on the labelled ones alone, with their labels (Score Extrapolation).",
             OneOf(("all", "labelled")),
         ),
         "record_entropy": Field(

@@ -17,7 +17,7 @@ from semiprune_jax.models.networks import PRETRAINED
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors import SELECTORS
 
-# Messages of absl, ml_collections and Python about a config that cannot be read: pattern, and our one line for it.
+# Messages of absl, ml_collections and Python about a config that cannot be read: pattern -> our one line.
 _EXPLAINED = {
     r'Did you mean "(\w+)" instead of "(\w+)"': r"the config has no field '\2'; did you mean '\1'?",
     r"""^["']+(\w+)["']+$""": r"the config has no field '\1'",
@@ -68,7 +68,7 @@ def validate(config: Config) -> None:
 
 
 def _split_texts(config: Config) -> None:
-    """In fields that hold names, makes ("a,b",), which is how a flag spells it, ("a", "b"), and makes ("",) ()."""
+    """In fields that hold names, turns ("a,b",), as a flag gives it, into ("a", "b"), and ("",) into ()."""
     for section, fields in ((name, section.fields) for name, section in SECTIONS.items()):
         texts = [name for name, field in fields.items() if isinstance(field.default, tuple) and field.element is str]
         for name in texts if isinstance(config[section], ConfigDict) else ():
@@ -79,7 +79,7 @@ def _split_texts(config: Config) -> None:
 
 
 def _wrong_types(config: Config) -> Iterator[str]:
-    """One line per field whose value has another type than its default; ml_collections lets None and any tuple pass."""
+    """One line per field whose value differs in type from its default; ml_collections lets None and any tuple pass."""
     yield from _misfits("config", config, {"seed": SEED})
     for name, section in SECTIONS.items():
         if not isinstance(config[name], ConfigDict):
@@ -110,7 +110,7 @@ class _Problems:
         self.lines: list[str] = []
 
     def check(self, good: bool, field: str, expected: str) -> None:
-        """Notes a field that is not good, with the values that are expected of it."""
+        """Unless the field is good, adds a line with its value and the expected ones."""
         if not good:
             value: Any = self.config
             for part in field.split("."):
@@ -119,7 +119,7 @@ class _Problems:
 
 
 def _check_rules(config: Config, found: _Problems) -> None:
-    """Each field by itself."""
+    """Checks each field against its own rule."""
     found.check(SEED.rule.holds(config.seed), "seed", SEED.rule.expected)
     for name, section in SECTIONS.items():
         for key, field in section.fields.items():

@@ -1,1 +1,1 @@
-"""Before a run: what it will take, and whether it will work here."""
+"""Checks before a run: what it will cost, and whether it would work here."""

@@ -1,4 +1,4 @@
-"""Whether a run would work here: versions, devices, data, decoding, disks. Says what is wrong and what to do."""
+"""Checks whether a run would work here: versions, devices, data, decoding, disks. A failed check names its remedy."""
 
 import importlib.metadata
 import os
@@ -28,13 +28,13 @@ from semiprune_jax.preflight.plan import decode_rate
 from semiprune_jax.stages import images
 from semiprune_jax.stages.score import dynamics_bytes
 
-_SAMPLE = 64  # images decoded to see that they can be
+_SAMPLE = 64  # images that are decoded as a test
 
 
 def examine(config: Config, workdir: Path, log: Callable[[str], None] = print) -> int:
-    """Logs a line a check; returns the exit code of the first that fails, 0 if none does.
+    """Logs one line per check; returns the exit code of the first check that fails, or 0.
 
-    Each of several processes looks at its own machine.
+    If there are several processes, each checks its own machine.
     """
     dataset: list[Dataset] = []
 
@@ -119,7 +119,7 @@ def _embeddings(config: Config, dataset: list[Dataset]) -> str:
         pretrained.load(options.network, path)
         return f"{path} holds the weights of {options.network}"
     if not dataset:
-        return f"{path}, to be compared with the data"
+        return f"{path}; it cannot be checked without the data"
     return f"{path} has {embeddings.read(path, list(dataset[0].train.keys)).shape[1]:,} numbers for each image"
 
 
@@ -135,7 +135,7 @@ def _disk(config: Config, workdir: Path, dataset: list[Dataset]) -> str:
         test = dataset[0].test
         counts = len(dataset[0].train.keys), len(test.keys) if test else 0
     asked = {
-        "--workdir": (workdir, 3 * dynamics_bytes(config, counts[0])),  # themselves, and two checkpoints of them
+        "--workdir": (workdir, 3 * dynamics_bytes(config, counts[0])),  # the dynamics and two checkpoints of them
         "data.cache": (Path(cache) if cache else None, images.cache_bytes(config, *counts)),
     }
     shown = []

@@ -1,4 +1,4 @@
-"""What a run will take, before it begins: steps, FLOPs, memory, disk, decoding, time. Touches no accelerator."""
+"""Estimates of a run's costs: steps, FLOPs, memory, disk, decoding, time. No accelerator is needed."""
 
 import io
 import math
@@ -18,17 +18,17 @@ from semiprune_jax.stages import images
 from semiprune_jax.stages.costs import Counts, Work
 from semiprune_jax.stages.score import dynamics_bytes, record_bytes
 
-_SECONDS = 0.5  # of decoding, to see how fast it is
+_SECONDS = 0.5  # how long decoding is measured
 
 
 def plan(config: Config, images_per_second: float = 0.0) -> str:
     """The plan as text.
 
     Args:
-      images_per_second: through forward and backward, on all devices; 0: no times.
+      images_per_second: images trained per second on all devices together; 0: the plan has no times.
 
     Raises:
-      DataError: ``data.expected`` is empty, and the data is not there to be counted.
+      DataError: ``data.expected`` is empty, and there is no data to count.
     """
     jax.config.update("jax_platforms", "cpu")
     if config.data.expected:
@@ -59,7 +59,7 @@ def decode_rate(config: Config) -> float:
     sizes = images.sizes(config)
     fit: Fit = RandomResizedCrop(0, "rate", sizes.image) if sizes.resized else Resize(sizes.square)
     noise = np.random.default_rng(0).integers(0, 256, (94, 125, 3)).astype(np.uint8)
-    buffer = io.BytesIO()  # of noise drawn out, which takes as many bytes as a photograph: 95 kB
+    buffer = io.BytesIO()  # enlarged noise takes as many bytes as a photograph: 95 kB
     Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     count, began = 0, time.perf_counter()
     while (passed := time.perf_counter() - began) < _SECONDS:
@@ -84,7 +84,7 @@ def _memory(config: Config, works: list[Work], counts: Counts) -> Iterator[str]:
     record = record_bytes(config, counts)
     pool = images.cache_bytes(config, counts.n, counts.tests)
     yield f"memory of each device, of {devices} (runtime.devices), about"
-    kinds = {work.name.split()[0]: work for work in reversed(works) if work.batch}  # the first of each
+    kinds = {work.name.split()[0]: work for work in reversed(works) if work.batch}  # the first of each stage
     for name, work in reversed(kinds.items()):
         share, cost = math.ceil(work.batch / devices), work.cost
         copies = 4 if name == "pseudolabel" else 3  # parameters, gradients, momentum, average

@@ -11,7 +11,7 @@ Table = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Contents:
-    """The artifacts of a run. The rows of all tables are ids."""
+    """The artifacts of a run. In every table, an example's row is its id."""
 
     classes: tuple[str, ...]
     examples: Table
@@ -19,7 +19,7 @@ class Contents:
     truth: np.ndarray | None  # i32[N], with the oracle only
     coresets: dict[str, dict[str, Any]]  # directory name -> {"spec": ..., "table": ...}, in the order to show
     results: dict[str, dict[str, Any]]  # directory name -> result.json, in the order to show
-    lines: list[dict[str, Any]]  # metrics.jsonl
+    lines: list[dict[str, Any]]  # of metrics.jsonl
     quality: dict[str, dict[str, float]] | None  # of the pseudo-labels, with the oracle only
     search: dict[str, Any] | None  # see select.search.summary; None without any search
     same_images: list[list[str]]  # groups of coresets that keep the same images
@@ -34,7 +34,7 @@ class Contents:
 
     @property
     def labels(self) -> np.ndarray:
-        """i32[N]: the truth if it is known, else pseudo-labels; known labels and -1 if pseudo-labels are clusters."""
+        """i32[N]: the truth if it is known, else pseudo-labels; if these are clusters, known labels and -1."""
         if self.truth is not None:
             return self.truth
         if self.clustered:

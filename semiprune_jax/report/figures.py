@@ -1,4 +1,4 @@
-"""The report's figures, as PNG files that can be read in grey."""
+"""The report's figures, as PNG files that remain legible in grey."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
     """Draws every figure that has something to show, and returns caption -> file.
 
     Args:
-      rows: those of ``tables.summarise``.
+      rows: as ``tables.summarise`` returns them.
     """
     directory.mkdir(parents=True, exist_ok=True)
     scored = {name: c for name, c in contents.coresets.items() if "score" in c["spec"]}
@@ -48,7 +48,7 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
     }
     drawn = {}
     for file, (caption, figure) in figures.items():
-        (directory / file).unlink(missing_ok=True)  # an earlier report may have had it
+        (directory / file).unlink(missing_ok=True)  # an earlier report may have drawn it
         if figure is not None:
             figure.savefig(directory / file, dpi=110, metadata={"Software": None})
             drawn[caption] = directory / file
@@ -56,7 +56,7 @@ def draw(directory: Path, contents: Contents, rows: list[dict[str, Any]]) -> dic
 
 
 def _axes(rows: int, columns: int, width: float, height: float, **options):
-    from matplotlib.figure import Figure  # takes a second; pyplot would start a window system
+    from matplotlib.figure import Figure  # a slow import; pyplot would start a window system
 
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -73,7 +73,7 @@ def _label_kind(contents: Contents) -> str:
 
 
 def _style(names: list[str], name: str) -> dict[str, Any]:
-    """Colour, marker and dashes of a selection; in grey the last two tell selections apart."""
+    """Colour, marker and dashes of a selection; marker and dashes distinguish selections in grey."""
     i = names.index(name)
     return {
         "color": _SHADES[i % len(_SHADES)],
@@ -191,7 +191,7 @@ def _training(contents: Contents):
         ax.set_title(title, fontsize=9)
         ax.set_xlabel(unit, fontsize=8)
         ax.set_ylabel(values, fontsize=8)
-        if ax.dataLim.ymin >= 0:  # TEMI's loss is below 0
+        if ax.dataLim.ymin >= 0:  # TEMI's loss is negative
             ax.set_ylim(bottom=0)
         ax.legend(fontsize=8, frameon=False)
     return figure
@@ -249,7 +249,7 @@ def _classes(contents: Contents):
 
 
 def _examples(contents: Contents, coresets: dict[str, dict[str, Any]]):
-    """Images from the hard end, the coreset and the easy end, of the first scored selection at its middle fraction."""
+    """Images from the hard end, the coreset and the easy end of the first scored selection, at its middle fraction."""
     if not coresets:
         return None
     first = next(iter(coresets.values()))["spec"]["name"]

@@ -87,7 +87,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
     """Writes the page; everything shown is escaped.
 
     Args:
-      rows: those of ``tables.summarise``.
+      rows: as ``tables.summarise`` returns them.
       figures: caption -> PNG.
     """
     import jinja2
@@ -117,7 +117,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
 
 
 def _setting(value: Any) -> str:
-    """A chosen setting, or one for each kept fraction; "" where there was no search for it."""
+    """A chosen setting as text, or its value at each kept fraction; "" if no search has chosen it."""
     if isinstance(value, dict):
         return ", ".join(f"{keep}: {one}" for keep, one in value.items())
     return "" if value is None else str(value)

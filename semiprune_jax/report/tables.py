@@ -18,8 +18,8 @@ def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per name and kept fraction: mean and standard deviation over seeds.
 
     ``test_accuracy`` is that of the last epoch. ``best_test_accuracy`` is that of the best evaluation, which is
-    optimistic, since the test set chooses it. Accuracies are fractions; the deviation is the sample's (n - 1), and None
-    for one seed.
+    optimistic, since the test set chooses it. Accuracies are fractions. The standard deviation divides by n - 1, and is
+    None for one seed.
 
     Args:
       results: directory name -> result.json of a retraining.
@@ -46,7 +46,7 @@ def summarise(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes results.csv, one line per row, and results.md, names by kept fractions."""
+    """Writes results.csv with one line per row, and results.md with the grid of ``as_grid``."""
     write_csv(directory / "results.csv", COLUMNS, rows)
     head, *body = as_grid(rows)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]

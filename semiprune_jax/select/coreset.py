@@ -15,7 +15,7 @@ from semiprune_jax.workdir import formats
 class Pool(NamedTuple):
     """The data of a pool of N examples that selections read; a selection needs only the parts that ``reads`` names."""
 
-    keys: Sequence[str]  # stable names, to which ties and draws are tied
+    keys: Sequence[str]  # stable names, whose hashes decide ties and draws
     dynamics: Mapping[str, np.ndarray] = {}  # the fields of ``Dynamics``, [N, T]
     classes: np.ndarray | None = None  # i32[N], known or pseudo-labels
     embeddings: Mapping[str, np.ndarray] | None = None  # features f32[N, D], probabilities f32[N, C] of a network
@@ -24,7 +24,7 @@ class Pool(NamedTuple):
 
 
 def keep_text(keep: float) -> str:
-    """A kept fraction in the name of a directory: two digits, or more where they are needed to tell it apart.
+    """A kept fraction in the name of a directory: with two digits, or with more if it has more.
 
     >>> keep_text(0.3), keep_text(0.125)
     ('0.30', '0.125')
@@ -63,8 +63,8 @@ def choose(
 
     Args:
       spec: as ``relevant`` returns it.
-      memo: of this selection; keeps results that do not depend on ``keep``, for other kept fractions.
-      largest: the largest ``keep`` that the memo will serve with the other settings the same; None: that of ``spec``.
+      memo: holds this selection's results that do not depend on ``keep``, for its other kept fractions.
+      largest: the largest ``keep`` that the memo will serve with the same other settings; None: that of ``spec``.
 
     Raises:
       ArgumentError: a setting does not fit the pool.
@@ -72,10 +72,10 @@ def choose(
     selector, memo = SELECTORS[spec["selector"]], {} if memo is None else memo
     arguments = dict(spec) | {"n": len(pool.keys), "classes": pool.classes, "clusters": pool.clusters}
     arguments |= dict(pool.embeddings or {})
-    # Hashing a million keys takes seconds: only for selectors that read the hashes.
+    # Hashing a million keys takes seconds, so only selectors that read the hashes get them.
     if "tiebreak" in selector.reads:
         arguments["tiebreak"] = hash_keys(spec["seed"], "tie", pool.keys)
-    if "noise" in selector.reads:  # keyed by the selection, so that no two of them draw the same
+    if "noise" in selector.reads:  # keyed by the selection, so that no two draw the same
         arguments["noise"] = hash_uniform(spec["seed"], f"select/{spec['name']}", pool.keys)
     score = None
     if "score" in spec:
@@ -96,7 +96,7 @@ def choose(
 
 
 def orientation(spec: Spec) -> int:
-    """1 or -1, the factor that orients the score as the selector takes it."""
+    """The factor, 1 or -1, that orients the score as the selector expects it."""
     wanted = SELECTORS[spec["selector"]].orientation
     if not wanted:
         return 1

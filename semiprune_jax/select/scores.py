@@ -19,8 +19,8 @@ _ROWS = 128  # examples whose windows are computed together
 def aum(margin: np.ndarray) -> np.ndarray:
     """Accumulated margin: the sum over epochs of p(label) - max p(other), margin f32[N, T].
 
-    Range [-T, T]; low is hard. On probabilities and summed, as SemiPrune's released code does; the original
-    (Pleiss et al., arXiv:2001.10528) averages logit margins. Sum and mean rank examples equally.
+    Range [-T, T]; low is hard. SemiPrune's released code also sums margins of probabilities; the original (Pleiss et
+    al., arXiv:2001.10528) averages logit margins. Sum and mean rank examples equally.
 
     >>> aum(np.array([[0.5, 0.7], [-0.1, 0.1]]))  # two examples, two epochs
     array([1.2, 0. ], dtype=float32)
@@ -32,11 +32,11 @@ def forgetting(correct: np.ndarray, never_learned: str = "zero") -> np.ndarray:
     """Number of times an example was right at one visit and wrong at the next, correct bool[N, T].
 
     High is hard. (Toneva et al., arXiv:1812.05159.) Examples that were never right get 0 by default, as in CCS, ELFS,
-    SemiPrune and DUAL. With "hardest" they get T, one more than can be forgotten in T visits, and so come before all
-    others; Toneva and DataDiet have infinity there.
+    SemiPrune and DUAL. With "hardest" they get T, which exceeds any count in T visits, so that they come before all
+    others; Toneva and DataDiet use infinity.
 
     Raises:
-      ArgumentError: ``never_learned`` is neither.
+      ArgumentError: ``never_learned`` is neither "zero" nor "hardest".
 
     >>> correct = np.array([[True, False, True, False], [False, False, True, True], [False] * 4])
     >>> forgetting(correct), forgetting(correct, never_learned="hardest")
@@ -61,7 +61,7 @@ def correctness(correct: np.ndarray) -> np.ndarray:
 def entropy(entropy: np.ndarray) -> np.ndarray:
     """Entropy (nats) of the prediction at the last recorded epoch, entropy f32[N, T]. High is hard.
 
-    Last epoch of the training pass as in DUAL's released code; CCS evaluates its final checkpoint instead.
+    The prediction is that of the training pass, as in DUAL's released code; CCS evaluates its final checkpoint.
 
     >>> entropy(np.array([[0.6, 0.2], [0.6, 0.9]]))
     array([0.2, 0.9], dtype=float32)
@@ -86,8 +86,8 @@ def el2n(el2n: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
 def grand(grad_norm: np.ndarray, first: int = 0, last: int = 10) -> np.ndarray:
     """GraNd: norms of the loss' gradient, summed over the epochs ``first`` .. ``last - 1``, grad_norm f32[N, T].
 
-    High is hard. The gradient is that of the last layer, ||p - onehot(label)|| sqrt(||h||^2 + 1) of features h, in one
-    run; Paul et al. (arXiv:2107.07075) take that of all layers, at one epoch, as a mean over ten networks.
+    High is hard. The gradient is that of the last layer, whose norm is ||p - onehot(label)|| sqrt(||h||^2 + 1) for
+    features h, in one run; Paul et al. (arXiv:2107.07075) take all layers at one epoch, and average ten networks.
 
     Raises:
       ArgumentError: the window is empty or reaches past T.
@@ -137,12 +137,12 @@ def dyn_unc(p_label: np.ndarray, window: int = 10) -> np.ndarray:
 
 
 def tdds(kl: np.ndarray, window: int = 10, horizon: int | None = None, decay: float = 0.9) -> np.ndarray:
-    """TDDS: how unevenly the prediction moves within each window of visits, late windows first, kl f32[N, T].
+    """TDDS: how unevenly the prediction moves within windows of visits; the last windows weigh most, kl f32[N, T].
 
-    kl[:, t] is sum_c |p_c (log p_c - log p'_c)| between the visits t - 1 and t. In a window of ``window`` visits lie
-    window - 1 of them; their deviations from their mean have the norm n_k, and the score is the sum of
-    n_k * decay * (1 - decay)^(windows after k). High is hard. Only the first ``horizon`` epochs count (None: all).
-    (Zhang et al., arXiv:2311.13613, ``importance_evaluation.py``; DUAL's port of it never moves its window.)
+    kl[:, t] is sum_c |p_c (log p_c - log p'_c)| between the visits t - 1 and t. A window of ``window`` visits has
+    window - 1 of these values. The norm of their deviations from their mean is n_k in window k, and the score is the
+    sum of n_k * decay * (1 - decay)^(windows after k). High is hard. Only the first ``horizon`` epochs count (None:
+    all). (Zhang et al., arXiv:2311.13613, ``importance_evaluation.py``; DUAL's port of it never moves its window.)
 
     Raises:
       ArgumentError: ``horizon`` exceeds T, ``window`` exceeds the horizon or is below 2, or ``decay`` is not in (0, 1].
@@ -167,7 +167,7 @@ def tdds(kl: np.ndarray, window: int = 10, horizon: int | None = None, decay: fl
 def mean_probability(p_label: np.ndarray, horizon: int | None = None) -> np.ndarray:
     """Mean of p(label) over the first ``horizon`` epochs (None: all), p_label f32[N, T]. Low is hard.
 
-    The q of Beta sampling. Raises ValueError when ``horizon`` exceeds T.
+    This is the q of Beta sampling. Raises ArgumentError if ``horizon`` exceeds T.
 
     >>> mean_probability(np.array([[0.2, 0.4, 0.9]]), horizon=2)
     array([0.3], dtype=float32)
@@ -180,14 +180,14 @@ class Score(NamedTuple):
     """A score as a record: how to compute it from a run's dynamics, and which end of it is hard."""
 
     function: Callable[..., np.ndarray]
-    fields: tuple[str, ...]  # the arrays of the record it reads, in the order of its arguments
+    fields: tuple[str, ...]  # the recorded arrays that it reads, in the order of its arguments
     options: Mapping[str, Field]  # its keyword arguments
     high_is_hard: bool
     title: str  # on an axis
     may_be_negative: bool = False
 
 
-HORIZON = Field(0, "the first epochs that count; 0: all.")  # each selection has its own
+HORIZON = Field(0, "the number of first epochs that count; 0: all.")  # each selection has its own
 _WINDOW = Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window.")
 _EXPONENT = Field(1.0, "Exponent of DUAL's standard deviation.", POSITIVE)
 _DECAY = Field(
@@ -238,7 +238,7 @@ def settings() -> dict[str, Field]:
 def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> np.ndarray:
     """The named score, f32[N], of saved dynamics (name of array -> [N, T]).
 
-    ``options`` may hold more than this score takes: each score picks its own.
+    ``options`` may hold those of other scores, too.
 
     >>> record = {"p_label": np.array([[0.7, 0.9]]), "p_other": np.array([[0.2, 0.1]])}
     >>> compute("aum", record, {})
@@ -282,10 +282,10 @@ def _first(p: np.ndarray, horizon: int | None) -> np.ndarray:
 
 
 def _windows(p: np.ndarray, window: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Rows, and mean and biased std, each f64[windows, rows], of every run of ``window`` consecutive epochs.
+    """Yields rows, and the mean and biased std of every ``window`` consecutive epochs, each f64[windows, rows].
 
-    Two passes over each window: running sums lose all digits on saturated examples. A few rows at a time, their epochs
-    apart, so that all of it happens in a processor's cache.
+    There are two passes over each window, since running sums lose all digits on saturated examples. Few rows at a time,
+    transposed, keep the work in a processor's cache.
     """
     epochs = p.shape[1]
     if not 1 <= window <= epochs:

@@ -1,9 +1,9 @@
-"""Choosing the settings that a selection leaves open, on pseudo-labels alone (arXiv:2605.23198, appendix).
+"""Search: chooses settings of a selection, on pseudo-labels alone (arXiv:2605.23198, appendix).
 
-The pseudo-labelled pool is split nine to one. A trial selects from the nine parts, trains a network on the selected
-examples with pseudo-labels, and counts how many pseudo-labels of the tenth part that network predicts. No label outside
-the budget and no test label is read. Each trial's result is written as it ends, and a search that was killed goes on
-from there. The record of each selector says which settings may be searched for, and how.
+A tenth of the pseudo-labelled pool is held out. A trial selects from the rest, trains a network on the selected
+examples with pseudo-labels, and counts how many pseudo-labels of the tenth it predicts. A search reads no label outside
+the budget and no test label. It writes each result at once, so that a killed search resumes after its last trial. The
+record of each selector says which settings may be searched for, and how.
 """
 
 import csv
@@ -70,7 +70,7 @@ class Chosen(NamedTuple):
         return ", ".join([*shown, *(f"{titles[field]} {value:g}" for field, value in self.together.items())])
 
     def to_json(self) -> dict[str, Any]:
-        """field -> value, or kept fraction -> value where each has its own; null or {} where there was no search."""
+        """field -> value, or field -> {kept fraction: value} if each has its own; None or {} if not searched for."""
         found: dict[str, Any] = {}
         for field, (_, together) in sweeps().items():
             own = {keep: at[field] for keep, at in self.apart.items() if field in at}
@@ -79,7 +79,7 @@ class Chosen(NamedTuple):
 
     @classmethod
     def of(cls, saved: Sequence[Mapping[str, Any]]) -> "Chosen":
-        """From the results of ``to_json``: of one search, or of one for each kept fraction."""
+        """The settings in results of ``to_json``: from one search, or from one for each kept fraction."""
         apart: dict[float, dict[str, float]] = {}
         together: dict[str, float] = {}
         for part in saved:
@@ -108,7 +108,7 @@ def directory(name: str, selector: str, keeps: Sequence[float]) -> str:
 
 
 def grids(selector: str, options: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The values that come from options of the search, by the option's name."""
+    """Option of the search -> the values that it gives."""
     return {sweep.option: list(sweep.values(options, 1.0)) for sweep in searched(selector).sweeps if sweep.option}
 
 
@@ -119,7 +119,7 @@ def start(selector: str, spec: Spec) -> dict[str, Any]:
 
 
 def trial_counts(selector: str, keeps: Sequence[float], options: Mapping[str, Any]) -> dict[float, int]:
-    """How many trials a selection takes at each kept fraction, with one seed."""
+    """Kept fraction -> the number of a selection's trials there, with one seed."""
     return {
         keep: sum(
             len(sweep.values(options, keep))
@@ -155,7 +155,7 @@ class Trials:
         return float(np.mean([self._one(name, changes, keep, seed) for seed in self._seeds]))
 
     def best(self, name: str, points: Iterable[Mapping[str, Any]], keeps: Sequence[float]) -> Mapping[str, Any]:
-        """The point of the highest mean accuracy over the kept fractions; the first of equal points."""
+        """The point with the highest mean accuracy over the kept fractions; among equal points, the first."""
         scored = [(np.mean([self.mean(name, point, keep) for keep in keeps]), point) for point in points]
         return max(scored, key=lambda pair: pair[0])[1]
 
@@ -179,8 +179,8 @@ class Trials:
 def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[str, Any]) -> Chosen:
     """Searches for one selection, at kept fractions that are searched together.
 
-    One sweep follows the other. Each tries its values with the values that earlier sweeps have chosen, and with the
-    configured values of later sweeps.
+    One sweep follows the other. Each tries its values together with the chosen values of earlier sweeps and the
+    configured values of later ones.
 
     Args:
       options: the fields of config.search, and window and epochs of the proxy's dynamics.
@@ -221,7 +221,7 @@ def summary(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    """The rows of trials.csv; "" in the columns of settings that no selector had when it was written."""
+    """The rows of trials.csv, with "" in columns of settings that are newer than the file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

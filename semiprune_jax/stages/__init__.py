@@ -1,8 +1,8 @@
 """The stages of the method, one file each.
 
-Another stage is a file of this folder that declares a record named STAGE, and its name in ``ORDER``. Importing this
-module does not import JAX.
+To add a stage, write a file in this folder that declares a record named STAGE, and put the file's name into ``ORDER``.
+Importing this module does not import JAX.
 """
 
-# In the order of the method, as far as their sources allow: a stage runs after all stages that it reads from.
+# The order of the method. A run departs from it where a stage reads from a later one.
 ORDER = ("label", "embed", "pseudolabel", "score", "search", "select", "retrain", "report")

@@ -1,4 +1,4 @@
-"""What the stages of one run share: the config, the work directory, and images and devices when first needed."""
+"""The context that the stages of one run share: the config, the work directory, the images and the devices."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ class Context:
     """One run of the stages.
 
     Args:
-      log: takes a line; only process 0 logs.
+      log: receives each line, on process 0 only.
     """
 
     def __init__(self, config: Config, workdir: Path, log: Callable[[str], None] = print):
@@ -36,7 +36,7 @@ class Context:
         """Closes the metrics' files."""
         self.metrics.close()
 
-    # Made when first needed: a run whose stages are done starts no device, and decodes only the images that it shows.
+    # Made on first use, so that a run whose stages are done starts no device and decodes only its report's images.
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -53,18 +53,18 @@ class Context:
         return Layout.of(self.config.runtime.parallel, self.config.runtime.devices)
 
     def feature_devices(self) -> AbstractContextManager[None]:
-        """Within it, work on embeddings uses the devices that the config asks for."""
+        """A context in which work on embeddings uses the devices that the config asks for."""
         return blocks.devices(self.layout.own_devices)
 
     @cached_property
     def trainer(self) -> TrainContext:
-        """The surroundings of the trainings."""
+        """The context that the trainings of this run share."""
         pools = images.pools(self.config, self.dataset, self.layout)
         self._check_pixels(pools)
         return train_context(self.config, pools, self.metrics, self.workdir)
 
     def _check_pixels(self, pools: Pools) -> None:
-        """Refuses other images than those that earlier stages saw; a folder's digest knows their sizes only."""
+        """Raises DataError if earlier stages saw other images; a folder's digest covers the sizes of files only."""
         digests = pools.digests()
         before = self.store.load_if_made(images.PIXELS) or {}
         if any(before.get(name, digest) != digest for name, digest in digests.items()):
@@ -77,7 +77,7 @@ class Context:
 
 
 def train_context(config: Config, pools: Pools, metrics: Metrics, workdir: Path) -> TrainContext:
-    """The surroundings of the trainings that a config describes, on these pools."""
+    """The context of the trainings that a config describes, on these pools."""
     data, sizes = config.data, pools.sizes
     recipe = Recipe(
         mean=tuple(data.mean),

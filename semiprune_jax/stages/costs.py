@@ -1,9 +1,9 @@
-"""What stages cost, before anything runs: steps, images and FLOPs. Touches no accelerator.
+"""Estimates of the costs of stages: steps, images and FLOPs. No accelerator is needed.
 
-FLOPs are XLA's count of a forward pass; a training pass is three of them. The memory that a step holds per image is
-that of the arrays which convolutions read and write. For gradients of a WRN-28-2, WRN-28-8, ResNet-18 and ResNet-50
-XLA takes 0.93, 0.94, 1.07 and 1.1 times as much on a CPU; FixMatch's step of 960 images on a WRN-28-8 took 7.6 GB of an
-H200 where this says 7.9.
+FLOPs are XLA's count for a forward pass; a training pass counts as three. The memory that a step holds per image is
+estimated as the arrays that convolutions read and write. For gradients of a WRN-28-2, WRN-28-8, ResNet-18 and ResNet-50
+on a CPU, XLA takes 0.93, 0.94, 1.07 and 1.1 times the estimate. FixMatch's step of 960 images on a WRN-28-8 took 7.6 GB
+of an H200; the estimate is 7.9 GB.
 """
 
 import math
@@ -20,18 +20,18 @@ from semiprune_jax.models import pretrained
 
 
 class Counts(NamedTuple):
-    """How much data a run has."""
+    """The amounts of data in a run."""
 
     n: int  # images of the pool
-    known: int  # of them labelled
+    known: int  # labelled images among them
     tests: int
     classes: int
 
 
 class NetworkCost(NamedTuple):
-    """What a network takes."""
+    """The costs of a network."""
 
-    flops: float  # of a forward pass of one image
+    flops: float  # for a forward pass of one image
     parameters: int
     held: int  # bytes that a training step holds per image until its gradients are made
 
@@ -49,7 +49,7 @@ class Work(NamedTuple):
 
 
 def evaluations(counts: Counts, steps: int, every: int) -> int:
-    """Test images that are predicted during a training."""
+    """The number of test images that a training predicts."""
     return counts.tests * math.ceil(steps / every)
 
 
@@ -60,7 +60,7 @@ def supervised(
 
     Args:
       recipe: the config section ``proxy`` or ``retrain``.
-      tested: images that each of them predicts.
+      tested: images that each training predicts.
     """
     steps = recipe.epochs * math.ceil(size / batch)
     trained = times * recipe.epochs * size
@@ -104,8 +104,8 @@ def _size(tree: Any) -> int:
 def _convolved(jaxpr: Any) -> dict[Any, int]:
     """Bytes of each array that a convolution reads or writes.
 
-    A compiled step holds these for its gradients: XLA recomputes the rest, norms and ReLUs, from them. The arrays that
-    autodiff lists as kept take up to three times as much.
+    A compiled step holds these for its gradients, and XLA recomputes norms and ReLUs from them. All arrays that
+    autodiff lists as kept would take up to three times as much.
     """
     found = {}
     for equation in jaxpr.eqns:

@@ -1,4 +1,4 @@
-"""Embed: embeddings of the pool, by a network of this run or one whose weights are given, or given themselves."""
+"""Embed: embeds the pool with a network of this run or with given weights, or reads given embeddings."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from semiprune_jax.workdir import artifacts, formats
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
 from semiprune_jax.workdir.tasks import Outcome, Task
 
-# features f32[N, D], and probabilities f32[N, C] where a network with classes made them
+# features f32[N, D], and probabilities f32[N, C] if the network predicts classes
 EMBEDDINGS = artifacts.arrays("embed/embeddings.npz", "embed")
 
 # embed.source -> the stage that trains the network, and the config section of its training
@@ -52,7 +52,7 @@ def task(context: Context) -> Task:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Where embeddings come from; a network of the run is an input."""
+    """The settings of the embeddings' source; a network of this run is an input instead."""
     found: dict[str, Any] = {"source": config.embed.source}
     if config.embed.source == "swav":
         found |= views(config) | {"swav": schema.settings(config.swav), "seed": config.seed}
@@ -74,7 +74,7 @@ def _embed(context: Context, inputs: Inputs, network: Artifact | None) -> dict[s
 
 
 def _collapse(context: Context) -> str:
-    """SwAV's loss beside that of chance, at which its predictions tell nothing apart: it has collapsed."""
+    """SwAV's loss beside that of chance; the two are equal if the training has collapsed."""
     losses = [line["loss"] for line in context.metrics.lines("embed") if "loss" in line]
     if context.config.embed.source != "swav" or not losses:
         return ""
@@ -89,7 +89,7 @@ def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     options, n = config.swav, counts.n
     if config.embed.source == "swav":
         cost, seen = costs.network_cost(config, options.network, counts.classes), options.epochs * n
-        # Crops of an image; a small one counts by its pixels.
+        # Crops of an image; a small crop counts by its number of pixels.
         crops = 2 + options.small_crops * (options.small_crop_size / config.data.image_size) ** 2
         batch, steps = round(options.batch_size * crops), options.epochs * math.ceil(n / options.batch_size)
         yield Work("embed", batch, steps, seen * crops, n, seen + n, cost)

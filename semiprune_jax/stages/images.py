@@ -1,4 +1,4 @@
-"""The images that a config names: the dataset they come from, the sizes they are seen at, and where they lie."""
+"""The images that a config names: their dataset, the sizes at which they are seen, and their pools."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +17,7 @@ PIXELS = artifacts.json("label/pixels.json", "label")  # digests of the pixels t
 
 
 def load(config: Config, *, skipped: Iterable[Skipped] | None = None, notes: Path | None = None) -> Dataset:
-    """Lists the pool and the test set, see ``sources.load``; decodes nothing."""
+    """Lists the pool and the test set with ``sources.load``; decodes nothing."""
     return sources.load(config.data, seed=config.seed, skipped=skipped, notes=notes)
 
 
@@ -50,12 +50,12 @@ def skipped(entries: list[dict], path: Path) -> list[Skipped]:
 
 
 def cache_bytes(config: Config, n: int, tests: int) -> int:
-    """Bytes of the squares of ``n`` examples and the views of ``tests``: in memory, or in ``data.cache``."""
+    """Bytes of the squares of ``n`` examples and of ``tests`` test images, in memory or in ``data.cache``."""
     seen = sizes(config)
     return 3 * (n * seen.square**2 + tests * seen.image**2)
 
 
 def worker_bytes(config: Config) -> int:
-    """Bytes of shared memory that a decoding worker fills: batches that are ready, in work, and handed over."""
+    """Bytes of shared memory for a decoding worker's batches: those that are ready, in work, and handed over."""
     seen, f = sizes(config), config.ssl
     return 4 * 3 * max(f.batch_size * (1 + f.mu) * seen.square**2, config.proxy.batch_size * seen.image**2)

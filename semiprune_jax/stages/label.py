@@ -25,12 +25,12 @@ ORACLE = artifacts.table("oracle.parquet", "label")  # id, key, label: every tru
 CLASSES = artifacts.json("label/classes.json", "label")  # names
 CORRUPTION = artifacts.table("label/corruption.parquet", "label")  # id, key, corruption: a name, or empty
 
-# Fields of config.data that change nothing: where images lie, and how many there should be.
+# Fields of config.data that cannot change results: where images lie, and how many there should be.
 PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected", "follow_links")
 
 
 def run(context: Context) -> None:
-    """Draws the budget, and records the start of a run that the work directory has accepted."""
+    """Draws the budget, and then records this start, since the work directory has accepted it."""
     context.runner.run(task(context))
     record_start(context.workdir, context.config.to_json(), oracle=context.config.data.oracle)
 
@@ -49,7 +49,7 @@ def task(context: Context) -> Task:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """What images and labels there are: neither where they lie nor how they are seen."""
+    """The settings that decide which images and labels there are; paths and views do not."""
     data = schema.settings(config.data, *PLACES, *VIEWS, "supervised_crops")
     return {"data": data, "label": schema.settings(config.label), "seed": config.seed}
 

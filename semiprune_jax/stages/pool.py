@@ -1,4 +1,4 @@
-"""The pool as selections read it: which artifacts a selection needs, and the arrays in them."""
+"""The pool as selections read it: the artifacts that a selection needs, and the arrays in them."""
 
 from collections.abc import Set
 
@@ -15,12 +15,12 @@ _BY_STAGE: dict[str, Artifact] = {"pseudolabel": PSEUDOLABELS, "score": DYNAMICS
 
 
 def sources(stages: Set[str]) -> tuple[Artifact, ...]:
-    """The artifacts of selections that read from these stages; see ``coreset.reads``."""
+    """The artifacts that a selection needs if it reads from these stages; see ``coreset.reads``."""
     return (EXAMPLES, CLASSES, *(_BY_STAGE[stage] for stage in sorted(stages & _BY_STAGE.keys())))
 
 
 def read_pool(inputs: Inputs, rows: np.ndarray | None = None) -> Pool:
-    """The examples ``rows`` i64[n] of the pool, or all, with the arrays that are among the inputs."""
+    """The pool, or its examples ``rows`` i64[n] alone, with those arrays that the inputs hold."""
 
     def part(array: np.ndarray) -> np.ndarray:
         return array if rows is None else array[rows]

@@ -37,8 +37,8 @@ def pseudo_labels(table: artifacts.Table) -> np.ndarray:
 def run(context: Context) -> None:
     """Labels the pool.
 
-    FixMatch keeps known labels as they are. Clusters have no names and read no labels. Where every label is known there
-    is nothing to learn.
+    FixMatch keeps known labels as they are, and trains nothing if every label is known. Clusters have no names and need
+    no labels.
     """
     context.runner.run(task(context))
 
@@ -80,7 +80,7 @@ def task(context: Context) -> Task:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Those of FixMatch, or of the clustering of embeddings."""
+    """The settings of FixMatch, or of the clustering of embeddings."""
     if _is_clustered(config):
         return {"temi": schema.settings(config.temi), "seed": config.seed}
     return training(config, "ssl", "eval_every_steps") | {"seed": config.seed}

@@ -1,4 +1,4 @@
-"""Report: tables, figures and a page, from what the stages wrote and the images that it shows."""
+"""Report: makes tables, figures and a page from the files of the stages and some images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from semiprune_jax.workdir.directory import record_config
 
 
 def run(context: Context) -> None:
-    """Writes the report of a run that has come as far as its labels; made again each time."""
+    """Writes the report of a run whose label stage is done; each call writes all of it again."""
     if not context.runner.record(label.task(context)).is_done():
         raise ConfigError(f"{context.workdir} holds nothing to report yet; run the stages first")
     if processes.is_lead_host():
@@ -54,7 +54,7 @@ def _contents(context: Context) -> report.Contents:
 
 
 def searched(workdir: Path) -> dict[str, Any] | None:
-    """The settings that searches have chosen, and what all searches cost, see ``search.summary``; None without any."""
+    """The settings that searches have chosen and the cost of all, see ``search.summary``; None without a search."""
     fields = ("name", "trials", "steps", "seconds")
     parts = [formats.read_json(path / "chosen.json", *fields) for path in tasks.directories(workdir, "search")]
     return search.summary(parts) if parts else None
@@ -63,7 +63,7 @@ def searched(workdir: Path) -> dict[str, Any] | None:
 def coresets(workdir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Every finished coreset by directory name: {"spec": ..., "table": ...}; those of ``names`` first.
 
-    Tables hold kept, bool[N], and score, f32[N], where the selection goes by one.
+    Tables hold kept, bool[N], and score, f32[N], if the selection uses one.
     """
 
     def read(task: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def results(workdir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _finished(workdir: Path, stage: str, names: Sequence[str], read: Callable[[str], Any]) -> dict[str, Any]:
-    """What was read of each finished task, by name as in ``names``, largest kept fraction first."""
+    """The value of ``read`` for each finished task, in the order of ``names``, then by decreasing kept fraction."""
 
     def rank(entry: tuple[str, Any]) -> tuple[int, str, float, int]:
         spec = entry[1].get("spec", entry[1])

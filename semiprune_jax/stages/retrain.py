@@ -29,7 +29,7 @@ class Subset(NamedTuple):
     name: str  # of the selection, or "full", "labelled_only"
     directory: str  # of its retrainings, without the seed
     keep: float
-    coreset: Artifact | None = None  # whose column "kept" says which; None: the whole pool or the labels
+    coreset: Artifact | None = None  # its column "kept" marks them; None: the whole pool or the labelled part
 
 
 def result_of(task: str) -> Artifact[Any]:
@@ -50,10 +50,10 @@ def run(context: Context) -> None:
 
 
 def retrain_settings(config: Config, keep: float, labels: str, seed: int) -> dict[str, Any]:
-    """Those of one retraining.
+    """The settings of one retraining.
 
     Args:
-      labels: the kind that it is trained on, "true labels" or "pseudo-labels".
+      labels: the kind of labels that it uses, "true labels" or "pseudo-labels".
     """
     batch_size = settings.retrain_batch(config, keep)
     return settings.retraining(config) | {"batch_size": batch_size, "labels": labels, "seed": seed}
@@ -64,7 +64,7 @@ def _subsets(context: Context) -> Iterator[Subset]:
     if options.full:
         yield Subset("full", "full", 1.0)
     if options.labelled_only:
-        # By the recipe of a coreset of that size.
+        # It has the recipe of a coreset of that size.
         share = np.mean(context.store.load(EXAMPLES)["label"] >= 0)
         yield Subset("labelled_only", "labelled_only", float(f"{share:.2g}"))
     for task in tasks(context.config):
@@ -104,7 +104,7 @@ def _task(context: Context, subset: Subset, seed: int, line: list[str]) -> Task:
 
 
 def _kept(inputs: Inputs, subset: Subset) -> np.ndarray:
-    """bool[N]."""
+    """The examples of a subset, bool[N]."""
     if subset.coreset:
         return inputs[subset.coreset]["kept"]
     labels = inputs[EXAMPLES]["label"]

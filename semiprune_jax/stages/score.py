@@ -33,12 +33,12 @@ _RECORD = 13  # bytes of dynamics per example and epoch: two probabilities, whet
 
 
 def run(context: Context) -> None:
-    """Trains the proxy, and scores."""
+    """Trains the proxy and scores the examples."""
     context.runner.run(task(context))
 
 
 def task(context: Context) -> Task:
-    """The one task of this stage. Scores are a view of the dynamics: scoring again doesn't train again."""
+    """The one task of this stage. Scores are a view of the dynamics: scoring again trains nothing."""
     config = context.config
     of_all = config.proxy.examples == "all"
 
@@ -57,7 +57,7 @@ def task(context: Context) -> Task:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Those of the proxy's training."""
+    """The settings of the proxy's training."""
     return training(config, "proxy", "eval_every_epochs") | {"seed": config.seed}
 
 
@@ -76,7 +76,7 @@ def _score(config: Config, inputs: Inputs) -> Table:
     """Every score that the record allows, over all recorded epochs."""
     options, dynamics, examples = schema.settings(config.score), inputs[DYNAMICS], inputs[EXAMPLES]
     found = {name: scores.compute(name, dynamics, options) for name in scores.SCORES if scores.recorded(name, dynamics)}
-    if config.proxy.examples == "labelled":  # nothing was recorded of the others
+    if config.proxy.examples == "labelled":  # the record has nothing about the others
         known = examples["label"] >= 0
         found = {name: np.where(known, values, np.float32(np.nan)) for name, values in found.items()}
     return {"id": np.arange(len(examples["key"])), "key": examples["key"], **found}

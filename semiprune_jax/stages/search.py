@@ -25,7 +25,7 @@ from semiprune_jax.workdir.tasks import Outcome, Task
 
 
 def run(context: Context) -> None:
-    """Searches for each selection that asks for it, at one kept fraction after the other or for all together."""
+    """Searches settings for the selections in config.search.names, at each kept fraction or for all together."""
     shared: dict[str, Any] = {}
     for name in context.config.search.names:
         with context.runner.line(f"search/{name}") as line:
@@ -34,7 +34,7 @@ def run(context: Context) -> None:
 
 
 def chosen(context: Context, name: str) -> Chosen | None:
-    """What the search has chosen for a selection; None if it was not asked to."""
+    """The settings that the search has chosen for a selection; None if there is no search for it."""
     if name not in context.config.search.names:
         return None
     found = [context.store.load(chosen_file(context.config, name, keeps)) for keeps in _parts(context.config, name)]
@@ -49,7 +49,7 @@ def chosen_file(config: Config, name: str, keeps: Sequence[float]) -> Artifact[A
 
 
 def search_settings(config: Config, name: str, keeps: Sequence[float]) -> dict[str, Any]:
-    """The trials of one selection at these kept fractions, and those of its settings that they start from."""
+    """The settings of one selection's trials at these kept fractions, and of the selection that they start from."""
     options, selector = config.search, config.select[name].selector
     spec = coreset.relevant(settings.selection(config, name) | {"keep": list(keeps)})
     trials = {"held_out": options.held_out, "seeds": list(options.seeds)}
@@ -65,7 +65,7 @@ def _parts(config: Config, name: str) -> list[tuple[float, ...]]:
 
 
 def _options(config: Config) -> dict[str, Any]:
-    """The options that grids are made of."""
+    """The options that the grids depend on."""
     return schema.settings(config.search) | {"window": config.score.window, "epochs": config.proxy.epochs}
 
 
@@ -73,7 +73,7 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
     """The search of one selection, at one kept fraction or for all of them.
 
     Args:
-      shared: holds the split of the pool and the compiled training, once a search of this run has needed them.
+      shared: a cache for all searches of this run: the split of the pool, and the compiled training.
     """
     config = context.config
     spec, output = settings.selection(config, name), chosen_file(config, name, keeps)
@@ -91,7 +91,7 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
 
 
 def _attempt(context: Context, inputs: Inputs, shared: dict[str, Any]) -> Try:
-    """A trial: a selection from nine tenths of the pool, trained, and tested on the last tenth."""
+    """The function that makes a trial: it selects outside the held-out part, trains, and tests on that part."""
     config = context.config
     if not shared:
         labels, keys = pseudo_labels(inputs[PSEUDOLABELS]), list(inputs[EXAMPLES]["key"])

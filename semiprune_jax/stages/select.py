@@ -29,11 +29,11 @@ _GUESSES = ("pseudo_label", "confidence", "label_source")
 
 def table_of(task: str) -> Artifact[Table]:
     """The coreset of a task: id, key, label, pseudo-labels, every score, score (its own), and kept."""
-    return replace(artifacts.table(f"{task}/coreset.parquet", task), cached=False)  # fifteen would be gigabytes
+    return replace(artifacts.table(f"{task}/coreset.parquet", task), cached=False)  # fifteen tables take gigabytes
 
 
 def choice_of(task: str) -> Artifact[Table]:
-    """The columns kept, bool[N], and score, f32[N] (where the selection goes by one), of a task's coreset."""
+    """The columns kept, bool[N], and score, f32[N] (if the selection uses one), of a task's coreset."""
     return artifacts.columns(table_of(task), "kept", "score")
 
 
@@ -95,7 +95,7 @@ def _spec(config: Config, name: str, keep: float, found: Chosen | None) -> tuple
 
 
 def _columns(inputs: Inputs, task: str) -> Table:
-    """The table of a coreset: its own columns, beside those of the pool as they are now."""
+    """The table of a coreset: its own columns, and those of the pool as they are now."""
     examples, own = inputs[EXAMPLES], inputs[choice_of(task)]
     guesses, scores = inputs.get(PSEUDOLABELS) or {}, inputs.get(SCORES) or {}
     return {

@@ -8,12 +8,12 @@ from semiprune_jax.config.schema import Config
 # Fields of config.data that say how stages see images.
 VIEWS = ("mean", "std", "padding", "flip", "crops", "square_size")
 
-# Names of sections in fingerprints, where they differ: work directories begun under an earlier name stay valid.
+# Fingerprints keep the former names of sections, so that older work directories stay valid.
 _HASHED_AS = {"ssl": "fixmatch"}
 
 
 def training(config: Config, name: str, *without: str) -> dict[str, Any]:
-    """A training's options except those named, its network, and how it sees images."""
+    """A training's network, its options except those in ``without``, and the fields that decide its views."""
     return views(config, *([] if name == "ssl" else ["supervised_crops"])) | {
         _HASHED_AS.get(name, name): schema.settings(config[name], *without),
         "network": config.model[name],
@@ -33,7 +33,7 @@ def retrain_batch(config: Config, keep: float) -> int:
 
 
 def views(config: Config, *more: str) -> dict[str, Any]:
-    """How stages see images: ``VIEWS``, and more fields of config.data."""
+    """The fields of config.data that decide how stages see images: ``VIEWS``, and ``more``."""
     data = schema.settings(config.data)
     return {"data": {key: data[key] for key in (*VIEWS, *more)}}
 

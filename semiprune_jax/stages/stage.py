@@ -1,4 +1,4 @@
-"""A stage of the method, as a record: each stage's own file declares one."""
+"""A stage of the method, as a record. The file of each stage declares one."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -17,12 +17,12 @@ class Stage(NamedTuple):
     """One stage.
 
     Attributes:
-      name: of the stage, and of its directory.
+      name: the name of the stage and of its directory.
       run: does its tasks, each at most once.
-      reads: names of the stages that it reads from, under a config.
-      is_goal: whether a run wants it for its own sake; other stages are run only where a later one reads them.
-      costs: what it will take, for ``plan``.
-      warnings: what is worth saying before anything is trained.
+      reads: the names of the stages that it reads from, under a config.
+      is_goal: whether a run wants it for its own sake; another stage runs only if a needed one reads from it.
+      costs: its costs, for ``plan``.
+      warnings: warnings to log before anything is trained.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is worth saying before anything is trained."""
+"""Warnings that stages give before anything is trained."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,8 +10,8 @@ def slow_averages(context: Context, stage: str, section: str, steps: int, averag
     """Warns of moving averages too slow for a run of ``steps``, unless the stage has been done already.
 
     Args:
-      section: of the config, whose fields hold the averages' decays.
-      averages: field -> what is averaged.
+      section: the config section whose fields hold the decays.
+      averages: field -> the name of the averaged values.
     """
     for field, averaged in averages.items():
         decay = context.config[section][field]

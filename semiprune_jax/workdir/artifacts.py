@@ -1,4 +1,4 @@
-"""Artifacts: the files that stages hand to each other. Each is declared once, with how it is saved and loaded."""
+"""Artifacts: the files that stages pass to each other. One declaration of each says how it is saved and loaded."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,10 +23,10 @@ class Artifact(Generic[T]):
       task: the directory of the task that writes it ("label", "select/random_keep0.30").
       save: writes a value to a path, whole or not at all.
       load: reads it back.
-      hashed: whether the task's record keeps its hash; otherwise it guards itself, as a saved network does.
+      hashed: whether the task's record keeps its hash; a saved network keeps the hashes of its own files instead.
       cached: whether a loaded value is kept in memory for other tasks.
-      derived: whether it is a view that changes with other artifacts or settings, so that a task which reads it depends
-        on its bytes too.
+      derived: whether it is a view, which changes with other artifacts or settings; the fingerprint of a task that
+        reads a view includes its hash.
     """
 
     path: str
@@ -44,7 +44,7 @@ def table(path: str, task: str) -> Artifact[Table]:
 
 
 def columns(whole: Artifact[Table], *names: str) -> Artifact[Table]:
-    """Those of these columns that a table has, read without the rest and not kept in memory."""
+    """The named columns of a table, where it has them; others are not read, and none stay in memory."""
     return replace(whole, load=lambda path: formats.read_table(path, *names), cached=False)
 
 
@@ -54,7 +54,7 @@ def arrays(path: str, task: str) -> Artifact[Table]:
 
 
 def json(path: str, task: str, *fields: str) -> Artifact[Any]:
-    """A JSON value; an object with at least these fields, if any are given."""
+    """A JSON value; if fields are named, an object that has at least these."""
     return Artifact(path, task, formats.write_json, lambda place: formats.read_json(place, *fields))
 
 
@@ -66,7 +66,7 @@ def lines(path: str, task: str) -> Artifact[Sequence[str]]:
 def network(task: str) -> Artifact[Any]:
     """A trained network: a tree with "params" and "batch_stats".
 
-    Its loaded value is a function that restores it into the structure, types and shardings of the tree it is given.
+    Loading it returns a function, which restores it into the structure, types and shardings of a given tree.
     """
     return Artifact(
         f"{task}/model", task, checkpoint.save, lambda path: partial(checkpoint.restore, path), hashed=False
@@ -74,13 +74,13 @@ def network(task: str) -> Artifact[Any]:
 
 
 class Store:
-    """The artifacts of one work directory. A loaded value is kept, since several tasks read the same files."""
+    """The artifacts of one work directory. Loaded values stay in memory, since several tasks read the same files."""
 
     def __init__(self, root: Path):
         self._root, self._loaded = root, {}
 
     def path(self, artifact: Artifact) -> Path:
-        """Where the artifact lies."""
+        """The artifact's path in this work directory."""
         return self._root / artifact.path
 
     def exists(self, artifact: Artifact) -> bool:
@@ -106,7 +106,7 @@ class Store:
 
 
 class Inputs:
-    """The artifacts that a task has declared to read; a task cannot read any other, so none escapes its fingerprint."""
+    """The artifacts that a task declares. It can read no others, so its fingerprint covers all that it reads."""
 
     def __init__(self, store: Store, declared: Sequence[Artifact]):
         self._store, self._declared = store, frozenset(artifact.path for artifact in declared)

@@ -1,7 +1,7 @@
 """Checkpoints over Orbax (v1 API). The only module that imports orbax.
 
-Orbax restores an altered data file without a word (measured: one flipped byte, wrong parameters), so that the hashes of
-a checkpoint's files lie in it, and are compared before anything is read.
+Orbax restores an altered file without an error (measured: one flipped byte gives wrong parameters). Checkpoints
+therefore hold the hashes of their files, which are compared first.
 """
 
 import contextlib
@@ -19,19 +19,20 @@ from semiprune_jax.distributed import preemption, processes
 from semiprune_jax.errors import DataError
 from semiprune_jax.workdir.formats import hash_file, read_json, write_json
 
-_HASHES = "hashes.json"  # of the other files of a checkpoint; written last
+_HASHES = "hashes.json"  # the hashes of a checkpoint's other files; written last
 
 
-def _v1() -> Any:  # its annotations ask for etils' paths and refuse its own policies
+def _v1() -> Any:  # Any: orbax's annotations demand etils' paths and reject its own policies
     from orbax.checkpoint import v1  # heavy, and not needed by --help
 
     return v1
 
 
 class Checkpoints:
-    """The checkpoints of one training in one directory, numbered by step, the newest two kept.
+    """The newest two checkpoints of one training, numbered by step.
 
-    Opening drops those at the newer end that are not whole; ``damaged`` says, a line each, which ones and why.
+    Opening their directory removes the newest until one is intact; ``damaged`` has one line for each whose files were
+    altered.
     """
 
     def __init__(self, directory: Path):
@@ -41,7 +42,7 @@ class Checkpoints:
         processes.barrier(f"{self.directory} is whole")
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
-            # When to save is the loop's decision.
+            # The training loop decides when to save.
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=ocp.training.preservation_policies.LatestN(2),
             cleanup_tmp_directories=True,
@@ -51,17 +52,17 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
-        with _disk_errors(self.directory):  # of a save that failed it says so again
+        with _disk_errors(self.directory):  # closing raises the error of a failed save again
             self._checkpointer.close()
 
     def save(self, step: int, tree: Any) -> None:
-        """Saves a tree of arrays as the checkpoint of ``step``; on the disk when this returns."""
+        """Saves a tree of arrays as the checkpoint of ``step``, and returns once it is on the disk."""
         with _disk_errors(self.directory):
             self._checkpointer.save_checkpointables(step, {"tree": tree}, overwrite=True)
         _note_hashes(self.directory / str(step))
 
     def latest(self) -> int | None:
-        """The newest step saved."""
+        """The step of the newest checkpoint; None if there is none."""
         newest = self._checkpointer.latest
         return None if newest is None else newest.step
 
@@ -69,7 +70,7 @@ class Checkpoints:
         """The newest checkpoint, in the structure, types and shardings of ``like``.
 
         Raises:
-          DataError: its arrays are not those of ``like``.
+          DataError: its arrays differ from those of ``like`` in name or shape.
         """
         step = self.latest()
         # Orbax's own refusal names neither the array nor its shape, so compare first.
@@ -80,7 +81,7 @@ class Checkpoints:
 
 def save(path: Path, tree: Any) -> None:
     """Saves one tree of arrays as a directory, in place of an earlier one."""
-    with preemption.deferred():  # Orbax has threads at work
+    with preemption.deferred():  # SIGTERM must not interrupt Orbax's threads
         with _disk_errors(path):
             _v1().save(Path(path).absolute(), tree, overwrite=True)
         _note_hashes(path)
@@ -94,15 +95,15 @@ def forget(directory: Path) -> None:
 
 
 def restore(path: Path, like: Any) -> Any:
-    """A tree saved by ``save``, in the structure of ``like``; DataError if its files are not what was saved."""
+    """A tree saved by ``save``, in the structure of ``like``; DataError if its files have been altered."""
     if name := altered(path):
-        raise DataError(f"{path} is damaged ({name} is not what was saved); restore it, or train anew")
+        raise DataError(f"{path} is damaged ({name} is not what was saved); restore it, or train again")
     return _v1().load(Path(path).absolute(), _abstract(like))
 
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """A full or broken disk as the OSError that it is, and without the stack traces that Orbax's threads log of it."""
+    """Raises an OSError for a full or broken disk, and silences the stack traces of Orbax's threads."""
     log = logging.getLogger("absl")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -117,7 +118,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 
 def _drop_damaged(directory: Path) -> list[str]:
-    """Removes checkpoints from the newest on until one is whole; returns what was wrong with them."""
+    """Removes the newest checkpoints until one is intact; returns one line for each altered one."""
     damaged = []
     steps = sorted((int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit()), reverse=True)
     for step in steps:
@@ -127,7 +128,7 @@ def _drop_damaged(directory: Path) -> list[str]:
             if not name:
                 break
             damaged.append(f"{path} is damaged ({name} is not what was saved)")
-        # Without hashes: it was being written when the run ended.
+        # A checkpoint without hashes was still being written when the run ended.
         shutil.rmtree(path)
     return damaged
 
@@ -138,7 +139,7 @@ def _note_hashes(directory: Path) -> None:
 
 
 def altered(directory: Path) -> str:
-    """The first file of a saved tree that is not what was saved; empty if all are."""
+    """The name of a saved tree's first altered file; "" if there is none."""
     try:
         saved, found = read_json(directory / _HASHES), _hash_files(directory)
         return next((name for name in sorted(saved.keys() | found.keys()) if saved.get(name) != found.get(name)), "")
@@ -147,7 +148,7 @@ def altered(directory: Path) -> str:
 
 
 def _hash_files(directory: Path) -> dict[str, str]:
-    """sha256 of every file but the hashes, by its path below the directory."""
+    """Path below the directory -> sha256, for every file except the hashes."""
     files = (path for path in directory.rglob("*") if path.is_file() and path.name != _HASHES)
     return {path.relative_to(directory).as_posix(): hash_file(path) for path in files}
 

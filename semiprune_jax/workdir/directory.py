@@ -13,7 +13,7 @@ from semiprune_jax.distributed import processes
 from semiprune_jax.errors import ConfigError
 from semiprune_jax.workdir.formats import read_json, write_json
 
-# What a run puts at the top of its work directory beside the directories of its tasks.
+# A run writes these at the top of its work directory, beside the directories of its tasks.
 _OWNED = (
     *("config.json", "manifest.json", "metrics.jsonl", "metrics.csv", "tb", "wandb", "wandb.json"),
     *("examples.parquet", "oracle.parquet", "report"),
@@ -21,7 +21,7 @@ _OWNED = (
 
 
 def open_workdir(path: Path, *, overwrite: bool) -> None:
-    """Makes the work directory, or checks that it is one of ours; ``overwrite`` removes our files from it.
+    """Makes the work directory, or checks that a run made it; ``overwrite`` removes the files of earlier runs.
 
     Raises:
       ConfigError: it holds something else, or cannot be written.
@@ -37,10 +37,10 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
                 "name a new or an empty one"
             )
         if overwrite:
-            # The manifest stays: it says that the directory is ours, and what was started in it.
+            # The manifest stays, since it marks the directory as ours and lists the starts.
             for target in (path / name for name in entries - {"manifest.json"} if _is_ours(path / name)):
                 shutil.rmtree(target) if target.is_dir() else target.unlink()
-        if not (path / "manifest.json").exists():  # first of all: it says that the directory is ours
+        if not (path / "manifest.json").exists():  # written first: it marks the directory as ours
             write_json(path / "manifest.json", {"semiprune_jax": __version__, "starts": []})
         probe = path / f".writable.{os.getpid()}"
         probe.touch()
@@ -51,12 +51,12 @@ def open_workdir(path: Path, *, overwrite: bool) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a run has written this: a file or directory of a run, or a directory in which a task was begun."""
+    """Whether a run has written this entry: its name is one of ours, or a task was begun in it."""
     return path.name in _OWNED or any(path.rglob("STARTED.json")) or any(path.rglob("DONE.json"))
 
 
 def record_start(workdir: Path, config: str, *, oracle: bool) -> None:
-    """Adds a start that the work directory accepted to manifest.json: what ran and with which versions."""
+    """Adds this start to manifest.json: its time, command and versions."""
     path = workdir / "manifest.json"
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "scikit-learn")
     start = {
@@ -72,5 +72,5 @@ def record_start(workdir: Path, config: str, *, oracle: bool) -> None:
 
 
 def record_config(workdir: Path, config: str) -> None:
-    """Writes config.json: of the first start at once, after that of every run that came to its report."""
+    """Writes config.json: at the first start, and later whenever a run reaches its report."""
     write_json(workdir / "config.json", json.loads(config))

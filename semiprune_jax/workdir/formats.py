@@ -1,4 +1,4 @@
-"""What stages hand on is files, written whole or not at all. Nothing is ever unpickled."""
+"""The file formats of a work directory. Files are written whole or not at all, and nothing is ever unpickled."""
 
 import csv
 import hashlib
@@ -16,9 +16,9 @@ from semiprune_jax.errors import DataError
 
 
 def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
-    """Writes a file under a temporary name, flushes it to the disk, and renames it into place; process 0 does.
+    """On process 0: writes a file under a temporary name, flushes it to the disk, and renames it into place.
 
-    ``data`` is what to write, or a function that writes it.
+    ``data`` holds the bytes to write, or is a function that writes them.
     """
     if not processes.is_lead_host():
         return
@@ -40,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, *fields: str) -> Any:
-    """Reads JSON, an object with these fields if any are given; DataError if the file is broken or missing."""
+    """Reads JSON; DataError if the file is missing or broken, or is not an object with all of ``fields``."""
     _expect(path)
     try:
         value = json.loads(path.read_text())
@@ -66,7 +66,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a header and a line a row; what a row lacks is left blank."""
+    """Writes a header and one line per row; a value that a row lacks is left blank."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
@@ -76,7 +76,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays."""
-    # Straight into the file: dynamics are gigabytes. (Numpy's stub types every keyword as a bool.)
+    # Straight into the file, since dynamics take gigabytes. (Numpy's stub types every keyword as a bool.)
     write_atomically(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
 
 
@@ -84,9 +84,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Reads named arrays; objects are refused."""
     _expect(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy leaves a broken one open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load leaves broken files open
             return dict(arrays)
-    except Exception as error:  # numpy and zlib raise a type for each way a file can be broken
+    except Exception as error:  # numpy and zlib raise many types of errors
         raise _broken(path, error) from None
 
 
@@ -101,7 +101,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def read_table(path: Path, *columns: str) -> dict[str, np.ndarray]:
-    """Reads a parquet file as numpy columns, those of these names that it has or all; text is an object array."""
+    """Reads the named columns of a parquet file, where it has them, or all; text becomes an object array."""
     import pyarrow.parquet as pq
 
     _expect(path)

@@ -1,6 +1,6 @@
-"""Metrics of a run: one append-only ``metrics.jsonl`` for all stages, TensorBoard beside it, CSV from it.
+"""Metrics of a run: one ``metrics.jsonl`` for all stages, the same as TensorBoard events, and a CSV made from it.
 
-A line is one JSON object: ``stage`` (its directory), ``step``, then scalars.
+Each line is a JSON object: ``stage`` (the task's directory), ``step``, then scalars.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ class Metrics:
 
     Args:
       directory: the work directory; it gets metrics.jsonl, metrics.csv and tb/.
-      wandb_project: also log there, if not empty (extra ``wandb``).
+      wandb_project: also log to this project at Weights & Biases (extra ``wandb``); empty: none.
     """
 
     def __init__(self, directory: Path, wandb_project: str = ""):
         self._path = directory / "metrics.jsonl"
         self._tensorboard_directory = directory / "tb"
-        self._board_of: tuple[str, _Board] | None = None  # one stage's at a time: each holds a file
+        self._board_of: tuple[str, _Board] | None = None  # only one, since each holds a file open
         self._wandb = _Wandb(directory, wandb_project) if wandb_project and processes.is_lead_host() else None
 
     def write(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """Appends one line; it is on the disk when this returns. Process 0 does."""
+        """On process 0: appends one line, and returns once it is on the disk."""
         if not processes.is_lead_host():
             return
         line = {"stage": stage, "step": step} | {key: _number(value) for key, value in values.items()}
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # before the checkpoint that says it is written
+            os.fsync(file.fileno())  # so that no checkpoint is newer than its metrics
         self._board(stage).write(step, values)
         if self._wandb is not None:
             self._wandb.write(stage, step, values)
@@ -52,13 +52,13 @@ class Metrics:
             try:
                 line = json.loads(text)
             except json.JSONDecodeError:
-                continue  # the half line of a run that was killed while writing it
+                continue  # a run was killed while writing this line
             if isinstance(line, dict) and "stage" in line and isinstance(line.get("step"), int):
                 lines.append(line)
         return [line for line in lines if stage is None or line["stage"] == stage]
 
     def rewind(self, stage: str, step: int) -> None:
-        """Drops the stage's lines beyond ``step``: those a killed run wrote after its last checkpoint."""
+        """Drops the stage's lines beyond ``step``, which a killed run wrote after its last checkpoint."""
         if not processes.is_lead_host():
             return
         kept = [line for line in self.lines() if line["stage"] != stage or line["step"] <= step]
@@ -67,7 +67,7 @@ class Metrics:
         self._board(stage, first_step=step + 1)
 
     def close(self) -> None:
-        """Writes metrics.csv and ends the writers."""
+        """Writes metrics.csv and closes the writers."""
         if not processes.is_lead_host():
             return
         lines = self.lines()
@@ -87,7 +87,7 @@ class Metrics:
 
 
 class _Wandb:
-    """One run of Weights & Biases a work directory, opened when there is something to log, and gone on with later."""
+    """The Weights & Biases run of a work directory; the first values open it, and later runs resume it."""
 
     def __init__(self, directory: Path, project: str):
         try:
@@ -105,7 +105,7 @@ class _Wandb:
                 write_atomically(path, json.dumps({"id": secrets.token_hex(8)}).encode())
             known = json.loads(path.read_text())["id"]
             self._run = self._init(project=self._project, dir=str(self._directory), id=known, resume="allow")
-        if stage not in self._stages:  # each has steps of its own
+        if stage not in self._stages:  # each stage counts its own steps
             self._stages.add(stage)
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
         self._run.log({f"{stage}/{key}": value for key, value in ({"step": step} | values).items()})
@@ -118,19 +118,19 @@ class _Wandb:
 class _Board:
     """Events for TensorBoard.
 
-    tensorboardX's SummaryWriter writes the same in a thread, and again when Python ends; neither can say that the disk
-    is full but by a stack trace.
+    tensorboardX's SummaryWriter writes in a thread, and again when Python ends, where a full disk can only show as a
+    stack trace.
 
     Args:
-      directory: gets a file.
-      first_step: of what follows; TensorBoard then hides what earlier files hold from this step on.
+      directory: receives a file.
+      first_step: if given, TensorBoard hides the events of earlier files from this step on.
     """
 
     def __init__(self, directory: Path, first_step: int | None):
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
 
-        self._protocol: Any = event_pb2  # whose messages are made when it is loaded
+        self._protocol: Any = event_pb2  # Any: it makes its classes when it is imported
         directory.mkdir(parents=True, exist_ok=True)
         self._events: Any = EventsWriter(str(directory / "events"), f".{os.getpid()}")
         if first_step is not None:

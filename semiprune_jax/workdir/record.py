@@ -1,7 +1,7 @@
 """The record of a task in its directory: what it depends on, whether it is done, and whether its files are intact.
 
-A task's fingerprint is the sha256 of its settings and of the contents that it reads: no paths, devices or commits.
-``STARTED.json`` is written when a task begins. ``DONE.json``, with the hashes of its files, is written when it ends.
+A task's fingerprint is the sha256 of its settings and of the contents that it reads; paths, devices and commits do not
+enter it. A task writes ``STARTED.json`` when it begins, and ``DONE.json`` with the hashes of its files when it ends.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ class Record:
 
     def __init__(self, root: Path, name: str, *, settings: Mapping[str, Any], inputs: Mapping[str, str]):
         self.root, self.name, self.directory = root, name, root / name
-        # Through JSON and back, so that the comparison is between values as they will be read.
+        # Through JSON and back, so that it can be compared with the identity that a file holds.
         identity = {"version": 1, "settings": _flatten(settings), "inputs": dict(inputs)}
         self._identity = json.loads(json.dumps(identity))
         self.fingerprint = _fingerprint(self._identity)
 
     def is_done(self) -> bool:
-        """Whether the task has finished; checks that its files are those it wrote.
+        """Whether the task has finished; if so, checks that its files are intact.
 
         Raises:
           ConfigError: it was begun with other settings or inputs.
@@ -55,7 +55,7 @@ class Record:
             )
         if is_done:
             if processes.is_lead_host():
-                started.unlink(missing_ok=True)  # left by a run that was killed between the two
+                started.unlink(missing_ok=True)  # if a run was killed before it did this
             _verify(self.root, self.name, found)
         return is_done
 
@@ -85,9 +85,9 @@ class Record:
         return found and found["sources"]
 
     def forget_view(self, path: Path) -> None:
-        """Says that a derived file is about to change: a run that is killed meanwhile makes it again."""
+        """Forgets a derived file that is about to change, so that it is made again if the run is killed meanwhile."""
         done, name = self._done(), path.relative_to(self.root).as_posix()
-        done["files"].pop(name, None)  # where work directories of earlier versions list it
+        done["files"].pop(name, None)  # where earlier versions listed it
         done.get("views", {}).pop(name, None)
         write_json(self.directory / "DONE.json", done)
 
@@ -117,13 +117,13 @@ class Record:
 
 
 def digest(root: Path, task: str) -> str:
-    """What later tasks depend on: the fingerprint of a finished task, and the contents of its files."""
+    """The digest of a finished task's fingerprint and file hashes, on which later tasks depend."""
     done = read_json(root / task / "DONE.json", "fingerprint", "files")
     return hashlib.sha256(json.dumps([done["fingerprint"], done["files"]], sort_keys=True).encode()).hexdigest()
 
 
 def file_hash(root: Path, task: str, path: str) -> str:
-    """The hash of one file of a finished task, as its record has it."""
+    """The hash of one file of a finished task, from its record; "" if it is not there."""
     done = read_json(root / task / "DONE.json", "files")
     derived = {name: view["hash"] for name, view in done.get("views", {}).items()}
     return (done["files"] | derived).get(path, "")

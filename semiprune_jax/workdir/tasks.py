@@ -1,4 +1,4 @@
-"""Tasks: pieces of work that are done at most once in a work directory, each in a directory of its own."""
+"""Tasks: pieces of work, each with its own directory, that are done at most once in a work directory."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from semiprune_jax.workdir.artifacts import Artifact, Inputs, Store
 from semiprune_jax.workdir.record import Record
 
 _DONE_BEFORE = "done before"
-_FIRST = "label"  # the task that every other one descends from, and that every run checks first
+_FIRST = "label"  # every other task depends on it, directly or through others, and every run checks it first
 
 
 class Outcome(NamedTuple):
@@ -28,12 +28,12 @@ class Outcome(NamedTuple):
 class View(NamedTuple):
     """A table that is derived from finished work. It is made again when its sources or settings have changed.
 
-    Nothing depends on its bytes, so that later tasks stay valid when it changes.
+    Unless its artifact is ``derived``, no task depends on its bytes, so that all stay valid when it changes.
     """
 
     artifact: Artifact
-    reads: tuple[Artifact, ...]  # its sources; those that have not been made are left out
-    make: Callable[[Inputs], Any]  # may also read the artifact itself, as it was
+    reads: tuple[Artifact, ...]  # its sources; sources that do not exist are left out
+    make: Callable[[Inputs], Any]  # may also read the artifact's present value
     settings: Mapping[str, Any] = {}
 
 
@@ -45,9 +45,9 @@ class Task:
       name: its directory.
       settings: the part of the config that it depends on, as plain values.
       reads: the artifacts that ``work`` may read.
-      work: from inputs to outputs.
-      outside: name -> digest of data from outside of the work directory.
-      view: the derived table that stands beside its outputs, if there is one.
+      work: computes the outputs from the inputs.
+      outside: name -> digest of data from outside the work directory.
+      view: a table that is derived from its outputs, if there is one.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Runner:
 
     Args:
       root: the work directory.
-      log: takes a line; only process 0 logs.
+      log: receives each line, on process 0 only.
     """
 
     def __init__(self, root: Path, log: Callable[[str], None]):
@@ -77,7 +77,7 @@ class Runner:
             with self.line(task.name) as own:
                 return self.run(task, own)
         summary, entry = _DONE_BEFORE, self.record(task)
-        preemption.check()  # by all processes, whether they find the task done already or not
+        preemption.check()  # all processes must call it, even if the task is done already
         if not entry.is_done():
             entry.start()
             outputs, summary = task.work(Inputs(self.store, task.reads))
@@ -86,16 +86,16 @@ class Runner:
             derived = task.view and task.view.artifact
             hashed = [artifact for artifact in outputs if artifact.hashed and artifact != derived]
             entry.finish([self.store.path(artifact) for artifact in hashed])
-        checkpoint.forget(self._root / task.name / "checkpoints")  # also those of a run killed before it tidied up
+        checkpoint.forget(self._root / task.name / "checkpoints")  # also if a run was killed before this
         processes.barrier(f"{task.name} is done")
         if task.view:
             self._refresh(entry, task.view)
         return line.append(summary)
 
     def record(self, task: Task) -> Record:
-        """The task's record: it depends on its settings and on the tasks that it reads from.
+        """The task's record, which depends on its settings and on the tasks that it reads from.
 
-        Every run begins by checking the first task, so that its digest is needed only where no other is there.
+        Every run checks the first task, so its digest is needed only by a task that reads from no other.
         """
         tasks = {artifact.task for artifact in task.reads}
         tasks = tasks - {_FIRST} or tasks
@@ -122,7 +122,7 @@ class Runner:
 
     @contextlib.contextmanager
     def line(self, name: str) -> Iterator[list[str]]:
-        """Logs one line: the name, the summaries that were put into the list, and the time it took."""
+        """Logs one line when it exits: the name, the caller's summaries in the list, and the time."""
         began, summaries = time.time(), []
         yield summaries
         new = [text for text in summaries if text != _DONE_BEFORE]

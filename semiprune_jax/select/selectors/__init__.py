@@ -131,7 +131,7 @@ def settings() -> dict[str, Field]:
 
 
 def _readers() -> Iterator[tuple[str, str, Field]]:
-    """(reader, setting, field): the help of the field is about this reader."""
+    """Yields (reader, setting, field), where the help of the field is about this reader."""
     for name, score in SCORES.items():
         if "horizon" in score.options:
             yield name, "horizon", HORIZON

@@ -26,7 +26,7 @@ def moderate(features: np.ndarray, classes: np.ndarray, keep: float, tiebreak: n
       features: f32[N, D].
       classes: i64[N].
 
-    Sorted by distance, the examples from position round(N (1/2 - keep/2)) on are kept. (Xia et al., ICLR 2023; the
+    The kept examples, sorted by distance, begin at position round(N (1/2 - keep/2)). (Xia et al., ICLR 2023; the
     released function returns the examples that it drops.)
 
     >>> moderate(np.array([[0.0], [1.0], [2.0], [4.0], [8.0]]), np.zeros(5, int), keep=0.4)
@@ -76,11 +76,11 @@ def prototypicality(
 def k_centre(
     features: np.ndarray, keep: float, seed: int = 0, noise: np.ndarray | None = None, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """Greedy k-centre: a drawn example, then in turn the example farthest from the kept ones (arXiv:1708.00489).
+    """Greedy k-centre: a random example, then always the one farthest from those kept (arXiv:1708.00489).
 
     Args:
       features: f32[N, D].
-      noise: f64[N]; the example of the smallest number is the first.
+      noise: f64[N]; the example with the smallest number is the first.
       order: i64[n], ids in the order of choice, if it has been made already for a larger coreset.
 
     >>> k_centre(np.array([[0.0], [0.1], [0.2], [9.0]]), keep=0.5, noise=np.array([0.1, 0.5, 0.5, 0.5]))
@@ -103,7 +103,7 @@ def d2(
     """D2 pruning: score and diversity, by messages on a graph of nearest neighbours (arXiv:2310.07931).
 
     Args:
-      score: [N], high is worth keeping; if some are negative, all are shifted so that the lowest is 0.
+      score: [N], high is worth keeping; if any score is negative, all are shifted so that the lowest is 0.
       features: f32[N, D].
       neighbours, gamma: see ``features.graph.message_passing``.
       cutoff: fraction of the pool that is left out first: the lowest ``easiness`` [N] (AUM), likely mislabelled.
@@ -131,7 +131,7 @@ def zcore(
       samples: the number of points drawn.
       coverage: f32[N], the scores, if they have been made already.
 
-    >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # of twins, one
+    >>> zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), keep=0.7, samples=100)  # one of the twins
     array([0, 2])
     """
     return top(_coverage(features, seed, samples, noise) if coverage is None else coverage, keep)
@@ -206,9 +206,9 @@ def _first(order: np.ndarray, n: int, keep: float) -> np.ndarray:
 
 
 CUTOFF = Field((0.0,), "the fraction of lowest AUM that is dropped; one, or one for each kept fraction.")
-GAMMA = Field(0.1, "how far a choice reaches; 0 silences all neighbours.", NOT_NEGATIVE)
+GAMMA = Field(0.1, "how fast the effect of a choice falls with distance; 0: not at all.", NOT_NEGATIVE)
 SAMPLES = Field(1_000_000, "the number of points drawn.", AT_LEAST_ONE)
-BALANCED = Field(False, "whether each cluster gives its share.")
+BALANCED = Field(False, "whether each cluster gives its share of the coreset.")
 
 MODERATE = Selector("moderate", moderate, ("features", "classes", "tiebreak"))
 PROTOTYPICALITY = Selector(

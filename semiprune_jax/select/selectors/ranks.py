@@ -8,7 +8,7 @@ import numpy as np
 from semiprune_jax.apportionment import first_of_each_class, largest_remainder
 from semiprune_jax.errors import ArgumentError
 
-_SAMPLE, _CHUNK = 1 << 14, 1 << 15  # values that a rank is guessed from; rows of one chunk
+_SAMPLE, _CHUNK = 1 << 14, 1 << 15  # the size of ``_at_rank``'s sample; rows of one chunk
 
 
 def coreset_size(n: int, keep: float) -> int:
@@ -39,7 +39,7 @@ def cutoff_size(n: int, keep: float, cutoff: float) -> int:
 
 
 def smallest(values: np.ndarray, size: int, tiebreak: np.ndarray | None = None) -> np.ndarray:
-    """bool[N]: the ``size`` smallest values; of equal ones the smaller tiebreak wins, then the earlier position."""
+    """bool[N]: the ``size`` smallest values; among equal ones, the smaller tiebreak wins, then the earlier position."""
     if size == 0:
         return np.zeros(len(values), bool)
     last = _at_rank(values, size - 1)
@@ -62,10 +62,10 @@ def smallest_of_each_class(
 
 
 def _at_rank(values: np.ndarray, rank: int) -> Any:
-    """The value that sorting would put at ``rank``, exactly, without sorting or copying all of them.
+    """The value that sorting would put at ``rank``, exactly, without sorting or copying all values.
 
-    A sample says roughly where it lies, so that only the values near it need to be ordered (Floyd and Rivest's SELECT).
-    If the sample misleads, all values are ordered.
+    A sample tells roughly where it lies, so that only nearby values need to be ordered (Floyd and Rivest's SELECT). If
+    the sample misleads, all values are ordered.
     """
     n = len(values)
     sample = np.sort(values[:: max(1, n // _SAMPLE)])
@@ -84,12 +84,12 @@ def _at_rank(values: np.ndarray, rank: int) -> Any:
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """Parts of n rows, so small that the results of one stay in a processor's cache."""
+    """Slices of n rows, so small that the results of one slice stay in a processor's cache."""
     return (slice(first, first + _CHUNK) for first in range(0, n, _CHUNK))
 
 
 def checked_score(score: np.ndarray) -> np.ndarray:
-    """The score [N] as floating-point numbers; ArgumentError if it is not that, or not finite."""
+    """The score [N] as floating-point numbers; ArgumentError if it has another shape or is not finite."""
     score = np.asarray(score)
     if score.dtype not in (np.float32, np.float64):
         score = score.astype(np.float64)
@@ -101,14 +101,14 @@ def checked_score(score: np.ndarray) -> np.ndarray:
 
 
 def class_numbers(classes: np.ndarray) -> np.ndarray:
-    """The classes, numbered 0, 1, ... in the order of their numbers."""
+    """The classes, renumbered 0, 1, ... in the same order."""
     if np.ndim(classes) != 1 or len(classes) == 0:
         raise ArgumentError(f"classes have shape {np.shape(classes)}; expected [N] with N >= 1")
     return np.unique(classes, return_inverse=True)[1]
 
 
 def uniform_noise(n: int, seed: int, noise: np.ndarray | None) -> np.ndarray:
-    """f64[N] in (0, 1): ``noise``, or drawn by ``seed`` where it is None."""
+    """f64[N] in (0, 1): ``noise``, or a draw with ``seed`` if it is None."""
     if noise is None:
         # From (0, 1], since the logarithm of 0 is infinite; 1 becomes the largest double below it.
         return np.clip(1.0 - np.random.default_rng(seed).random(n), 1e-300, 1.0 - 2.0**-53)

@@ -78,8 +78,8 @@ def beta(
       keep, c_d, concentration, form: see ``beta_parameters``; mu is the mean of q over the 10 highest scores.
       seed: of the draw, if ``noise`` is not given.
 
-    Gumbel top-n on the log weights: it has the distribution of successive renormalised draws, and densities may be
-    below the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
+    The draw is a Gumbel top-n of the log weights, which has the distribution of successive renormalised draws, even for
+    densities below the smallest double. (Cho et al., arXiv:2502.06905, ``data_subset.py``.)
 
     Raises:
       ArgumentError: shapes differ, a score is negative, or a parameter is out of range.
@@ -99,7 +99,7 @@ def beta(
     most_uncertain = ~smallest(score, max(len(score) - 10, 0), uniform)
     mu = float(np.mean(q[most_uncertain], dtype=np.float64))
     a, b = beta_parameters(mu, keep, c_d, concentration, form)
-    late = np.empty(len(score))  # minus the log weight plus Gumbel noise; the smallest are drawn
+    late = np.empty(len(score))  # -(log weight + Gumbel noise); the smallest are drawn
     for rows in chunks(len(score)):
         p = np.clip(q[rows].astype(np.float64), 1e-8, 1.0 - 1e-8)
         with np.errstate(divide="ignore"):  # log 0 = -inf is the weight of a score of 0
@@ -145,8 +145,8 @@ BETA = Selector(
     ("score", "mean_probability", "seed", "noise"),
     {"c_d": C_D, "concentration": CONCENTRATION, "form": FORM},
     problems=_beta_problems,
-    # The horizon is chosen at the largest kept fraction (the paper: 30% pruned), with the c_D that is configured; then
-    # c_D by the mean over all kept fractions, which the paper does not say.
+    # The horizon is chosen first, with the configured c_D, at the largest kept fraction (30% pruned in the paper). c_D
+    # is then chosen by the mean over all kept fractions; the paper does not say how.
     search=Search(
         (
             Sweep("horizon", _horizons, kind=int, option="horizons", at_largest=True),

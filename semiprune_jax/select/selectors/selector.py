@@ -1,4 +1,4 @@
-"""A selector as a record: its function, and everything that the rest of the program needs to know of it."""
+"""A selector as a record: its function, and everything that the rest of the program needs to know about it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -30,14 +30,14 @@ NEIGHBOURS = Field(10, "the number of neighbours of each example in the graph.",
 SCORE = Field("aum", "The score that the selector reads.", OneOf(SCORES))
 EXTRAPOLATE = Field(
     "none",
-    "Whether scores are those of labelled examples, carried over to the others by their nearest neighbours or by a "
-    "graph network.",
+    "How the scores of labelled examples are carried over to the others: by nearest neighbours, by a graph network, or "
+    "not at all.",
     OneOf(("none", "neighbours", "graph")),
 )
 
 
 class Shared(NamedTuple):
-    """Work that serves all kept fractions, and that takes a selector most of its time.
+    """The part of a selector's work that serves all kept fractions, and takes most of the time.
 
     An order of choice is as long as the largest coreset, and smaller coresets are its beginning.
     """
@@ -55,7 +55,7 @@ class Sweep(NamedTuple):
     values: Callable[[Mapping[str, Any], float], Sequence[float]]
     kind: Callable[[float], float] = float  # the type of the setting: int or float
     option: str = ""  # the field of config.search that gives the values, if one does
-    at_largest: bool = False  # whether it is tried at the largest kept fraction alone
+    at_largest: bool = False  # whether its trials are at the largest kept fraction only
     title: str = ""  # in a log and in the report; "": the field
 
 
@@ -85,12 +85,12 @@ class Selector(NamedTuple):
       reads: the arguments that a run provides.
       settings: its own fields of a selection. A setting that is a tuple has one value, or one for each kept fraction,
         and the function receives the value of its fraction.
-      orientation: how it takes its score: "easiness" (low is hard), "end" (high is wanted: the end that the setting
-        ``end`` names), or "" (as it is).
+      orientation: how it expects its score: "easiness" (low is hard), "end" (the end that the setting ``end`` names is
+        high), or "" (as it is).
       problems: (settings, kept fractions) -> fields that do not fit together, and the values that are expected of them.
       shared: work that serves all kept fractions.
       search: the settings that may be searched for.
-      cuts: (settings, score [N] as it takes it, kept bool[N]) -> values of that score at which it cuts; the report
+      cuts: (settings, score [N] in this orientation, kept bool[N]) -> values of that score at which it cuts; the report
         draws them.
     """
 
@@ -109,7 +109,7 @@ class Selector(NamedTuple):
         return ({"end": END} if self.orientation == "end" else {}) | dict(self.settings)
 
     def at(self, spec: Spec, keeps: Sequence[float], keep: float) -> dict[str, Any]:
-        """The settings that may differ between kept fractions, at one of them."""
+        """The settings that may differ between kept fractions, with their values at one fraction."""
         several = [name for name, field in self.settings.items() if isinstance(field.default, tuple)]
         return {name: at_keep(spec[name], keeps, keep) for name in several}
 
@@ -126,7 +126,7 @@ class Selector(NamedTuple):
 
 
 def at_keep(values: Sequence[Any], keeps: Sequence[float], keep: float) -> Any:
-    """The value at a kept fraction, of one value for all of them or one for each.
+    """The value at a kept fraction; ``values`` holds one for all fractions, or one for each.
 
     >>> at_keep((0.1,), (0.5, 0.3), 0.3), at_keep((0.1, 0.2), (0.5, 0.3), 0.3)
     (0.1, 0.2)

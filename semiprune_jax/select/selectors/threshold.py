@@ -32,8 +32,8 @@ def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> n
 def balanced_top(score: np.ndarray, classes: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
     """The largest scores of each class, in proportion to its size; score [N] and classes i64[N].
 
-    The share of a class in the coreset is its share of the pool, rounded by largest remainders. (``monotonic`` of CCS
-    with its balance. The released code uses the count of the last class for all of them, that of D2 does not.)
+    The share of a class in the coreset is its share of the pool, rounded by largest remainders. (This is CCS's
+    ``monotonic`` with balance. CCS's released code uses the last class's count for all classes; D2's does not.)
 
     >>> balanced_top(np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([0, 0, 0, 0, 1, 1]), keep=0.5)
     array([0, 1, 4])
@@ -94,7 +94,7 @@ def stratified(
     values = score[rest].astype(np.float64)
     low = values.min()
     width = (values.max() - low) / strata
-    # All equal: one stratum. Otherwise half-open strata, the last one closed.
+    # Equal scores form one stratum; otherwise strata are half-open, and the last is closed.
     stratum = np.zeros(len(rest), np.int64) if width <= 0 else np.minimum((values - low) / width, strata - 1)
     members = [rest[stratum.astype(np.int64) == s] for s in range(strata)]
     kept, budget = [], size
@@ -106,7 +106,7 @@ def stratified(
 
 
 def cutoffs(keep: float) -> list[float]:
-    """The paper's grid at a kept fraction: 0, 0.1, ..., up to the pruned one.
+    """The paper's grid at a kept fraction: 0, 0.1, ..., up to the pruned fraction.
 
     >>> cutoffs(0.7), len(cutoffs(0.1))
     ([0.0, 0.1, 0.2, 0.3], 10)
@@ -115,7 +115,7 @@ def cutoffs(keep: float) -> list[float]:
 
 
 def cutoff_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
-    """Cutoffs that leave too few examples, or that are more or fewer than the kept fractions."""
+    """Yields a problem if cutoffs leave too few examples, or do not match the kept fractions in number."""
     values = spec["cutoff"]
     if len(values) not in (1, len(keeps)):
         yield "cutoff", f"1 cutoff, or {len(keeps)}, one for each of select.keep = {tuple(keeps)}"
