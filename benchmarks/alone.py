@@ -22,9 +22,13 @@ def measure(suite: str, case: str, contender: str, programs: str, **environment:
     """
     kept = {"JAX_COMPILATION_CACHE_DIR": programs, "TORCHINDUCTOR_CACHE_DIR": programs}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.alone", suite, case, contender], check=True, capture_output=True, text=True,
-        env=os.environ | kept | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"} | environment, timeout=1800,
-    )  # fmt: skip
+        [sys.executable, "-m", "benchmarks.alone", suite, case, contender],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | kept | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"} | environment,
+        timeout=1800,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -79,9 +79,18 @@ def _measure(suite: str, name: str, rounds: int, *, alone: bool) -> list[dict[st
     ours = times[next(iter(times))].by(case.clock)
     about = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "case": name, "what": case.what, "unit": case.unit, "n": case.n, "dtype": case.dtype, "clock": case.clock,
-        "rounds": len(ours), "versions": _versions(), "device": _device(), "load": load, "proof": proof,
-    }  # fmt: skip
+        "case": name,
+        "what": case.what,
+        "unit": case.unit,
+        "n": case.n,
+        "dtype": case.dtype,
+        "clock": case.clock,
+        "rounds": len(ours),
+        "versions": _versions(),
+        "device": _device(),
+        "load": load,
+        "proof": proof,
+    }
     lines = []
     for contender, spent in times.items():
         seconds, made = spent.by(case.clock), contenders[contender]

@@ -25,7 +25,7 @@ from semiprune_jax.workdir.metrics import Metrics
 # The processes of the suite compile the same programs, and compilation takes most of the time.
 COMPILED = {
     "jax_compilation_cache_dir": os.path.join(tempfile.gettempdir(), f"semiprune-tests-{os.getuid()}"),
-    "jax_persistent_cache_min_compile_time_secs": 0.5,
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
 }
 
 
@@ -37,15 +37,15 @@ def config():
     c.data.flip = False
     c.data.oracle = True
     c.label.budget = 0.25
-    c.model.fixmatch = "wrn_10_1"
+    c.model.ssl = "wrn_10_1"
     c.model.proxy = c.model.retrain = "resnet8"
-    c.fixmatch.steps = 12
-    c.fixmatch.batch_size = 8
-    c.fixmatch.mu = 2
-    c.fixmatch.threshold = 0.4  # low enough for a network that so few steps have trained
-    c.fixmatch.ema_decay = 0.5
-    c.fixmatch.bn_momentum = 0.5
-    c.fixmatch.eval_every_steps = 6
+    c.ssl.steps = 12
+    c.ssl.batch_size = 8
+    c.ssl.mu = 2
+    c.ssl.threshold = 0.4  # low enough for a network that so few steps have trained
+    c.ssl.ema_decay = 0.5
+    c.ssl.bn_momentum = 0.5
+    c.ssl.eval_every_steps = 6
     c.proxy.epochs = 4
     c.proxy.batch_size = 16
     c.proxy.eval_every_epochs = 2

@@ -334,7 +334,7 @@ def test_a_coreset_that_was_never_finished_is_no_part_of_a_report(finished, tmp_
 def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path):
     _, config, _ = finished
     config = config.copy_and_resolve_references()
-    config.fixmatch.ema_decay = 0.999
+    config.ssl.ema_decay = 0.999
     lines = small.run(config, tmp_path / "w", until="label")
     assert len(lines) == 1  # not before anything trains
     lines = small.run(config, tmp_path / "w", until="pseudolabel")
@@ -361,7 +361,7 @@ def test_a_training_that_goes_wrong_ends(finished, tmp_path, change, message):
         config.data.path = str(tmp_path / "same.npz")
         np.savez(config.data.path, x_train=np.full_like(images, 7), y_train=labels)
     else:
-        config.fixmatch.update(change)
+        config.ssl.update(change)
     with pytest.raises(TrainingError, match=message):
         small.run(config, tmp_path / "w")
     assert not (tmp_path / "w" / "pseudolabel" / "DONE.json").exists()
@@ -408,7 +408,7 @@ def test_a_folder_of_pngs_with_blank_labels(tmp_path):
     config = small.config()
     config.data.source, config.data.path, config.data.labels = "folder", root, str(tmp_path / "labels.csv")
     config.data.test_fraction, config.data.oracle, config.label.rule = 0.34, False, "given"
-    config.fixmatch.steps = 3
+    config.ssl.steps = 3
     config.select.names, config.select.keep, config.retrain.epochs = ("semi_aum",), (0.5,), 1
     lines = small.run(config, tmp_path / "work")
     work = tmp_path / "work"
@@ -479,7 +479,7 @@ def test_other_images_under_the_same_names_are_refused(tmp_path):
         folder = tmp_path / "photos" / "abc"[i % 3]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8, 3), 3 * i, np.uint8)).save(folder / f"{i:02d}.bmp")
-    config.fixmatch.steps = 2
+    config.ssl.steps = 2
     small.run(config, tmp_path / "w", until="pseudolabel")
     Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(tmp_path / "photos" / "a" / "00.bmp")
     with pytest.raises(DataError, match=r"are not those that .* was begun with"):

@@ -103,10 +103,17 @@ def test_a_jpeg_that_breaks_in_mid_run_ends_it_with_one_line(tmp_path):
     """In a worker process, after the sample at the start found nothing: the file, the field, exit code 3, at once."""
     root = photographs(tmp_path / "train", 600)
     command = [
-        sys.executable, "-m", "semiprune_jax.main", "--config=configs/imagenet.py:smoke", f"--workdir={tmp_path / 'w'}",
-        "--config.data.source=folder", f"--config.data.path={root}", "--config.data.test_fraction=0.01",
-        "--config.data.limit_per_class=0", "--until=pseudolabel",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "semiprune_jax.main",
+        "--config=configs/imagenet.py:smoke",
+        f"--workdir={tmp_path / 'w'}",
+        "--config.data.source=folder",
+        f"--config.data.path={root}",
+        "--config.data.test_fraction=0.01",
+        "--config.data.limit_per_class=0",
+        "--until=pseudolabel",
+    ]
     subprocess.run([*command[:-1], "--until=label"], check=True, capture_output=True)
     keys = formats.read_table(tmp_path / "w" / "examples.parquet")["key"]
     from semiprune_jax.randomness import hash_keys

@@ -7,9 +7,16 @@ from benchmarks.protocol import Case
 
 SUITES = ("cpu", "gpu", "smoke")  # smoke: all kinds in seconds, to check that they run
 _MODULES = (
-    "training_steps", "augmentation", "trajectories", "selection", "search", "devices", "surroundings", "optimisations",
+    "training_steps",
+    "augmentation",
+    "trajectories",
+    "selection",
+    "search",
+    "devices",
+    "surroundings",
+    "optimisations",
     "convolutions",
-)  # fmt: skip
+)
 
 
 def names(suite: str) -> list[str]:

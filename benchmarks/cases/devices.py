@@ -52,8 +52,11 @@ def _contender(task: Task, way: str) -> Contender:
         environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(_DEVICES)}
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.cases.devices", way, str(task.n), str(task.batch)],
-            check=True, capture_output=True, text=True, env=os.environ | environment,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+        )
         found.update(json.loads(done.stdout))
         return found.pop("seconds")
 

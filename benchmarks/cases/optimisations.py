@@ -82,9 +82,14 @@ def build(suite: str, name: str) -> Case:
     task = TASKS[suite][name]
     what, unit, contenders = _OPTIMISATIONS[task.optimisation](task)
     return Case(
-        what=what, unit=unit, n=task.step.images if task.step else task.batch, dtype="float32", contenders=contenders,
-        rounds=5 if task.optimisation in ("executable", "environment") else 100, alone=False,
-    )  # fmt: skip
+        what=what,
+        unit=unit,
+        n=task.step.images if task.step else task.batch,
+        dtype="float32",
+        contenders=contenders,
+        rounds=5 if task.optimisation in ("executable", "environment") else 100,
+        alone=False,
+    )
 
 
 Contenders = tuple[str, str, dict[str, Callable[[], Contender]]]

@@ -91,9 +91,11 @@ def _one_by_one(task: Task) -> Contender:
 
 def _start(module: str, arguments: list[str], **environment: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", module, *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
         env=os.environ | environment,
-    )  # fmt: skip
+    )
 
 
 def main(path: str, network: str, epochs: str, runs: str) -> None:

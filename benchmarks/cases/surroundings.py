@@ -56,9 +56,15 @@ def build(suite: str, name: str) -> Case:
     task = TASKS[suite][name]
     what, contenders = _PIECES[task.piece](task)
     return Case(
-        what=what, unit="time", n=task.count, dtype="float32", contenders=contenders, rounds=task.rounds,
-        warm_ups=0 if task.piece == "digits" else 1, alone=task.piece in ("checkpoint", "evaluation"),
-    )  # fmt: skip
+        what=what,
+        unit="time",
+        n=task.count,
+        dtype="float32",
+        contenders=contenders,
+        rounds=task.rounds,
+        warm_ups=0 if task.piece == "digits" else 1,
+        alone=task.piece in ("checkpoint", "evaluation"),
+    )
 
 
 def _start(task: Task) -> tuple[str, dict[str, Callable[[], Contender]]]:
@@ -81,7 +87,7 @@ def _checkpoint(task: Task) -> tuple[str, dict[str, Callable[[], Contender]]]:
 
 def _ours_checkpoint(task: Task) -> Contender:
     config = base_config()
-    config.model.fixmatch, config.data.image_size = task.network, 32
+    config.model.ssl, config.data.image_size = task.network, 32
     directory = tempfile.TemporaryDirectory(prefix="semiprune-bench-")
     made = pools.trainer(config, pools.windows(512, 32), pools.labels(512, 100), Path(directory.name), classes=100)
     labels = pools.labels(512, 100)
@@ -156,9 +162,13 @@ def _digits(task: Task) -> tuple[str, dict[str, Callable[[], Contender]]]:
         with tempfile.TemporaryDirectory() as workdir:
             command = ["semiprune_jax.main", "--config=configs/digits.py", f"--workdir={workdir}/digits"]
             subprocess.run(
-                [sys.executable, "-m", *command], check=True, cwd=_ROOT, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, env=os.environ | {"JAX_COMPILATION_CACHE_DIR": programs},
-            )  # fmt: skip
+                [sys.executable, "-m", *command],
+                check=True,
+                cwd=_ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"JAX_COMPILATION_CACHE_DIR": programs},
+            )
 
     def cold() -> None:
         with tempfile.TemporaryDirectory() as programs:

@@ -115,9 +115,9 @@ def _config(task: Task, dtype: str = "auto") -> Config:
     config.data.image_size = task.pixels
     if task.square > task.pixels:
         config.data.crops, config.data.square_size, config.data.supervised_crops = "resized", task.square, "cached"
-    config.model.fixmatch = config.model.proxy = config.model.retrain = task.network
-    config.fixmatch.batch_size, config.fixmatch.mu = task.batch, max(task.mu, 1)
-    config.fixmatch.learning_rate = config.proxy.learning_rate = config.retrain.learning_rate = _LEARNING_RATE
+    config.model.ssl = config.model.proxy = config.model.retrain = task.network
+    config.ssl.batch_size, config.ssl.mu = task.batch, max(task.mu, 1)
+    config.ssl.learning_rate = config.proxy.learning_rate = config.retrain.learning_rate = _LEARNING_RATE
     config.proxy.batch_size, config.proxy.epochs = task.batch, _EPOCHS
     config.runtime.compute_dtype = dtype
     return config
@@ -175,9 +175,13 @@ def rounds(made: TrainContext, begun: Training, steps: int, together: int, behin
 
 def _contender(task: Task, run: Callable[[], None], *, moved: float, **options: Any) -> Contender:
     return Contender(
-        run, units=task.steps, images=task.images, flops=3 * task.images * _forward_flops(task),
-        facts=lambda: {"moved_bytes": moved}, **options,
-    )  # fmt: skip
+        run,
+        units=task.steps,
+        images=task.images,
+        flops=3 * task.images * _forward_flops(task),
+        facts=lambda: {"moved_bytes": moved},
+        **options,
+    )
 
 
 @cache
@@ -200,7 +204,7 @@ def _set_cudnn(*, deterministic: bool) -> None:
 
 def _model(task: Task, config: Config) -> torch.nn.Module:
     model = networks.create(task.network, task.classes)
-    momentum = config.fixmatch.bn_momentum if task.mu else config.proxy.bn_momentum
+    momentum = config.ssl.bn_momentum if task.mu else config.proxy.bn_momentum
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1 - momentum
@@ -208,11 +212,16 @@ def _model(task: Task, config: Config) -> torch.nn.Module:
 
 
 def _optimizer(task: Task, config: Config, model: torch.nn.Module, *, fused: bool):
-    options = config.fixmatch if task.mu else config.proxy
+    options = config.ssl if task.mu else config.proxy
     optimizer = training.sgd(
-        model, learning_rate=options.learning_rate, momentum=options.momentum, nesterov=options.nesterov,
-        weight_decay=options.weight_decay, matrices_only=task.mu > 0, fused=fused or None,
-    )  # fmt: skip
+        model,
+        learning_rate=options.learning_rate,
+        momentum=options.momentum,
+        nesterov=options.nesterov,
+        weight_decay=options.weight_decay,
+        matrices_only=task.mu > 0,
+        fused=fused or None,
+    )
     if task.mu:
         return optimizer, training.fixmatch_schedule(optimizer, options.steps)
     total = options.epochs * -(-task.pool // task.batch)
@@ -226,11 +235,15 @@ def _released(task: Task) -> Contender:
     model = _model(task, config)
     optimizer, schedule = _optimizer(task, config, model, fused=False)
     views = partial(
-        loader.Views, images, truth, statistics=(tuple(config.data.mean), tuple(config.data.std)),
-        padding=config.data.padding, size=task.pixels,
-    )  # fmt: skip
+        loader.Views,
+        images,
+        truth,
+        statistics=(tuple(config.data.mean), tuple(config.data.std)),
+        padding=config.data.padding,
+        size=task.pixels,
+    )
     everything, share = np.arange(task.pool), 4 * 3 * task.pixels**2
-    options = config.fixmatch
+    options = config.ssl
     if task.mu:
         average = training.EmaModel(model, options.ema_decay)
         streams = [
@@ -246,9 +259,14 @@ def _released(task: Task) -> Contender:
                 batch = {"labelled": x, "label": label, "weak": weak, "strong": strong}
                 on_device = {key: value.to(_device()) for key, value in batch.items()}
                 training.fixmatch_step(
-                    model, optimizer, schedule, average, on_device,
-                    threshold=options.threshold, weight=options.unsupervised_weight,
-                )  # fmt: skip
+                    model,
+                    optimizer,
+                    schedule,
+                    average,
+                    on_device,
+                    threshold=options.threshold,
+                    weight=options.unsupervised_weight,
+                )
 
         return _contender(task, run, moved=task.images * share, awake=_workers, close=partial(_end, streams))
     weak = "resized" if task.square > task.pixels else "weak"
@@ -307,11 +325,17 @@ def _record(task: Task) -> dict[str, torch.Tensor]:
 
 def _steps(task: Task, config: Config, model: torch.nn.Module, compiled: str = "", half: bool = True) -> training.Tuned:
     optimizer, schedule = _optimizer(task, config, model, fused=True)
-    options = config.fixmatch
+    options = config.ssl
     return training.Tuned(
-        model, optimizer, schedule, ema_decay=options.ema_decay if task.mu else 0.0, threshold=options.threshold,
-        weight=options.unsupervised_weight, compiled=compiled, half=half,
-    )  # fmt: skip
+        model,
+        optimizer,
+        schedule,
+        ema_decay=options.ema_decay if task.mu else 0.0,
+        threshold=options.threshold,
+        weight=options.unsupervised_weight,
+        compiled=compiled,
+        half=half,
+    )
 
 
 @contextlib.contextmanager
@@ -411,7 +435,7 @@ def _released_once(task: Task, config: Config, model: torch.nn.Module, batch: di
     optimizer, schedule = _optimizer(task, config, model, fused=False)
     if not task.mu:
         return training.supervised_step(model, optimizer, schedule, batch["labelled"], batch["label"])[0]
-    options = config.fixmatch
+    options = config.ssl
     average = training.EmaModel(model, options.ema_decay)
     return training.fixmatch_step(
         model, optimizer, schedule, average, batch, threshold=options.threshold, weight=options.unsupervised_weight

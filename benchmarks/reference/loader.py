@@ -24,9 +24,15 @@ class Views(Dataset):
     """
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, kinds: tuple[str, ...], statistics: Statistics,
-        *, padding: float, size: int,
-    ):  # fmt: skip
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        kinds: tuple[str, ...],
+        statistics: Statistics,
+        *,
+        padding: float,
+        size: int,
+    ):
         self.images, self.labels, self.kinds, self.statistics = images, labels, kinds, statistics
         self.padding, self.size = padding, size
 
@@ -89,7 +95,11 @@ class Endless(Sampler[int]):
 def endless(views: Views, ids: np.ndarray, batch_size: int, workers: int) -> Iterator[list[torch.Tensor]]:
     """Batches without end. Workers are spawned, since a fork beside JAX's threads can hang."""
     loader = DataLoader(
-        views, batch_size, sampler=Endless(ids), num_workers=workers, drop_last=True,
+        views,
+        batch_size,
+        sampler=Endless(ids),
+        num_workers=workers,
+        drop_last=True,
         multiprocessing_context="spawn" if workers else None,
-    )  # fmt: skip
+    )
     return iter(loader)

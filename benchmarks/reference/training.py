@@ -14,9 +14,15 @@ from benchmarks.reference import augmentation
 
 
 def sgd(
-    model: nn.Module, *, learning_rate: float, momentum: float, nesterov: bool, weight_decay: float,
-    matrices_only: bool, fused: bool | None = None,
-) -> torch.optim.SGD:  # fmt: skip
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    matrices_only: bool,
+    fused: bool | None = None,
+) -> torch.optim.SGD:
     """SGD in which all parameters decay, or (``matrices_only``, for FixMatch) those of more than one dimension."""
     flat = [p for p in model.parameters() if matrices_only and p.ndim <= 1]
     rest = [p for p in model.parameters() if not (matrices_only and p.ndim <= 1)]
@@ -138,10 +144,17 @@ class Tuned:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
-        *, ema_decay: float = 0.0, threshold: float = 0.0, weight: float = 0.0, compiled: str = "",
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        *,
+        ema_decay: float = 0.0,
+        threshold: float = 0.0,
+        weight: float = 0.0,
+        compiled: str = "",
         half: bool = True,
-    ):  # fmt: skip
+    ):
         self.model, self.optimizer, self.schedule = model.train(), optimizer, schedule
         self.threshold, self.weight = threshold, weight
         self.device = next(model.parameters()).device.type

@@ -64,9 +64,8 @@ def _subsets(context: Context) -> Iterator[Subset]:
     if options.full:
         yield Subset("full", "full", 1.0)
     if options.labelled_only:
-        # It has the recipe of a coreset of that size.
         share = np.mean(context.store.load(EXAMPLES)["label"] >= 0)
-        yield Subset("labelled_only", "labelled_only", float(f"{share:.2g}"))
+        yield Subset("labelled_only", "labelled_only", _as_keep(share))
     for task in tasks(context.config):
         spec = context.store.load(spec_of(task))
         yield Subset(spec["name"], task.removeprefix("select/"), spec["keep"], choice_of(task))
@@ -111,6 +110,11 @@ def _kept(inputs: Inputs, subset: Subset) -> np.ndarray:
     return labels >= 0 if subset.name == "labelled_only" else np.ones(len(labels), bool)
 
 
+def _as_keep(share: float) -> float:
+    """The share of the labelled examples as a kept fraction: they have the recipe of a coreset of their size."""
+    return float(f"{share:.2g}")
+
+
 def _reads(config: Config) -> set[str]:
     return {"select", "label" if config.data.oracle else "pseudolabel"}
 
@@ -118,13 +122,14 @@ def _reads(config: Config) -> set[str]:
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     """The trainings of each coreset size."""
     options, seeds = config.retrain, len(config.retrain.seeds)
-    parts = [(f"retrain keep {keep:g}", keep, len(config.select.names)) for keep in config.select.keep]
-    parts += [("retrain full", 1.0, 1)] if options.full else []
+    sizes = {keep: selectors.coreset_size(counts.n, keep) for keep in config.select.keep}
+    parts = [(f"retrain keep {keep:g}", keep, size, len(config.select.names)) for keep, size in sizes.items()]
+    parts += [("retrain full", 1.0, counts.n, 1)] if options.full else []
     if options.labelled_only:
-        parts.append(("retrain labelled_only", counts.known / counts.n, 1))
+        parts.append(("retrain labelled_only", _as_keep(counts.known / counts.n), counts.known, 1))
     cost = costs.network_cost(config, config.model.retrain, counts.classes)
-    for name, keep, times in parts:
-        batch, size = settings.retrain_batch(config, keep), selectors.coreset_size(counts.n, keep)
+    for name, keep, size, times in parts:
+        batch = settings.retrain_batch(config, keep)
         every = options.eval_every_epochs * math.ceil(size / batch)
         tested = costs.evaluations(counts, options.epochs * math.ceil(size / batch), every)
         title = f"{name} x {times * seeds}"

@@ -96,8 +96,9 @@ def _costs(config: Config, counts: Counts) -> Iterator[Work]:
 
 
 def _warnings(context: Context) -> Iterator[str]:
-    recipe, n = context.config.proxy, len(context.store.load(EXAMPLES)["label"])
-    steps = recipe.epochs * math.ceil(n / recipe.batch_size)
+    recipe, labels = context.config.proxy, context.store.load(EXAMPLES)["label"]
+    size = len(labels) if recipe.examples == "all" else int(np.sum(labels >= 0))
+    steps = recipe.epochs * math.ceil(size / recipe.batch_size)
     yield from slow_averages(context, "score", "proxy", steps, {"bn_momentum": "batch statistics"})
 
 

@@ -110,8 +110,8 @@ class Record:
         ]
         changes += [
             f"what it reads from {key!r} changed"
-            for key in now["inputs"]
-            if before["inputs"].get(key) != now["inputs"][key]
+            for key in sorted(before["inputs"].keys() | now["inputs"].keys())
+            if before["inputs"].get(key) != now["inputs"].get(key)
         ]
         return "; ".join(changes)
 

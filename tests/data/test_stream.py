@@ -170,7 +170,7 @@ def _command(pid):
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("jit", 3), ("pmap", 3)])
 def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, devices):
     """The same bits: FixMatch's predictions, the proxy's dynamics, and a retraining on some ids with its test."""
-    tiny_config.fixmatch.steps = 4
+    tiny_config.ssl.steps = 4
     tiny_config.proxy.epochs = 1
     tiny_config.retrain.epochs = 1
     ends = {}

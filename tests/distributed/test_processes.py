@@ -196,7 +196,7 @@ def test_the_doctor_looks_at_every_machine(tmp_path):
 
 def struck(tmp_path, victim, number):
     """A run of two processes, one of which gets a signal within FixMatch; exit codes, output, seconds to the end."""
-    work, flags = tmp_path / "w", ["--config.fixmatch.steps=4000", "--until=pseudolabel"]
+    work, flags = tmp_path / "w", ["--config.ssl.steps=4000", "--until=pseudolabel"]
     running = Program(tmp_path).begin_all(work, *flags, processes=2, devices=1)
     small.wait_for_lines(work / "metrics.jsonl", 5)
     running[victim].send_signal(number)

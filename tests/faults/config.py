@@ -13,9 +13,9 @@ def get_config(placement="memory"):
     c.runtime.log_every_steps = 1
     c.runtime.peer_timeout_seconds = 10
     # Low rates, so that differences of rounding between numbers of devices stay small.
-    c.fixmatch.learning_rate = c.proxy.learning_rate = c.retrain.learning_rate = 0.001
-    c.fixmatch.steps = 20
-    c.fixmatch.threshold = 0.3
+    c.ssl.learning_rate = c.proxy.learning_rate = c.retrain.learning_rate = 0.001
+    c.ssl.steps = 20
+    c.ssl.threshold = 0.3
     c.select.names = ("random", "semi_aum", "semi_dual")
     c.select.keep = (0.5,)
     return c

@@ -149,12 +149,20 @@ def shown(root: Path, text: str) -> str:
         figure.write_bytes(b"")
         guesses = {"pseudo_label": np.zeros(2, int), "label_source": np.full(2, "fixmatch")}
         contents = Contents(
-            classes=(word, "bee"), examples={"label": np.zeros(2)}, pseudolabels=guesses, truth=None,
-            coresets={word: {"spec": spec, "table": {}}}, results={}, lines=[], quality=None, search=None,
+            classes=(word, "bee"),
+            examples={"label": np.zeros(2)},
+            pseudolabels=guesses,
+            truth=None,
+            coresets={word: {"spec": spec, "table": {}}},
+            results={},
+            lines=[],
+            quality=None,
+            search=None,
             same_images=[[word, word]],
-            images=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8), examples_per_row=0,
+            images=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8),
+            examples_per_row=0,
             config={"data": {"path": word}, "seed": word},
-        )  # fmt: skip
+        )
         page.write(root / "index.html", contents, [], {word: figure})
         parser = _Tags()
         parser.feed((root / "index.html").read_text())
@@ -235,9 +243,12 @@ def fuzz(root: Path, trials: int) -> Row:
 
     def part(name: str, count: int, attempted: Callable[..., str], **strategies) -> None:
         @hypothesis.settings(
-            max_examples=count, deadline=None, database=None, derandomize=True,
+            max_examples=count,
+            deadline=None,
+            database=None,
+            derandomize=True,
             suppress_health_check=list(hypothesis.HealthCheck),
-        )  # fmt: skip
+        )
         @hypothesis.given(**strategies)
         def attempt_one(**values):
             tally[f"{name} {attempted(root, **values)}"] += 1

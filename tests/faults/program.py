@@ -61,16 +61,22 @@ class Program:
     ) -> subprocess.Popen:
         """Starts the program in a session of its own; ``peers`` are the flags of one process among several."""
         environment = os.environ | {
-            "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "PYTHONPATH": str(ROOT),
             "JAX_COMPILATION_CACHE_DIR": str(small.COMPILED["jax_compilation_cache_dir"]),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        }  # fmt: skip
+        }
         module = ["tests.faults.strike", blow, "--"] if blow else ["semiprune_jax.main"]
         return subprocess.Popen(
             [sys.executable, "-m", *module, *self.flags, f"--workdir={work}", *flags, *peers],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     def begin_all(self, work: Path, *flags: str, processes: int, devices: int, blow: str = "") -> list:
         """Starts several processes of one run over loopback; the last one has the blow."""
@@ -80,11 +86,14 @@ class Program:
             flags = ("--config.runtime.checkpoint_every_steps=6", *flags)
         return [
             self.begin(
-                work, *flags, devices=devices, blow=blow if i == processes - 1 else "",
+                work,
+                *flags,
+                devices=devices,
+                blow=blow if i == processes - 1 else "",
                 peers=[*peers, f"--process_id={i}"] if peers else [],
             )
             for i in range(processes)
-        ]  # fmt: skip
+        ]
 
     def run(self, work: Path, *flags: str, processes: int = 1, devices: int = 1, blow: str = "") -> list[Ended]:
         """Starts the program and waits for its end."""

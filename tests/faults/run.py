@@ -45,8 +45,11 @@ def steady(steps: int) -> Row:
     """Measures memory over the steps of every training, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.steady", str(steps)],
-        cwd=program.ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=program.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         return Row("memory", steps, [done.stderr[-2000:]], "")
     troubles, figures = [], []
@@ -94,8 +97,11 @@ def main() -> int:
             row = run(place, count(options.trials))
             record(kind, row, options)
             failed |= bool(row.troubles)
-            print(f"{kind}: {row.trials - len(row.troubles)} of {row.trials} held; {row.figures} "
-                  f"({time.monotonic() - at:.0f} s)", flush=True)  # fmt: skip
+            print(
+                f"{kind}: {row.trials - len(row.troubles)} of {row.trials} held; {row.figures} "
+                f"({time.monotonic() - at:.0f} s)",
+                flush=True,
+            )
             for trouble in row.troubles:
                 print(f"  {trouble}", file=sys.stderr, flush=True)
     return int(failed)

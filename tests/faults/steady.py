@@ -43,7 +43,7 @@ def measure(steps: int, work: Path) -> dict[str, list[float]]:
             seen.setdefault(stage, []).append(own_memory())
 
     config, train = small.config(), small.pool(64)
-    config.fixmatch.steps, config.fixmatch.eval_every_steps = steps, steps // 10
+    config.ssl.steps, config.ssl.eval_every_steps = steps, steps // 10
     config.proxy.epochs = config.retrain.epochs = steps // 4  # of four batches
     config.proxy.eval_every_epochs = steps // 40
     config.runtime.log_every_steps = steps // 20

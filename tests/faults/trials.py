@@ -452,9 +452,12 @@ def nothing_left(place: Place, trials: int) -> Row:
     """A streamed run leaves nothing behind after its end, a crash, an interruption, SIGTERM or SIGKILL."""
     before = small.shared_memory()
     blows = {
-        "SIGKILL": f"prefetch:9:0.05:{int(signal.SIGKILL)}", "crash": "prefetch:9:0:crash", "end": "",
-        "interruption": f"prefetch:9:0.05:{int(signal.SIGINT)}", "SIGTERM": f"prefetch:9:0.05:{int(signal.SIGTERM)}",
-    }  # fmt: skip
+        "SIGKILL": f"prefetch:9:0.05:{int(signal.SIGKILL)}",
+        "crash": "prefetch:9:0:crash",
+        "end": "",
+        "interruption": f"prefetch:9:0.05:{int(signal.SIGINT)}",
+        "SIGTERM": f"prefetch:9:0.05:{int(signal.SIGTERM)}",
+    }
     codes = {"end": 0, "crash": 1, "interruption": 130, "SIGTERM": 42, "SIGKILL": -9}
 
     def trial(i: int) -> str:

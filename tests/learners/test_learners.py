@@ -31,8 +31,8 @@ def test_every_view_of_an_image_is_counted():
 def trained(directory, name, mode, devices, total=4):
     """A training's first steps under the named learner: its state, record and metrics on the host."""
     config = small.config()
-    config.fixmatch.learner, config.fixmatch.alignment = name, "labelled"
-    config.fixmatch.learning_rate = 0.003  # as in test_steps.py
+    config.ssl.learner, config.ssl.alignment = name, "labelled"
+    config.ssl.learning_rate = 0.003  # as in test_steps.py
     directory.mkdir()
     made, labels = small.trainer(directory, config, mode, devices)
     begun = small.fixmatch_training(made, config, np.where(np.arange(90) < 24, labels, -1).astype(np.int32))

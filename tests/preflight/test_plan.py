@@ -84,7 +84,7 @@ def test_what_tdds_remembers_is_planned(tiny_config):
 def test_a_learner_without_strong_views_sees_fewer_images(tiny_config, tmp_path):
     tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
     assert re.search(r"pseudolabel +12 +480 ", plan.plan(tiny_config))  # 8 and 2 x 2 x 8 a step
-    tiny_config.fixmatch.learner = "pseudo_label"
+    tiny_config.ssl.learner = "pseudo_label"
     assert re.search(r"pseudolabel +12 +288 ", plan.plan(tiny_config))
 
 
@@ -92,7 +92,7 @@ def of_baseline(name, **changes):
     """CIFAR-100's plan with small networks, whose costs are soon counted."""
     config = cifar100.get_config(name)
     config.update_from_flattened_dict({field.replace("__", "."): value for field, value in changes.items()})
-    config.model.fixmatch = config.model.proxy = config.model.retrain = config.swav.network = "resnet8"
+    config.model.ssl = config.model.proxy = config.model.retrain = config.swav.network = "resnet8"
     config.embed.network, config.embed.image_size = "vit_s16", 32
     return plan.plan(config)
 
@@ -148,6 +148,8 @@ def test_full_and_labelled_only_are_planned():
     assert re.search(r"retrain full x 2 +156,400 ", text)  # 2 x 200 epochs of 391 steps
     assert re.search(r"retrain labelled_only x 2 +62,800 ", text)  # 5,000 by a quarter of 128
     assert re.search(r"retrain keep 0\.2 x 6 +188,400 ", text)
+    config.label.budget = 10_200
+    assert re.search(r"retrain labelled_only x 2 +64,000 ", plan.plan(config))  # by half of 128, as for a fifth
 
 
 def test_what_is_not_expected_is_counted(tiny_config, tmp_path):
@@ -173,8 +175,11 @@ def test_steps_are_those_that_are_run(tiny_config, tmp_path):
 def test_the_command_needs_no_accelerator_and_no_data():
     command = [sys.executable, "-m", "semiprune_jax.main", "plan", "--config=configs/cifar10.py"]
     done = subprocess.run(
-        [*command, "--images_per_second=1000"], capture_output=True, text=True, check=False,
+        [*command, "--images_per_second=1000"],
+        capture_output=True,
+        text=True,
+        check=False,
         env={"PATH": "", "JAX_PLATFORMS": "cuda"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "h at 1,000/s" in done.stdout

@@ -34,7 +34,7 @@ def begin(made, tiny_config):
 def training(made, config, kind):
     labels = small.pool(POOL)[1]
     if kind in learners.LEARNERS:
-        config.fixmatch.learner = kind
+        config.ssl.learner = kind
         return small.fixmatch_training(made, config, np.where(np.arange(POOL) < 24, labels, -1))
     config.proxy.record_kl = kind == "proxy with kl"
     return small.proxy_training(made, config, labels)

@@ -214,7 +214,7 @@ RECIPE = views.Recipe((0.3,) * 3, (0.3,) * 3, 0.125, flip=True)
 def run_fixmatch(directory, mode, count, per_dispatch=1, total=3):
     """Three steps of a FixMatch training, on a labelled batch that is no multiple of three devices."""
     config = small.config()
-    config.fixmatch.learning_rate = 0.003  # at 0.03 a ReLU that rounding turns moves a weight by 6e-5
+    config.ssl.learning_rate = 0.003  # at 0.03 a ReLU that rounding turns moves a weight by 6e-5
     made, labels = small.trainer(directory, config, mode, count)
     begun = small.fixmatch_training(made, config, np.where(np.arange(90) < 24, labels, -1).astype(np.int32))
     current, collected = begun.state, []

@@ -85,9 +85,11 @@ def test_wandb_gets_the_same(tmp_path, monkeypatch):
     opened, *logged = seen
     assert (opened["project"], opened["resume"]) == ("mine", "allow")
     assert logged == [
-        ("score/*", "score/step"), {"score/step": 1, "score/loss": 0.5}, {"score/step": 2, "score/loss": 0.25},
+        ("score/*", "score/step"),
+        {"score/step": 1, "score/loss": 0.5},
+        {"score/step": 2, "score/loss": 0.25},
         "finished",
-    ]  # fmt: skip
+    ]
     again = Metrics(tmp_path, "mine")
     again.write("retrain/a", 1, {"loss": 0.5})
     again.close()

@@ -40,6 +40,7 @@ def test_a_task_is_new_then_started_then_done(tmp_path):
         ({"settings": {"a": {"b": 2}}}, "a.b was 1, now 2"),
         ({"settings": {"a": {"b": 1}, "c": 0}}, "c was 'absent', now 0"),
         ({"inputs": {"x": "2"}}, "what it reads from 'x' changed"),
+        ({"inputs": {"y": "1"}}, "what it reads from 'x' changed; what it reads from 'y' changed"),
     ],
 )
 @pytest.mark.parametrize("begun_only", [True, False])
