@@ -16,10 +16,10 @@ from tests.small import COMPILED
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compilation is most of the suite's time, and nothing here needs fast programs: XLA spends little effort on them. The
-# programs that tests start inherit these flags.
+# Compilation takes most of the suite's time and no test needs fast programs, so XLA optimises little. The programs
+# that tests start inherit these flags.
 quick = ["--xla_backend_extra_options=xla_cpu_disable_loop_unrolling", "--xla_backend_optimization_level=0"]
-if jax.__version_info__ < (0, 11):  # later versions have no such flag, and end at a flag that they do not know
+if jax.__version_info__ < (0, 11):  # later versions lack this flag, and unknown flags end a program
     quick.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick])
 for option, value in COMPILED.items():

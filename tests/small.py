@@ -30,7 +30,7 @@ COMPILED = {
 
 
 def config():
-    """Shrinks the digits to seconds; the pool is ``write_npz``'s or ``write_folder``'s."""
+    """A config that runs in seconds on the pool of ``write_npz`` or ``write_folder``."""
     c = base_config()
     c.data.source = "arrays"
     c.data.image_size = 8
@@ -62,7 +62,7 @@ def config():
 
 
 def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
-    """Images u8[n, size, size, 3] whose class shows, and labels i32[n]."""
+    """Images u8[n, size, size, 3] that show their class, and labels i32[n]."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n, dtype=np.int32) % classes
     images = rng.integers(0, 60, (n, size, size, 3))
@@ -72,7 +72,7 @@ def pool(n: int, classes: int = 3, size: int = 8, seed: int = 0):
 
 
 def dataset(source, *, seed=0, skipped=None, notes=None, **fields):
-    """A dataset from a source, with these fields of ``config.data``; by default without a test split."""
+    """Loads a source with ``fields`` in ``config.data``, by default without a test split."""
     options = base_config().data
     options.source, options.test_split = source, ""
     options.update(fields)
@@ -80,18 +80,18 @@ def dataset(source, *, seed=0, skipped=None, notes=None, **fields):
 
 
 def split(n, size: int = 8, image=None):
-    """A split of n images, those of ``pool`` or of ``image``, which gets an id."""
+    """A split of n images, from ``pool`` or from ``image(id)``."""
     images, labels = pool(n, size=size)
     return Split([f"{i:03d}.png" for i in range(n)], labels, "c", "the pool", image or images.__getitem__)
 
 
 def squares(split, size: int = 8):
-    """All images of a split, as squares."""
+    """All images of a split, resized to squares."""
     return split.read(np.arange(len(split.keys)), Resize(size))
 
 
 def pools(layout, train, test=None, **options):
-    """Pools of pairs of images and labels."""
+    """Pools from pairs of images and labels."""
     parts = [
         part and Split([f"{i:03d}" for i in range(len(part[1]))], part[1], name, name, part[0].__getitem__)
         for name, part in (("train", train), ("test", test))
@@ -102,19 +102,19 @@ def pools(layout, train, test=None, **options):
 
 
 def trainer(tmp_path, config, mode="jit", devices=1, n=90):
-    """The surroundings of trainings on a pool of n images, with a test set of 31; and the pool's labels."""
+    """A training context with a pool of n images and a test set of 31, and the pool's labels."""
     train = pool(n)
     made = pools(Layout.of(mode, devices), train, pool(31, seed=1))
     return train_context(config, made, Metrics(tmp_path), tmp_path), train[1]
 
 
 def proxy(made, config, labels, ids=None):
-    """The proxy's dynamics."""
+    """Trains the proxy; returns its dynamics."""
     return supervised.proxy(made, proxy_job(config), labels, ids)[0]
 
 
 def proxy_training(made, config, labels):
-    """The proxy at its beginning."""
+    """The proxy before its first step."""
     return supervised.proxy_training(made, proxy_job(config), labels)
 
 
@@ -123,12 +123,12 @@ def proxy_job(config):
 
 
 def predicted(made, config, labels):
-    """FixMatch's predictions."""
+    """Trains FixMatch; returns its predictions."""
     return fixmatch.fixmatch(made, fixmatch_job(config), labels)[0]
 
 
 def fixmatch_training(made, config, labels):
-    """FixMatch at its beginning."""
+    """FixMatch before its first step."""
     return fixmatch.fixmatch_training(made, fixmatch_job(config), labels)
 
 
@@ -142,7 +142,7 @@ def retrain(made, config, name, labels, ids, *, batch_size, seed):
 
 
 def retrain_training(made, config, name, labels, ids, *, batch_size, seed):
-    """A retraining at its beginning."""
+    """A retraining before its first step."""
     return supervised.supervised_training(made, retrain_job(config, name, seed), labels, ids, batch_size)
 
 
@@ -151,14 +151,14 @@ def retrain_job(config, name, seed):
 
 
 def write_npz(path, n: int = 64, test: int = 24):
-    """An .npz of a pool and a test set; returns the path as text."""
+    """Writes a pool and a test set to an .npz; returns the path as text."""
     (x, y), (xt, yt) = pool(n), pool(test, seed=1)
     np.savez(path, x_train=x, y_train=y, x_test=xt, y_test=yt, classes=np.array(["ant", "bee", "cat"]))
     return str(path)
 
 
 def write_folder(root, n: int = 30, size: int = 10):
-    """Class folders of PNGs."""
+    """Writes class folders of PNGs; returns their root as text."""
     images, labels = pool(n, size=size)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         folder = root / ("ant", "bee", "cat")[label]
@@ -168,26 +168,26 @@ def write_folder(root, n: int = 30, size: int = 10):
 
 
 def free_port():
-    """A port of the loopback address that nobody uses."""
+    """A free port of the loopback address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
 def shared_memory():
-    """Names of the blocks that multiprocessing shares."""
+    """Names of multiprocessing's blocks of shared memory."""
     return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
 
 
 def wait_for_lines(path, count):
-    """Until a file that a process of its own writes has so many lines, or two minutes have passed."""
+    """Waits until another process has written so many lines to a file, at most two minutes."""
     until = time.monotonic() + 120
     while time.monotonic() < until and not (path.exists() and path.read_text().count("\n") >= count):
         time.sleep(0.02)
 
 
 def run(config, workdir, until="report"):
-    """A run in this process; returns its lines."""
+    """Runs the pipeline in this process; returns its log."""
     lines = []
     directory.open_workdir(workdir, overwrite=False)
     pipeline.run(config, workdir, until=until, log=lines.append)

@@ -19,7 +19,7 @@ from semiprune_jax.apportionment import first_of_each_class, largest_remainder
         ([1000, 1], 3, [2, 1]),
         ([3, 3], 6, [3, 3]),
         ([100, 100, 1, 1, 1], 2, [1, 1, 1, 1, 1]),  # more than the budget, since every class gets at least one
-        ([4, 0, 4], 4, [2, 0, 2]),  # a class without examples gives none
+        ([4, 0, 4], 4, [2, 0, 2]),  # a class without examples gets none
     ],
 )
 def test_with_a_minimum_of_one(counts, total, expected):
@@ -40,7 +40,7 @@ def test_largest_remainders_in_exact_arithmetic(counts, fraction):
     for c in order[: total - sum(expected)]:
         expected[c] += 1
     found = largest_remainder(np.array(counts), total)
-    # Remainders that are equal may differ by a rounding in doubles: then another class may be the first.
+    # Rounding in doubles may make equal remainders differ, so that another class comes first.
     assert found.sum() == total
     assert all(abs(seats - share) < 1 for seats, share in zip(found.tolist(), shares, strict=True))
     ranked = [shares[c] - int(shares[c]) for c in order]

@@ -39,7 +39,7 @@ def config(tmp_path, *names):
 
 
 def test_a_score_and_a_selector(tmp_path, monkeypatch):
-    """A function and a record each: 15 lines after the imports. Everything else of the program finds them there."""
+    """A function and a record each, 15 lines after the imports; the rest of the program finds the records."""
     body = inspect.getsource(extension).split("\n\n\n", 1)[1]
     assert sum(bool(line) for line in body.splitlines()) == 15
     monkeypatch.setitem(scores.SCORES, "swing", extension.SWING)
@@ -69,7 +69,7 @@ def test_a_score_and_a_selector(tmp_path, monkeypatch):
     np.testing.assert_array_equal(table["swing"], p_label.max(axis=1) - p_label.min(axis=1))
     np.testing.assert_array_equal(table["score"], table["swing"])
     assert table["kept"].sum() == 32
-    assert table["score"][table["kept"]].max() == np.sort(table["swing"])[63 - chosen]  # without the hardest
+    assert table["score"][table["kept"]].max() == np.sort(table["swing"])[63 - chosen]  # the hardest are left out
 
     page = (work / "report/index.html").read_text()
     assert f"<td>0.5: {chosen}</td>" in page
@@ -79,7 +79,7 @@ def test_a_score_and_a_selector(tmp_path, monkeypatch):
 
 
 def test_a_stage(tmp_path, monkeypatch):
-    """One that ranks the pool by AUM into a file of its own: its record, and its place among the stages."""
+    """A stage that ranks the pool by AUM into its own file: its record, and its place in the list."""
     ranking = artifacts.lines("rank/ranking.txt", "rank")
 
     def run(context):
@@ -104,13 +104,13 @@ def test_a_stage(tmp_path, monkeypatch):
         "score",
         "score/scores.parquet",
     }
-    made.score.last = 3  # which scores the dynamics in another way
+    made.score.last = 3  # this changes the scores
     with pytest.raises(ConfigError, match=r"what it reads from 'score/scores\.parquet' changed"):
         small.run(made, tmp_path / "work", until="rank")
 
 
 def test_a_source(tmp_path, monkeypatch):
-    """Stripes, made when they are read: two functions and a record."""
+    """A source of generated images: two functions and a record."""
 
     def load(options, notes):
         del options, notes
@@ -135,7 +135,7 @@ def test_a_source(tmp_path, monkeypatch):
 
 
 class Linear(nn.Module):
-    """A linear classifier of normalised pixels; with the fields that every network has."""
+    """A linear classifier of normalised pixels, with the fields that every network has."""
 
     num_classes: int
     width: int
@@ -150,7 +150,7 @@ class Linear(nn.Module):
 
 
 def test_a_network(tmp_path, monkeypatch):
-    """It makes pseudo-labels, records dynamics and is retrained: a flax module and a record."""
+    """A flax module and a record: it makes pseudo-labels, records dynamics and is retrained."""
     made = config(tmp_path)
     made.model.ssl = made.model.proxy = made.model.retrain = "linear"
     with pytest.raises(ConfigError, match=r"config\.model\.ssl = 'linear': expected wrn_"):

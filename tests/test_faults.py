@@ -18,8 +18,8 @@ def place(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "count"),
     [
-        pytest.param(trials.several, 2, marks=pytest.mark.long),  # in memory, and streamed
-        pytest.param(trials.moved, 1, marks=pytest.mark.long),  # by way of two processes of two devices
+        pytest.param(trials.several, 2, marks=pytest.mark.long),  # one in memory, one streamed
+        pytest.param(trials.moved, 1, marks=pytest.mark.long),  # to two processes of two devices and back
         (trials.full, 1),
         (trials.clock, 1),
         (trials.nothing_left, 2),  # after SIGKILL and after a crash
@@ -36,7 +36,7 @@ def test_hostile_input(tmp_path):
     assert not row.troubles
     assert row.trials > 400
     for outcome in ("configs refused", "tables taken", "npz taken", "images taken", "pages escaped"):
-        assert outcome in row.figures  # both ways
+        assert outcome in row.figures  # both outcomes occur
 
 
 @pytest.mark.long
@@ -50,4 +50,4 @@ def test_the_table_shows_every_kind():
     rows = [line.split("|") for line in run.README.read_text().splitlines() if line.startswith("| `")]
     assert [row[1].strip(" `") for row in rows] == list(run.KINDS)
     for row in rows:
-        assert row[3] == row[4], row  # as many held as were tried
+        assert row[3] == row[4], row  # all trials held

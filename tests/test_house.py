@@ -13,7 +13,7 @@ from semiprune_jax.stages import ORDER
 
 PACKAGE = Path(__file__).parent.parent / "semiprune_jax"
 
-# A folder, or a file beside the folders, may import itself and the names in groups before its own.
+# A top-level folder or file may import itself and the names in earlier groups.
 GROUPS = [
     {"apportionment", "errors", "field", "moving_average"},
     {"randomness", "distributed"},
@@ -146,7 +146,7 @@ def test_the_design_lists_the_rooms():
 
 
 def test_selectors_are_named_in_their_records_only():
-    """And in recipes, as configured selections."""
+    """Recipes, which configure selections, may name them too."""
     names = "|".join(name for name in SELECTORS if "_" in name or name in ("beta", "stratified"))
     for _, path, tree in modules():
         if "selectors" in path.parts or path.parent.name == "config":

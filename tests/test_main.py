@@ -87,7 +87,7 @@ def test_version(capsys):
 
 
 def test_a_packaged_config_by_name(tmp_path):
-    """Where no file has that name; a former name of a field is noticed."""
+    """A file of that name goes first. Former names of fields are noted."""
     flags = ["--workdir", "w", "--until=label", "--config.model.fixmatch=resnet8", "--config.fixmatch.steps=11"]
     done = start([sys.executable, "-m", "semiprune_jax", "--config", "digits:smoke", *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -122,7 +122,7 @@ def test_trouble_from_outside_is_a_line_and_a_code(monkeypatch, capsys, error, c
 
 
 def test_what_files_hold_is_not_obeyed_by_the_terminal(monkeypatch, capsys):
-    """Control characters are written out; a data error stays on one line."""
+    """Control characters are escaped; a data error stays on one line."""
 
     def fail(argv):
         raise DataError("columns \x1b[31m, a\nb")
@@ -133,7 +133,7 @@ def test_what_files_hold_is_not_obeyed_by_the_terminal(monkeypatch, capsys):
 
 
 def test_deterministic_kernels_are_asked_for_before_jax_starts(tmp_path):
-    """In a process of its own: the compiler reads its flags once."""
+    """The compiler reads its flags once, so the test starts a process."""
     pool = small.write_npz(tmp_path / "pool.npz")
     flags = [f"--config.data.path={pool}", "--until=label", "--config.runtime.deterministic=True"]
     arguments = command(tmp_path, *flags)
@@ -149,7 +149,7 @@ def test_a_bug_of_ours_stays_visible(monkeypatch):
 
 
 def struck(tmp_path, number, *flags):
-    """Sends the command a signal within FixMatch; returns its exit code, its lines, and its words about the signal."""
+    """Sends the command a signal during FixMatch; returns its exit code, its output and its errors."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command(tmp_path, *flags), cwd=ROOT, env=environment(), text=True, **pipes)
     small.wait_for_lines(tmp_path / "w" / "metrics.jsonl", 6)
@@ -164,7 +164,7 @@ STRUCK += ["--config.ssl.eval_every_steps=90"]
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The pool's file, and the pseudo-labels of a run on it that nothing strikes."""
+    """A pool's file, and the pseudo-labels of an undisturbed run on it."""
     directory = tmp_path_factory.mktemp("undisturbed")
     pool = small.write_npz(directory / "pool.npz")
     done = start(command(directory, f"--config.data.path={pool}", *STRUCK))
@@ -174,7 +174,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_struck_it_goes_on(tmp_path, undisturbed, number):
-    """In the middle of a training; the same command then ends as an undisturbed one does."""
+    """After a signal during a training, the same command gives the result of an undisturbed run."""
     pool, expected = undisturbed
     flags = [*STRUCK, f"--config.data.path={pool}"]
     flags += [f"--config.runtime.checkpoint_every_steps={3 if number == signal.SIGKILL else 0}"]
@@ -200,7 +200,6 @@ def test_struck_it_goes_on(tmp_path, undisturbed, number):
 
 
 def test_a_terminal_without_the_letters_of_a_path(tmp_path):
-    """They are written out."""
     flags = [f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}", f"--workdir={tmp_path / '图片'}"]
     for verb in ("--until=label", "report"):
         done = start(command(tmp_path, *flags, verb), PYTHONIOENCODING="ascii")
@@ -216,7 +215,7 @@ def test_a_terminal_without_the_letters_of_a_path(tmp_path):
     ],
 )
 def test_of_a_reader_that_has_gone(tmp_path, verb, code, told):
-    """As of ``| head``; here before the first line."""
+    """As with ``| head``, but the reader goes before the first line."""
     flags = [f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}", "--until=label"]
     reading, writing = os.pipe()
     os.close(reading)
@@ -227,13 +226,13 @@ def test_of_a_reader_that_has_gone(tmp_path, verb, code, told):
 
 
 def test_told_to_stop_while_it_ends_it_ends_as_it_is():
-    """Schedulers say it more than once."""
+    """Schedulers may send SIGTERM more than once."""
     code = "import os; from semiprune_jax.distributed import preemption as p; p.install_handler(); p.ignore_sigterm()"
     assert start([sys.executable, "-c", f"{code}; os.kill(os.getpid(), 15)"]).returncode == 0
 
 
 def test_told_to_stop_between_trainings_it_ends_at_once(monkeypatch, capsys):
-    """With 42, from wherever it is; once, so that ending in order is not cut short."""
+    """The exit code is 42, and a second SIGTERM does not cut the orderly end short."""
 
     def work(argv):
         preemption.install_handler()

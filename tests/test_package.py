@@ -18,7 +18,7 @@ SOURCES = ("semiprune_jax", "configs", "setup.py", "pyproject.toml", "README.md"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, so that the checkout stays as it is."""
+    """A wheel built from a copy, so that the checkout stays as it is."""
     source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         path = ROOT / name
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A directory of packages that holds it alone."""
+    """A directory of packages that holds only the wheel's."""
     site = tmp_path_factory.mktemp("installed")
     pip("install", "--no-deps", "--no-index", "--target", str(site), str(wheel), cwd=site)
     return site
@@ -43,7 +43,7 @@ def pip(*arguments, cwd):
 
 
 def run(arguments, cwd, site):
-    """Where nothing of the checkout lies."""
+    """Runs a program that cannot see the checkout."""
     environment = os.environ | {"PYTHONPATH": str(site), "JAX_PLATFORMS": "cpu", "PYTHONSAFEPATH": "1"}
     done = subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

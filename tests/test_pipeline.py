@@ -23,7 +23,7 @@ from tests import small
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One whole run; tests that change it copy what they need."""
+    """One whole run; tests that change it work on copies."""
     root = tmp_path_factory.mktemp("run")
     config = small.config()
     config.data.path = small.write_npz(root / "pool.npz")
@@ -130,7 +130,7 @@ def test_results_and_their_table(finished):
 
 
 def snapshot(work):
-    """Bytes of everything that later stages read."""
+    """The bytes of all files that later stages read."""
     return {
         str(p.relative_to(work)): p.read_bytes()
         for pattern in ("*.parquet", "**/*.npz", "**/coreset.parquet", "**/pseudolabels.parquet")
@@ -160,7 +160,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("at", [9, *(pytest.param(at, marks=pytest.mark.long) for at in (1, 5, 14, 20, 27))])
 def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, monkeypatch, at):
-    """Killed again and again, after a multiple of ``at`` dispatches, with checkpoints at every third step."""
+    """The run is killed after ``at`` dispatches, then after twice as many, and so on; it saves every third step."""
     work, config, _ = finished
     config = config.copy_and_resolve_references()
     config.runtime.checkpoint_every_steps = 3
@@ -174,7 +174,7 @@ def test_killed_inside_stages_it_goes_on_to_the_same_bits(finished, tmp_path, mo
 
     monkeypatch.setattr(meter.Meter, "collect", collect)
     while True:
-        left[0] = at * (1 + kills)  # later each time, or a run killed before its first checkpoint never ends
+        left[0] = at * (1 + kills)  # later each time: without a first checkpoint it would never end
         try:
             small.run(config, tmp_path / "cut", until="select")
             break
@@ -202,7 +202,7 @@ def test_additions_are_welcome(finished, tmp_path):
     more.select.names = (*config.select.names, "ccs")
     more.select.ccs.cutoff = (0.0,)
     more.report.examples = 3
-    more.score.first = 1  # EL2N's window: no selection here goes by it, and scoring is no training
+    more.score.first = 1  # EL2N's window: no selection here uses EL2N
     lines = small.run(more, work, until="select")
     shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
     assert shown["select/semi_aum"].startswith("48 at 0.75 (2 done before)")
@@ -211,7 +211,7 @@ def test_additions_are_welcome(finished, tmp_path):
 
 
 def test_scores_with_other_settings_reach_finished_coresets(finished, tmp_path):
-    """The tables of all coresets follow; the coresets and the networks trained on them stay valid."""
+    """The tables of all coresets are updated; the coresets and the networks trained on them stay valid."""
     work, config = shutil.copytree(finished[0], tmp_path / "work"), finished[1].copy_and_resolve_references()
     table = work / "select" / "semi_aum_keep0.50" / "coreset.parquet"
     before = formats.read_table(table)
@@ -236,7 +236,7 @@ def test_retraining_depends_on_the_labels_it_is_trained_on(finished):
 
 
 def test_additions_that_need_more_stages_are_welcome(finished, tmp_path):
-    """A network trained on the whole pool, by true labels, does not depend on pseudo-labels that come later."""
+    """A network trained with true labels does not depend on pseudo-labels that come later."""
     config = finished[1].copy_and_resolve_references()
     config.select.names, config.select.keep = ("random",), (0.5,)
     config.retrain.full = config.retrain.labelled_only = True
@@ -249,7 +249,7 @@ def test_additions_that_need_more_stages_are_welcome(finished, tmp_path):
 
 
 def test_selections_by_embeddings(finished, tmp_path):
-    """Of the proxy, of FixMatch, and from a file; made once, and only where a selection asks for them."""
+    """The proxy, FixMatch or a file gives embeddings, once, and only if a selection needs them."""
     base, config, _ = finished
     assert not (base / "embed").exists()
     names = ("moderate", "prototypicality", "k_centre", "d2", "badge")
@@ -279,7 +279,7 @@ def test_selections_by_embeddings(finished, tmp_path):
 
 
 def test_each_kept_fraction_has_its_own_cutoff(finished, tmp_path):
-    """Half are cut off before a quarter is kept: there three quarters could not be."""
+    """Before a quarter is kept half may be cut off, but not before three quarters are."""
     work, config = shutil.copytree(finished[0], tmp_path / "work"), finished[1].copy_and_resolve_references()
     config.embed.source, config.select.names, config.select.keep = "proxy", ("d2",), (0.25, 0.75)
     config.select.d2.cutoff = (0.5, 0.1)
@@ -314,13 +314,13 @@ def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path
     more.retrain.seeds = (0,)
     lines = small.run(more, work, until="select")
     notes = [line for line in lines if line.startswith("note")]
-    assert notes == ["note: again_keep0.50 and semi_aum_keep0.50 keep the same images"]  # not for whole pools
+    assert notes == ["note: again_keep0.50 and semi_aum_keep0.50 keep the same images"]  # no note for whole pools
     pipeline.remake_report(more, work, log=lines.append)
     assert "again_keep0.50 and semi_aum_keep0.50 keep the same images." in (work / "report" / "index.html").read_text()
 
 
 def test_a_coreset_that_was_never_finished_is_no_part_of_a_report(finished, tmp_path):
-    """Killed between two of its files, and not asked for again."""
+    """Its stage was killed between two files, and the config no longer asks for it."""
     _, config, _ = finished
     work = shutil.copytree(finished[0], tmp_path / "work")
     (work / "select" / "gone_keep0.50").mkdir()
@@ -336,7 +336,7 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
     config = config.copy_and_resolve_references()
     config.ssl.ema_decay = 0.999
     lines = small.run(config, tmp_path / "w", until="label")
-    assert len(lines) == 1  # not before anything trains
+    assert len(lines) == 1  # no warning before anything trains
     lines = small.run(config, tmp_path / "w", until="pseudolabel")
     warnings = [line for line in lines if line.startswith("warning")]
     assert warnings[0].startswith("warning: ssl.ema_decay = 0.999 still holds 99% of the first weights after 12")
@@ -400,7 +400,7 @@ def test_an_altered_artifact_is_noticed(finished, tmp_path):
 
 
 def test_a_folder_of_pngs_with_blank_labels(tmp_path):
-    """What a data team has: no oracle, no test set but what is set apart, most labels absent."""
+    """As a data team has it: no oracle, no test set but a part of the pool, and many labels missing."""
     root = small.write_folder(tmp_path / "photos", n=76, size=8)
     keys = sorted(p.relative_to(root).as_posix() for p in (tmp_path / "photos").rglob("*.png"))
     rows = [f"{key},{key.split('/')[0] if i % 2 else ''}" for i, key in enumerate(keys)]
@@ -427,7 +427,7 @@ def test_a_folder_of_pngs_with_blank_labels(tmp_path):
 
 
 def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
-    """Without the oracle, scrambling every label outside the budget changes nothing but the pool's digest."""
+    """Without the oracle, coresets are the same whether or not the file holds labels outside the budget."""
     images, labels = small.pool(64)
     config = small.config()
     config.data.oracle = False
@@ -451,7 +451,7 @@ def test_unlabelled_truth_never_reaches_a_stage(tmp_path, monkeypatch):
 
 
 def test_a_corrupted_long_tail(tmp_path):
-    """What got what is on the record; the test set stays whole and clean, and the pool is smaller."""
+    """A table records each image's corruption; the pool shrinks, and the test set stays whole."""
     config = small.config()
     config.data.path = small.write_npz(tmp_path / "pool.npz", n=90)
     config.data.imbalance, config.data.corruption = 0.5, 0.3
@@ -472,7 +472,7 @@ def test_a_corrupted_long_tail(tmp_path):
 
 
 def test_other_images_under_the_same_names_are_refused(tmp_path):
-    """A folder's digest knows names and sizes; what was decoded is compared before anything trains on it."""
+    """A folder's digest covers names and sizes only, so decoded images are compared before a training."""
     config = small.config()
     config.data.source, config.data.path, config.data.image_size = "folder", str(tmp_path / "photos"), 8
     for i in range(64):
@@ -554,7 +554,7 @@ def test_oracle_needs_every_label(tmp_path):
 
 
 def test_selections_by_embeddings_use_the_devices_of_the_config(finished, tmp_path, monkeypatch):
-    """Two of the four: in the stage that selects, and in the stage that clusters."""
+    """The stages that select and cluster use two of the four devices."""
     seen = []
     real = blocks.placed
 

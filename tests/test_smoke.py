@@ -45,7 +45,7 @@ def photographs(root, n, *, names=("n00", "n01", "n02"), seed=0):
 
 @pytest.mark.long
 def test_imagenet_as_tfds_prepares_it(tmp_path):
-    """Records of JPEGs of varying size, streamed by worker processes through a cache; and again: all is done."""
+    """JPEGs of varying size, streamed by worker processes through a cache; a second run does nothing."""
     data = write(tmp_path / "data", {"train": (20, 25), "validation": (12,)})
     config = get("imagenet", path=data, name="tiny", cache=str(tmp_path / "cache"))
     assert config.data.pool == "stream"
@@ -58,21 +58,21 @@ def test_imagenet_as_tfds_prepares_it(tmp_path):
     assert coreset["kept"].sum() == 6
     assert all(key.endswith(".jpg") for key in coreset["key"])
     assert [path.name.split("-")[0] for path in sorted((tmp_path / "cache").glob("*.u8"))] == ["central32", "square36"]
-    assert len(list((tmp_path / "cache").glob("records-*.parquet"))) == 2  # labels, for other runs too
+    assert len(list((tmp_path / "cache").glob("records-*.parquet"))) == 2  # notes of labels, for other runs too
     assert (tmp_path / "w/retrain/semi_aum_keep0.50_seed0/result.json").exists()
     assert all("done before" in line for line in run(config, tmp_path / "w", until="retrain"))
 
 
 @pytest.mark.long
 def test_imagenet_as_folders(tmp_path):
-    """The same with the cached crops of the supervised stages, without a cache, and in threads."""
+    """Without a cache, in threads; also with cached crops, and with the pool in memory."""
     train, test = photographs(tmp_path / "train", 45), photographs(tmp_path / "val", 12, seed=1)
     for options in ({}, {"supervised_crops": "cached"}, {"pool": "memory"}):
         config = get("imagenet", source="folder", path=train, test_path=test, **options)
         config.runtime.workers = 0
         name = "-".join(options.values()) or "exact"
         assert "index.html" in run(config, tmp_path / name)[-2]
-    # Where a pool lies changes nothing: not a bit of the pseudo-labels, dynamics or tests.
+    # The place of a pool changes no bit of the dynamics.
     one, other = (formats.read_npz(tmp_path / name / "score/dynamics.npz") for name in ("exact", "memory"))
     for field, value in one.items():
         np.testing.assert_array_equal(value, other[field])
@@ -90,7 +90,7 @@ def test_every_other_layout(tmp_path, name):
 
 @pytest.mark.long
 def test_an_encoder_trained_on_large_images(tmp_path):
-    """SwAV's crops of two sizes, from squares of images of any size."""
+    """SwAV crops two sizes from squares of images of any size."""
     paths = {"path": photographs(tmp_path / "train", 60), "test_path": photographs(tmp_path / "val", 12, seed=1)}
     config = get("food101", "elfs_swav,smoke", source="folder", **paths)
     assert config.swav.small_crops == 6
@@ -100,7 +100,7 @@ def test_an_encoder_trained_on_large_images(tmp_path):
 
 
 def test_a_jpeg_that_breaks_in_mid_run_ends_it_with_one_line(tmp_path):
-    """In a worker process, after the sample at the start found nothing: the file, the field, exit code 3, at once."""
+    """A worker finds it, after the sample at the start did not; the line names the file and the field."""
     root = photographs(tmp_path / "train", 600)
     command = [
         sys.executable,
@@ -122,7 +122,7 @@ def test_a_jpeg_that_breaks_in_mid_run_ends_it_with_one_line(tmp_path):
     for row in unsampled[::3]:
         path = os.path.join(root, keys[row])
         size = os.path.getsize(path)
-        with open(path, "r+b") as file:  # the size stays, and so does all that a listing knows
+        with open(path, "r+b") as file:  # the size, and so the listing, stays the same
             file.write(b"\0" * size)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == DataError.exit_code, done.stderr

@@ -46,7 +46,7 @@ def test_the_central_box_is_as_large_as_its_aspect_allows(height, width):
 
 
 def first_that_fits(pixels, aspects, shape):
-    """(height, width) by a loop; None if there is none."""
+    """[height, width] of the first box that fits, by a loop, or None."""
     for count, aspect in zip(pixels.tolist(), aspects.tolist(), strict=True):
         h, w = round(math.sqrt(count / aspect)), round(math.sqrt(count * aspect))
         if 0 < h <= shape[0] and 0 < w <= shape[1]:

@@ -25,7 +25,7 @@ def test_crop_and_flip_are_pillows(rng):
 
 
 def test_every_crop_is_drawn():
-    """All 25 windows of a border of 2, flipped or not, about equally often."""
+    """All 25 windows with a border of 2, flipped or not, are about equally frequent."""
     keys = jax.random.split(jax.random.key(0), 5000)
     drawn = jax.jit(jax.vmap(lambda key: crops.random_crop_params(key, (16, 16, 3), RECIPE)))(keys)
     cells = (drawn.offset[:, 0] + 2) * 10 + (drawn.offset[:, 1] + 2) * 2 + drawn.flip
@@ -42,11 +42,11 @@ def test_no_flip_where_it_would_change_the_meaning(rng):
         np.testing.assert_array_equal(crops.random_crop(image, drawn), image)
 
 
-LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # of squares of 16
+LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # from squares of 16
 
 
 def test_windows_of_larger_squares(rng):
-    """All nine windows of 14 in 16, flipped or not; their pixels are those of the square."""
+    """All nine windows of 14 in 16 are drawn, flipped or not, with the square's pixels."""
     image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
     keys = jax.random.split(jax.random.key(0), 1800)
     drawn = jax.jit(jax.vmap(lambda key: crops.random_crop_params(key, image.shape, LARGE)))(keys)
@@ -62,7 +62,7 @@ def test_windows_of_larger_squares(rng):
 
 @pytest.mark.parametrize(("side", "size"), [(16, 14), (64, 56), (256, 224), (16, 32), (64, 20)])
 def test_resized_crops_are_pillows(side, size):
-    """Every grey level of upscaled and downscaled boxes, drawn at random and of extreme extents."""
+    """Every pixel equals Pillow's in enlarged and reduced boxes, random and of extreme extents."""
     photo = Image.fromarray(natural_images(1, 64)[0]).resize((side, side), Image.Resampling.BICUBIC)
     run = jax.jit(lambda image, part: crops.resized_crop(image, part, size))
     draw = jax.jit(jax.vmap(lambda key: crops.resized_crop_params(key, (side, side, 3), LARGE)))
@@ -80,7 +80,7 @@ def test_resized_crops_are_pillows(side, size):
 
 @pytest.mark.parametrize(("side", "size"), [(16, 14), (40, 32), (64, 20), (256, 224)])
 def test_weights_of_a_resized_crop_are_pillows(side, size):
-    """Pillow's formula in double precision, rounded to 1 / 2^22; every extent."""
+    """They equal Pillow's formula in double precision, rounded to 1 / 2^22."""
     taps = jax.jit(lambda extent: crops._taps(0, extent, side, size))
     for extent in range(1, side + 1, 1 if side < 100 else 13):
         at, got = (np.asarray(x) for x in taps(extent))
@@ -94,12 +94,12 @@ def test_weights_of_a_resized_crop_are_pillows(side, size):
             expected[low:high] = (0.5 + weights / weights.sum() * 2**22).astype(np.int64)
             found = np.zeros(side, np.int64)
             np.add.at(found, at[x], got[x])
-            # A weight that is a half exactly may round either way in doubles.
+            # A weight of exactly a half may round either way in doubles.
             assert np.abs(found - expected).max() <= (np.abs(weights / weights.sum() * 2**22 % 1 - 0.5) < 1e-6).any()
 
 
 def test_boxes_are_torchvisions():
-    """Area uniform in 8 to 100% where it fits, aspect log-uniform in 3/4 to 4/3, corners wherever there is room."""
+    """Areas are uniform in 8 to 100% where they fit, aspects log-uniform in 3/4 to 4/3, corners uniform."""
     keys = jax.random.split(jax.random.key(0), 4000)
     drawn = jax.tree.map(
         np.asarray, jax.jit(jax.vmap(lambda key: crops.resized_crop_params(key, (300, 300, 3), LARGE)))(keys)

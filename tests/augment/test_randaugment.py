@@ -10,14 +10,14 @@ from benchmarks.reference import augmentation as pillow
 from semiprune_jax.augment import randaugment
 from tests.augment import images
 
-# Where Pillow computes in float32, a multiply-add that is fused on one side only, or a table of truncated doubles, may
-# fall on the other side of a whole number. This many pixels may then differ by one grey level.
+# Where Pillow computes in float32, a multiply-add fused on one side only, or a table of truncated doubles, may move a
+# value across a whole number. At most this share of pixels may differ, by one grey level.
 FLOAT = {"Brightness": 1e-3, "Color": 1e-3, "Contrast": 1e-3, "Sharpness": 1e-3, "AutoContrast": 2e-2}
 
 
 @pytest.mark.parametrize("name", randaugment.OPERATIONS)
 def test_operation_is_pillows(name, rng):
-    """Over its whole range: both ends, an even grid (the worst case for rounding), and values between."""
+    """Compares both ends of its range, an even grid (the worst case for rounding), and random values."""
     operation, (reference, low, high) = randaugment.OPERATIONS[name], pillow.OPERATIONS[name]
     assert operation.range == (low, high)
     run = jax.jit(operation.function)

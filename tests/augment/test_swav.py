@@ -70,4 +70,4 @@ def test_views_are_parts_of_the_image():
     )
     share = np.prod(np.asarray(drawn.extent), axis=1) / 16**2
     assert share.min() > 0.03
-    assert share.max() < 0.17  # whole pixels
+    assert share.max() < 0.17  # sides are whole pixels

@@ -20,7 +20,7 @@ def test_evaluation_normalises_only(rng):
 
 
 def test_images_enlarged_for_others_networks(rng):
-    """Pillow's bicubic within a grey level or two, ImageNet's statistics; of its own size an image stays as it is."""
+    """Enlarging is Pillow's bicubic to about two grey levels; an image of the right size stays as it is."""
     image = rng.integers(90, 160, (8, 8, 3)).astype(np.uint8)  # Pillow clips between its two passes
     got = np.asarray(views.enlarged_view(20)(jax.random.key(0), jnp.asarray(image)))
     assert got.shape == (20, 20, 3)
@@ -49,7 +49,7 @@ def test_both_ways_and_any_batch_agree():
 
 @pytest.mark.parametrize("operation", ["Equalize", "TranslateY"])
 def test_an_operation_that_most_images_draw(operation, monkeypatch):
-    """There is no room for so many: none is lost, and the views are those of one image after the other."""
+    """More images draw it than fit its group; none is lost, and the views equal the sequential ones."""
     which, recipe = list(randaugment.OPERATIONS).index(operation), RECIPE._replace(operations=1)
     draw = views.strong_params
     monkeypatch.setattr(
@@ -67,13 +67,13 @@ def test_operations_are_drawn_with_replacement_over_the_whole_range():
     np.testing.assert_allclose(np.bincount(drawn.operation.ravel(), minlength=14) / 6000, 1 / 14, atol=0.015)
     assert np.any(drawn.operation[:, 0] == drawn.operation[:, 1])
     np.testing.assert_allclose(np.histogram(drawn.magnitude, 4, (0, 1))[0] / 6000, 0.25, atol=0.025)
-    assert len(np.unique(drawn.magnitude)) > 5950  # a fresh one each
+    assert len(np.unique(drawn.magnitude)) > 5950  # each has its own
     for values, high in zip(drawn.cutout.T, (0.5, 16, 8), strict=True):  # side, x, y
         np.testing.assert_allclose(np.histogram(values, 4, (0, high))[0] / 2000, 0.25, atol=0.04)
 
 
 def test_a_strong_view_follows_its_parameters(rng):
-    """Crop, operations in their order, Cutout: Pillow makes the same view from the same parameters."""
+    """Pillow makes the same view from the same crop, operations in order, and Cutout."""
     names = list(randaugment.OPERATIONS)
     batch = natural_images(48, 16)
     keys = jax.random.split(jax.random.key(1), len(batch))
@@ -95,11 +95,11 @@ def test_a_strong_view_follows_its_parameters(rng):
     assert compared > 30
 
 
-LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # of squares of 16
+LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # from squares of 16
 
 
 def test_a_strong_view_may_begin_with_a_resized_crop(rng):
-    """Without operations it is the crop with Cutout, which is drawn in the view, not in the square."""
+    """Without operations it is the crop with a Cutout that is placed in the view, not in the square."""
     batch = natural_images(6, 16)
     keys = jax.random.split(jax.random.key(3), 6)
     recipe = LARGE._replace(operations=0)
@@ -130,4 +130,4 @@ def test_strong_views_differ_from_weak_ones(rng):
     strong = np.asarray(jax.jit(views.strong_views(RECIPE, sequential=True))(keys, np.array([image] * 48)))
     fill = views.normalise(jnp.array(randaugment.CUTOUT_FILL, jnp.uint8), RECIPE.mean, RECIPE.std)
     boxed = np.all(np.isclose(strong, np.asarray(fill)[None, None, None]), axis=-1).any(axis=(1, 2))
-    assert boxed.mean() > 0.9  # always Cutout; a side under a pixel still draws one
+    assert boxed.mean() > 0.9  # Cutout always applies; a side below one pixel still fills one

@@ -102,7 +102,7 @@ def test_one_of_each_family_from_images_to_report(tmp_path, name):
 
 
 def test_embeddings_by_weights_that_are_brought(tmp_path, monkeypatch):
-    """A vision transformer of two blocks sees the pool's 8 pixels as 48; the same images, the same features."""
+    """A vision transformer of two blocks sees the pool's 8 pixels enlarged to 48."""
     monkeypatch.setitem(networks.PRETRAINED, "vit_s16", networks.vit(*goldens.VITS["vit_s16"]))
     with np.load(goldens.DIRECTORY / "pretrained_vit_s16.npz") as found:
         named = {
@@ -131,7 +131,7 @@ def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
 
 
 def test_clusters_read_no_label(tmp_path):
-    """With other labels in the budget they are the same."""
+    """Clusters stay the same when the labels in the budget change."""
     config = made(tmp_path, "elfs", search__names=())
     lines = small.run(config, tmp_path / "one", until="pseudolabel")
     held = dict(np.load(config.data.path))
@@ -152,7 +152,7 @@ def test_without_the_truth_clusters_train_no_network(tmp_path):
 
 
 def test_scores_of_labelled_images_alone(tmp_path):
-    """The proxy sees the budget only; others' scores come from it through the graph, and the table holds no others."""
+    """The proxy sees the budget only; the graph extends its scores to the rest when coresets are chosen."""
     config = made(tmp_path, "extrapolation")
     work = tmp_path / "work"
     small.run(config, work, until="select")

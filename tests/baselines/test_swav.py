@@ -20,7 +20,7 @@ def test_codes_are_those_of_loops(rng, batch, prototypes):
 
 
 def test_marginals(rng):
-    """Rows sum to 1; with many rounds every prototype gets its share of the batch; padding gets nothing."""
+    """Rows sum to 1; after many rounds, every prototype has its share of the batch; padding has none."""
     scores = jnp.asarray(rng.uniform(-1, 1, (24, 4)), jnp.float32)
     mask = jnp.asarray(np.arange(24) < 20, jnp.float32)
     codes = swav.sinkhorn(scores, mask, 0.1, rounds=200)
@@ -38,7 +38,7 @@ def test_the_loss_is_that_of_loops(rng, others):
 
 
 def test_codes_have_no_gradient(rng):
-    """The gradient by one crop's scores comes from its prediction alone."""
+    """One crop's scores have a gradient through its prediction alone."""
     one, two = (jnp.asarray(rng.uniform(-1, 1, (6, 5)), jnp.float32) for _ in range(2))
     code = swav.sinkhorn(two, jnp.ones(6), 0.05)
     whole = jax.grad(lambda x: swav.swapped_loss([x, two], jnp.ones(6), 0.5, 0.05))(one)
@@ -60,14 +60,14 @@ def embedded(tmp_path, mode, devices):
 
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), pytest.param("pmap", 3, marks=pytest.mark.long)])
 def test_two_epochs_on_any_devices(tmp_path, mode, devices):
-    """As one device, with a padded last batch: the same embeddings."""
+    """With a padded last batch, embeddings equal those of one device."""
     alone = embedded(tmp_path, "jit", 1)
     assert alone.shape == (90, 64)
     np.testing.assert_allclose(embedded(tmp_path, mode, devices), alone, atol=2e-4 * np.abs(alone).max())
 
 
 def test_prototypes_rest_and_stay_on_the_sphere(tmp_path):
-    """For two steps, at the first of which the learning rate is 0 anyway."""
+    """They rest for two steps; the first step's learning rate is 0 anyway."""
     made, _ = small.trainer(tmp_path, config())
     training = swav.swav_training(made, config().swav, name="embed", seed=0)
     state, prototypes = training.state, []

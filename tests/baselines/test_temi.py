@@ -39,7 +39,7 @@ def test_the_teacher_has_no_gradient(rng):
 
 
 def test_heads_are_cosines(rng):
-    """Only the gain changes the size of logits; and heads do not see each other."""
+    """Only the gain scales logits, and heads are independent."""
     heads = temi.init_heads(jax.random.key(0), 3, 6, 4)
     x = jnp.asarray(rng.normal(size=(5, 6)), jnp.float32)
     logits = temi.logits(heads, x)
@@ -84,15 +84,15 @@ def test_the_last_layer_rests_in_the_first_epoch(rng):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.teacher, expected)
         assert float(metrics["best_loss"]) <= float(metrics["loss"])
         state = after
-    assert int(state.step) == 3  # and the losses are of the second epoch's only step so far
+    assert int(state.step) == 3  # the second epoch has had one step so far
     np.testing.assert_allclose(np.mean(state.epoch_loss), metrics["loss"], rtol=1e-5)
 
 
 def test_the_prior_follows_the_teacher(rng):
-    """It moves a tenth of the way to the teacher's mean prediction of both views, without padding."""
+    """The prior moves a tenth of the way to the teacher's mean prediction of both views, without padding."""
     state = begun()
     features, partner = jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), rng.permutation(8)
-    after, _, _ = step_on(state, features, np.stack([partner, partner], axis=1), [2, 5, 7])  # no other to be drawn
+    after, _, _ = step_on(state, features, np.stack([partner, partner], axis=1), [2, 5, 7])  # both are the same, so the draw is known
     p = jax.nn.softmax(temi.logits(state.teacher, features) / temi.TEMPERATURE)
     seen = np.concatenate([p[:, [2, 5, 7]], p[:, partner[[2, 5, 7]]]], axis=1).mean(axis=1)
     np.testing.assert_allclose(after.prior, 0.9 / 4 + 0.1 * seen, rtol=1e-4)
@@ -117,13 +117,13 @@ def test_a_head_says_who_belongs_where(rng):
 
 
 def test_of_each_part_the_epoch_of_the_least_loss_is_kept(rng):
-    """Two parts of two epochs of two steps; at this rate losses go up and down."""
+    """There are two parts of two epochs of two steps; at this rate losses go up and down."""
     state = begun(WILD, keep=2)
     ends = []
     for _ in range(4):
         before = state.kept_loss
         state, _, _ = step_once(rng, state, WILD)
-        np.testing.assert_array_equal(state.kept_loss, before)  # an epoch counts when it is over
+        np.testing.assert_array_equal(state.kept_loss, before)  # an epoch counts only when it is over
         state, _, _ = step_once(rng, state, WILD)
         ends.append((float(np.min(state.epoch_loss)), temi.best_head(state.teacher, state.epoch_loss)))
     losses = [loss for loss, _ in ends]
@@ -156,7 +156,7 @@ def test_clear_clouds_are_its_clusters(rng, tmp_path):
 
 @pytest.mark.parametrize("select", ["last", "min_loss", "oracle"])
 def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
-    """Every step is a jump here, so that the last epoch has neither the lowest loss nor the best clusters."""
+    """Steps are large, so that the last epoch has neither the lowest loss nor the best clusters."""
     features, which = clouds(rng, n=40)
     states, heads, found = [], [], []
     run, assigned = TrainContext.run, temi._assigned

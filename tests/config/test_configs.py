@@ -23,8 +23,8 @@ def test_every_config_is_valid(name, variant):
     config = get(name, variant)
     validation.validate(config)
     config.select.names = tuple(key for key in config.select if key not in ("names", "keep"))
-    config.proxy.record_kl = True  # which one of them asks for
-    validation.validate(config)  # any selection there is can be asked for by a flag
+    config.proxy.record_kl = True  # one of them needs it
+    validation.validate(config)  # a flag may ask for any selection
     documentation = importlib.import_module(f"configs.{name}").__doc__
     assert f"python -m semiprune_jax.main --config=configs/{name}.py" in documentation
     if name not in ("digits", "folder"):
@@ -32,7 +32,7 @@ def test_every_config_is_valid(name, variant):
         assert ("Expected (the paper's tables" in documentation) == (name != "tiny_imagenet")
 
 
-PAPER = {  # table 7: network, epochs, batch, uratio; pool of the experiment
+PAPER = {  # table 7: network, epochs, batch, uratio; and the size of the pool
     "cifar10": ("wrn_28_2", 100, 64, 7, 50_000),
     "cifar100": ("wrn_28_8", 100, 64, 7, 50_000),
     "cifar100_c": ("wrn_28_8", 100, 64, 7, 50_000),
@@ -57,7 +57,7 @@ def test_the_papers_fixmatch():
 
 
 def test_the_papers_supervised_trainings():
-    """Table 8, and the optimizers of the released code."""
+    """They follow table 8 and the optimizers of the released code."""
     for name in PAPER:
         config = get(name)
         for recipe, network in ((config.proxy, config.model.proxy), (config.retrain, config.model.retrain)):
@@ -70,7 +70,7 @@ def test_the_papers_supervised_trainings():
 
 
 def test_swav_is_its_own_recipe_of_each_kind_of_pool():
-    """CIFAR's, and ImageNet's: three thousand prototypes, six small crops, a rate of 4.8 for 4,096 images."""
+    """CIFAR has one, ImageNet another: 3,000 prototypes, six small crops, a rate of 4.8 for 4,096 images."""
     for name in CONFIGS:
         swav = get(name, "elfs_swav").swav
         got = (swav.network, swav.prototypes, swav.temperature, swav.crop_area, swav.small_crops)

@@ -49,7 +49,7 @@ def put(config, path, value):
         ("report.examples", 0),
         ("score.exponent", -1.0),
         ("retrain.seeds", (0, -1)),
-        ("select.semi_dual.score", "aum"),  # beta weighs by it, and it may be negative
+        ("select.semi_dual.score", "aum"),  # beta weights by the score, and AUM may be negative
         ("label.rule", "best"),
         ("model.ssl", "wrn_27_2"),
         ("model.proxy", "resnet19"),
@@ -69,8 +69,8 @@ def put(config, path, value):
         ("data.imbalance", 0.0),
         ("data.corruption", 1.5),
         ("data.classes", ("ant",)),
-        ("data.classes", ("ant", "bee")),  # of digits
-        # Wrong types, which only a file can hold: flags are parsed.
+        ("data.classes", ("ant", "bee")),  # the digits have ten
+        # Wrong types, which only a config file can hold, since flags are parsed.
         ("seed", None),
         ("data", None),
         ("label.budget", float("nan")),
@@ -93,7 +93,7 @@ def put(config, path, value):
         ("select.semi_aum.selector", "double"),
         ("select.semi_aum.score", "entropy"),  # not recorded
         ("select.semi_dual.horizon", 201),
-        ("select.semi_dual.horizon", 9),  # under the window
+        ("select.semi_dual.horizon", 9),  # below the window
         ("select.semi_dual.form", "both"),
         ("select.semi_dual.c_d", 0.0),
         ("temi.select", "oracle"),  # without data.oracle
@@ -106,7 +106,7 @@ def test_bad_values_name_their_field(path, value):
     with pytest.raises(ConfigError) as error:
         validation.validate(change(path, value))
     section = path if path != "data.source" or value != "folder" else "data.path"
-    first = str(error.value).splitlines()[0]  # its consequences may follow
+    first = str(error.value).splitlines()[0]  # lines about its consequences may follow
     assert first.startswith((f"config.{section}", "config.proxy.record_entropy"))
     assert "expected" in first
 
@@ -125,7 +125,7 @@ def leaves(section, prefix=""):
 
 
 def nonsense(value):
-    """Of the same type, and wrong anywhere."""
+    """A value of the same type that is wrong for any field."""
     if isinstance(value, tuple):
         return (nonsense(value[0] if value else 0.0),)
     return "nonsense" if isinstance(value, str) else type(value)(-7)
@@ -147,7 +147,7 @@ def test_no_field_takes_everything():
         del config.select[name]
     for path, value in list(leaves(config)):
         put(config, path, nonsense(value))
-        if f"config.{path}" not in refusal(config) and path != "score.first":  # which is told of as score.last
+        if f"config.{path}" not in refusal(config) and path != "score.first":  # which is reported as score.last
             taken.add(path.rpartition(".")[2])
         put(config, path, value)
     assert taken == {*PLACES, *ELSEWHERE, "wandb_project"}

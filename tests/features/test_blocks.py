@@ -14,7 +14,7 @@ def features(rng):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The devices of all arrays that these modules fetch to the host or that their compiled functions return."""
+    """The devices of all arrays that these modules fetch to the host or get from compiled functions."""
     found = set()
 
     def note(tree):
@@ -48,7 +48,7 @@ WORK = {
 
 @pytest.mark.parametrize("work", WORK)
 def test_only_the_named_devices_are_used(features, seen, work, monkeypatch):
-    """Devices change from call to call, so a program that was compiled for earlier devices would show."""
+    """Devices change between calls, which would reveal a program compiled for earlier devices."""
     monkeypatch.setattr(extrapolation, "HIDDEN", (6, 4))
     monkeypatch.setattr(extrapolation, "STEPS", 2)
     everywhere = WORK[work](features)

@@ -26,7 +26,7 @@ def test_farthest_first(rng):
 
 
 def test_badge_draws_by_squared_distance_of_gradients(rng):
-    """The second centre's frequencies over many draws are those of the gradients' squared distances."""
+    """Over many draws, the second centre's frequencies follow the gradients' squared distances."""
     p = rng.dirichlet(np.ones(3), 8).astype(np.float32)
     h = rng.normal(size=(8, 4)).astype(np.float32)
     gradient = (p - np.eye(3)[p.argmax(1)])[:, :, None] * h[:, None]

@@ -19,7 +19,7 @@ def features(rng):
 
 
 def test_every_kind_of_file(tmp_path, features):
-    """In the order of ids, and in another order, with ids or keys."""
+    """Rows are in the order of ids, or in another order with ids or keys."""
     shuffled, names = features[ORDER], [KEYS[i] for i in ORDER]
     np.save(tmp_path / "plain.npy", features)
     np.savez(tmp_path / "plain.npz", features=features)

@@ -17,7 +17,7 @@ def test_means_of_neighbours_are_those_of_loops(rng):
 
 
 def test_far_away_weights_do_not_vanish():
-    """exp(-distance) is 0 in any float for all of them."""
+    """In any float, exp(-distance) is 0 for all neighbours here."""
     features, known = np.array([[0.0], [3000.0], [3001.0]]), np.array([False, True, True])
     got = extrapolation.by_neighbours(features, known, np.array([np.nan, 1.0, 2.0]), 1)
     assert got.tolist() == [1.0, 1.0, 2.0]
@@ -30,7 +30,7 @@ def test_weights_of_edges_are_a_row_of_the_normalised_adjacency(rng):
 
 
 def test_a_graph_network_finds_a_planted_score(rng, monkeypatch):
-    """Each cluster has its own score, and a few examples show it."""
+    """Each cluster has its own score, which a few examples show."""
     monkeypatch.setattr(extrapolation, "STEPS", 150)
     cluster = np.arange(300) % 6
     centre, level = 4.0 * rng.normal(size=(6, 8)), np.array([5.0, -3.0, 0.5, 9.0, -7.0, 2.0])
@@ -72,7 +72,7 @@ def test_bad_arguments(rng, change, message):
 
 
 def test_correlation():
-    """Pearson's, and 0 without a warning where one of both does not vary."""
+    """It is Pearson's, and 0 without a warning where either input is constant."""
     a, b = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.5, -1.0, 2.0, 2.5])
     assert extrapolation._correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert extrapolation._correlation(a, np.ones(4)) == 0

@@ -34,7 +34,7 @@ def test_message_passing_against_a_loop(rng, gamma):
 
 
 def test_message_passing_spreads_over_a_planted_graph():
-    """Two tight groups of equal scores: one of each is kept, whereas the highest scores are all in one group."""
+    """One example of each tight group is kept, although the highest scores are all in one group."""
     features = np.r_[np.linspace(0, 0.1, 5), np.linspace(50, 50.1, 5)][:, None]
     score = np.r_[np.full(5, 1.0), np.full(5, 0.5)]
     kept = graph.message_passing(score, features, 2, neighbours=4, gamma=0.0)

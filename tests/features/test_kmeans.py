@@ -14,7 +14,7 @@ LINE = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]])
 
 
 def blobs(rng, n=60, apart=20.0):
-    """n points f32[n, 3] in two clear clouds, and the cloud of each."""
+    """n points f32[n, 3] in two distinct clouds, and the cloud of each point."""
     which = np.arange(n) % 2
     return (rng.normal(size=(n, 3)) + apart * which[:, None]).astype(np.float32), which
 
@@ -43,7 +43,7 @@ def test_clusters_are_as_good_as_scipys(rng):
 
 
 def test_clusters_in_blocks_are_those_of_the_whole(rng, monkeypatch):
-    """Blocks have seven rows, and the last one is padded: padding is never drawn and has no influence."""
+    """Blocks have seven rows and the last is padded; padding is never drawn and has no influence."""
     monkeypatch.setattr(kmeans, "STARTS", 2)
     features = rng.normal(size=(101, 6)).astype(np.float32) + 3.0
     whole = kmeans.fit(features, 5, seed=2)
@@ -56,7 +56,7 @@ def test_clusters_in_blocks_are_those_of_the_whole(rng, monkeypatch):
 
 
 def test_seeds_are_drawn_by_squared_distance(rng):
-    """The second seed's frequencies, given the first one, over many draws."""
+    """Over many draws, the second seed's frequencies follow squared distances to the first."""
     features = rng.normal(size=(6, 2)).astype(np.float32)
     (_, block, numbers), *_ = blocks.placed(features, 2)
     start = jnp.where(numbers < 6, jnp.inf, -1.0)  # padding has -1
@@ -67,7 +67,7 @@ def test_seeds_are_drawn_by_squared_distance(rng):
 
 
 def test_candidates_differ_and_the_best_of_them_becomes_the_seed(rng, monkeypatch):
-    """Against a loop over the candidates, in blocks of seven rows on each device."""
+    """Compares with a loop over the candidates, in blocks of seven rows on each device."""
     features = rng.normal(size=(101, 6)).astype(np.float32)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * (5 + 12) * 7)
     offered = []
@@ -89,7 +89,7 @@ def potential(features, seeds):
 
 
 def test_seeds_are_as_good_as_scikit_learns():
-    """Means of ten draws; plain k-means++ leaves a third more."""
+    """Compares means of ten draws; plain k-means++ leaves a third more inertia."""
     features = make_blobs(1000, 16, centers=25, cluster_std=3.0, random_state=1)[0].astype(np.float32)
     parts = list(blocks.placed(features, 25 + 32))
     ours = [kmeans._seeds(features, parts, 25, np.random.default_rng(seed)) for seed in range(10)]

@@ -13,7 +13,7 @@ LINE = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]])
 
 @pytest.mark.parametrize(("n", "k"), [(997, 7), (1000, 1), (64, 4), (30, 30)])
 def test_smallest_is_the_beginning_of_a_stable_sort(rng, n, k):
-    """Many numbers are equal, and some are infinite; rows may have any rank."""
+    """Many numbers are equal and some are infinite; there may be any leading axes."""
     values = rng.integers(0, n, (3, 2, n)).astype(np.float32)
     values[values > 0.9 * n] = np.inf
     values[0, 0] = np.where(np.arange(n) < 2, 1.0, np.inf)  # fewer than k are finite
@@ -26,7 +26,7 @@ def test_smallest_is_the_beginning_of_a_stable_sort(rng, n, k):
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("rows", [1 << 20, 7])
 def test_neighbours_are_those_of_a_sort(rng, monkeypatch, metric, rows):
-    """Whole, and in blocks of seven rows on each of the devices."""
+    """Compares the whole, and blocks of seven rows on each device."""
     features = rng.normal(size=(101, 6)).astype(np.float32)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 101 * rows)
     ids, distances = neighbours.nearest(features, 5, metric)
@@ -36,7 +36,7 @@ def test_neighbours_are_those_of_a_sort(rng, monkeypatch, metric, rows):
 
 
 def test_neighbours_far_from_the_origin_are_distinguished(rng):
-    """Their products have lost the digits that differ."""
+    """Their inner products lose the digits that differ."""
     features = (rng.normal(size=(200, 8)) * 1e-2 + 100.0).astype(np.float32)
     ids, distances = neighbours.nearest(features, 3)
     expected, away = nearest_by_sorting(features, 3, "euclidean")

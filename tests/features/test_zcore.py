@@ -25,7 +25,7 @@ def zcore_by_loop(features, draws, k, noise):
 
 def test_zcore_against_a_loop(rng, monkeypatch):
     features = rng.normal(size=(50, 4)).astype(np.float32)
-    features[7] = features[3]  # so one of them is redundant
+    features[7] = features[3]  # one of the two is redundant
     noise = rng.random(50)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 16 * 50 * 64)  # blocks of 64 samples
     got = zcore.zcore(features, seed=5, samples=192, neighbours=10, noise=noise)
@@ -36,9 +36,9 @@ def test_zcore_against_a_loop(rng, monkeypatch):
 
 
 def test_zcore_of_twins_and_one_apart():
-    """Points fall nearer to the twins five times in six: the first stands for them, the other is redundant."""
+    """Five of six points fall nearer to the twins; the first twin covers them, the other is redundant."""
     score = zcore.zcore(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]), samples=4000, noise=np.zeros(3))
-    # Sums of 5/6 - 1/12, -5/6 - 1/12 and 1/6, scaled.
+    # The sums 5/6 - 1/12, -5/6 - 1/12 and 1/6, rescaled.
     np.testing.assert_allclose(score, [1.0, 0.0, 0.65], atol=0.03)
 
 

@@ -1,4 +1,4 @@
-"""A learner from outside the package: soft targets, the weak views' predictions sharpened as in MixMatch."""
+"""A learner from outside the package: it sharpens predictions into soft targets, as MixMatch does."""
 
 from semiprune_jax.learners.learner import Learner, Memory, Options, Seen, Targets, normalised
 
@@ -6,7 +6,7 @@ TEMPERATURE = 0.5
 
 
 def create(options: Options) -> Learner:
-    """Every image counts, as much as its largest probability."""
+    """Weights every image by its largest probability."""
     del options
 
     def targets(memory: Memory, seen: Seen) -> tuple[Memory, Targets]:

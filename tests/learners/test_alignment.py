@@ -14,11 +14,11 @@ def test_predictions_are_aligned_as_in_a_loop(rng, shares):
         rows = expected.step(p)
         assert_same(targets, mask, [oracle.argmax(row) for row in rows], [float(max(row) >= 0.7) for row in rows])
         moved += sum(oracle.argmax(a) != oracle.argmax(b) for a, b in zip(p, rows, strict=True))
-    assert moved  # it does change predictions
+    assert moved  # alignment does change predictions
 
 
 def test_a_learner_keeps_its_memory_and_its_loss(rng):
-    """FlexMatch's memory is its own, under alignment too, and so is FreeMatch's loss."""
+    """Alignment changes neither FlexMatch's memory nor FreeMatch's loss."""
     *_, (_, memory, _, _) = run("flexmatch", rng, np.full(C, 1 / C))
     np.testing.assert_array_equal(memory.shared["learner"], np.bincount(memory.examples, minlength=C + 1))
     *_, (learner, memory, targets, (*_, mask)) = run("freematch", rng, np.full(C, 1 / C))

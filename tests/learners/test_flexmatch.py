@@ -12,4 +12,4 @@ def test_targets_and_memory_are_those_of_a_loop(rng):
         weights += [(w, max(row) >= 0.7) for w, row in zip(weight, p, strict=True)]
         np.testing.assert_array_equal(memory.examples, [c if c >= 0 else C for c in expected.selected])
         np.testing.assert_array_equal(memory.shared, np.bincount(memory.examples, minlength=C + 1))
-    assert any(w and not confident for w, confident in weights)  # its thresholds are lower ones
+    assert any(w and not confident for w, confident in weights)  # its thresholds are lower

@@ -29,4 +29,4 @@ def test_targets_and_loss_are_those_of_a_loop(rng):
         lambda x: learner.aux_loss(memory.shared, x, nothing, seen(np.ones((BATCH, C)), *full))
     )(jnp.asarray(strong))
     assert loss == 0
-    assert not np.any(gradient)  # nor NaN, where no image counts
+    assert not np.any(gradient)  # 0, not NaN, where no image counts

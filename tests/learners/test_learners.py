@@ -29,7 +29,7 @@ def test_every_view_of_an_image_is_counted():
 
 
 def trained(directory, name, mode, devices, total=4):
-    """A training's first steps under the named learner: its state, record and metrics on the host."""
+    """Takes a training's first steps with the named learner; returns state, record and losses."""
     config = small.config()
     config.ssl.learner, config.ssl.alignment = name, "labelled"
     config.ssl.learning_rate = 0.003  # as in test_steps.py
@@ -55,7 +55,7 @@ QUICK = [("flexmatch", "pmap", 3)]
     [pytest.param(*case, marks=() if case in QUICK else pytest.mark.long) for case in EVERYWHERE],
 )
 def test_a_learner_on_any_devices(tmp_path, name, mode, devices):
-    """Its state, its memory of each example and its loss equal those of one device."""
+    """State, memory of each example, and losses equal those of one device."""
     state_one, record_one, losses_one = trained(tmp_path / "one", name, "jit", 1)
     state_many, record_many, losses_many = trained(tmp_path / "many", name, mode, devices)
     assert np.all(np.isfinite(losses_one))

@@ -32,7 +32,7 @@ def softmax(logits):
 
 
 def loop(w, flat, labels):
-    """Weights and metrics after each step, by the gradient of the cross entropy: p - target, times the inputs."""
+    """Weights and metrics at each step; the cross entropy's gradient is the inputs times p - target."""
     gradients = []
     for step in range(STEPS):
         lrs = [pytorch.cosine_annealing(t, 0.1, 0.0, 100) for t in range(step)]
@@ -83,7 +83,7 @@ def test_steps_with_soft_targets_are_those_of_a_loop(registered):
 def test_a_config_names_a_learner_from_outside(tmp_path, registered, tiny_config):
     tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
     tiny_config.ssl.learner = "sharpening"
-    tiny_config.ssl.threshold = 1.0  # FixMatch would learn nothing; this learner reads none
+    tiny_config.ssl.threshold = 1.0  # FixMatch would learn nothing; this learner reads no threshold
     validation.validate(tiny_config)
     small.run(tiny_config, tmp_path / "work", until="pseudolabel")
     lines = [json.loads(line) for line in formats.read_lines(tmp_path / "work/metrics.jsonl")]

@@ -29,7 +29,7 @@ def test_all_is_well(tiny_config, tmp_path):
     assert code == 0, lines
     assert [line.split()[0] for line in lines] == ["ok"] * 7
     assert "64 images, 3 classes, 16 labelled; 24 to test; a sample decodes" in lines[2]
-    assert not (tmp_path / "w").exists()  # it looks, and leaves nothing
+    assert not (tmp_path / "w").exists()  # it leaves nothing behind
 
 
 def test_every_problem_is_told(tiny_config, tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_every_problem_is_told(tiny_config, tmp_path, monkeypatch):
 
 
 def test_embeddings_that_are_brought(tiny_config, tmp_path):
-    """Whether they are there, of this pool, and of that network."""
+    """The file must exist, and fit the pool or the network."""
     tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
     tiny_config.select.names, tiny_config.embed.source = ("zcore",), "file"
 
@@ -105,7 +105,7 @@ def test_a_gpu_that_jax_does_not_see(tiny_config, monkeypatch):
     monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([Path("/dev/nvidia0")]))
     code, lines = examine(tiny_config)
     assert "PROBLEM  devices        there is an NVIDIA GPU, but JAX sees none; pip install" in lines[1]
-    assert code == 4  # of the first problem; there are no data either
+    assert code == 4  # the first problem's code; the data are missing too
 
 
 def test_a_device_that_cannot_add(tiny_config, monkeypatch):

@@ -32,18 +32,18 @@ def numbers(line):
     ],
 )
 def test_costs_are_the_networks_own(network, side, classes, gigaflops, parameters):
-    """FLOPs by hand count the padding's taps, XLA does not: a few per cent. Parameters to the last one."""
+    """Our count includes the padding's taps and XLA's does not, a few per cent; parameters are exact."""
     config = cifar100.get_config()
     config.data.image_size = side
     cost = costs.network_cost(config, network, classes)
     assert 0.85 * gigaflops < cost.flops / 1e9 < 1.02 * gigaflops
     assert cost.parameters == parameters
-    assert cost.held > side * side * 64  # of the first layer alone
+    assert cost.held > side * side * 64  # the first layer alone
 
 
 @pytest.mark.parametrize("name", ["resnet8", "wrn_10_1"])
 def test_memory_is_about_what_the_compiler_takes(name):
-    """Of eight images' gradients: 0.90 and 0.99 times as much."""
+    """The plan is 0.90 and 0.99 of the compiler's, for eight images."""
     config = cifar100.get_config()
     config.runtime.compute_dtype = "float32"
     planned = 8 * costs.network_cost(config, name, 10).held
@@ -74,7 +74,7 @@ def test_counts_by_hand():
 
 
 def test_what_tdds_remembers_is_planned(tiny_config):
-    """Of 50,000 examples: 17 bytes in each of four epochs, and on the devices three floats besides."""
+    """50,000 examples take 17 bytes in each of four epochs, and three more floats on the devices."""
     tiny_config.data.expected, tiny_config.proxy.record_kl = (50_000, 24, 3), True
     text = plan.plan(tiny_config)
     assert "a record of 4.0 MB" in text
@@ -89,7 +89,7 @@ def test_a_learner_without_strong_views_sees_fewer_images(tiny_config, tmp_path)
 
 
 def of_baseline(name, **changes):
-    """CIFAR-100's plan with small networks, whose costs are soon counted."""
+    """CIFAR-100's plan with small networks, whose costs count quickly."""
     config = cifar100.get_config(name)
     config.update_from_flattened_dict({field.replace("__", "."): value for field, value in changes.items()})
     config.model.ssl = config.model.proxy = config.model.retrain = config.swav.network = "resnet8"
@@ -98,7 +98,7 @@ def of_baseline(name, **changes):
 
 
 def test_baselines_take_what_they_take():
-    """ZCore no training but the last; Score Extrapolation a proxy of the labels; ELFS trials of its search besides."""
+    """ZCore only retrains; Score Extrapolation trains a proxy on the labels; ELFS adds trials of its search."""
     text = of_baseline("zcore")
     assert not re.search(r"^ *(pseudolabel|score)", text, re.MULTILINE)
     assert re.search(r"^embed +0 +0 +50,000 ", text, re.MULTILINE)
@@ -106,12 +106,12 @@ def test_baselines_take_what_they_take():
     assert re.search(r"^score +8,000 +1,000,000 ", text, re.MULTILINE)  # 200 epochs of 40 steps on 5,000
     text = of_baseline("elfs_swav")
     assert re.search(r"^embed +49,000 +50,000,000 ", text, re.MULTILINE)  # 500 epochs of 98 steps, two crops an image
-    # At 70% kept four cutoffs, of 31,500 of 45,000 images: 200 epochs of 247 steps each; each tested on 5,000.
+    # At 70% kept, each of four cutoffs trains 200 epochs of 247 steps on 31,500 of 45,000; tests on 5,000.
     assert re.search(r"^search keep 0\.7 x 4 +197,600 +25,200,000 +20,000 ", text, re.MULTILINE)
 
 
 def test_small_crops_are_planned():
-    """By their pixels: six of 16 are worth one and a half of 32, and two are there already."""
+    """They count by pixels: six of 16 equal one and a half of 32, added to the two large ones."""
     text = of_baseline("elfs_swav", swav__small_crops=6, swav__small_crop_size=16)
     assert re.search(r"^embed +49,000 +87,500,000 ", text, re.MULTILINE)
     assert "1,792 images a step" in text
@@ -126,11 +126,11 @@ def test_a_horizon_is_sought_at_the_largest_kept_fraction_alone():
 def test_of_a_pool_whose_labels_are_given_all_are_labelled():
     text = of_baseline("supervised", retrain__labelled_only=True, retrain__seeds=(0,))
     assert re.search(r"retrain labelled_only x 1 +78,200 ", text)  # 200 epochs of 391 steps, as the proxy's
-    assert not re.search(r"^pseudolabel", text, re.MULTILINE)  # there is nothing to learn
+    assert not re.search(r"^pseudolabel", text, re.MULTILINE)  # no label is missing
 
 
 def test_labels_that_are_given_are_counted(tiny_config, tmp_path):
-    """30 of 64: as many as FixMatch and a network of its own for the labels have."""
+    """FixMatch and the network trained on labels alone have 30 of 64."""
     images, labels = small.pool(64)
     np.savez(tmp_path / "pool.npz", x_train=images, y_train=np.where(np.arange(64) < 30, labels, -1))
     tiny_config.data.path, tiny_config.data.oracle = str(tmp_path / "pool.npz"), False
@@ -146,10 +146,10 @@ def test_full_and_labelled_only_are_planned():
     config.retrain.seeds = (0, 1)
     text = plan.plan(config)
     assert re.search(r"retrain full x 2 +156,400 ", text)  # 2 x 200 epochs of 391 steps
-    assert re.search(r"retrain labelled_only x 2 +62,800 ", text)  # 5,000 by a quarter of 128
+    assert re.search(r"retrain labelled_only x 2 +62,800 ", text)  # 5,000 in batches of a quarter of 128
     assert re.search(r"retrain keep 0\.2 x 6 +188,400 ", text)
     config.label.budget = 10_200
-    assert re.search(r"retrain labelled_only x 2 +64,000 ", plan.plan(config))  # by half of 128, as for a fifth
+    assert re.search(r"retrain labelled_only x 2 +64,000 ", plan.plan(config))  # in batches of half of 128, as for a fifth
 
 
 def test_what_is_not_expected_is_counted(tiny_config, tmp_path):

@@ -130,7 +130,7 @@ def test_cuts_lie_where_the_selection_cuts():
 
 
 def test_a_loss_below_zero_points_downwards(rng):
-    """TEMI's is below zero; its axis must neither be reversed nor lose the curve."""
+    """TEMI's loss is negative; its axis must neither be reversed nor lose the curve."""
     lines = [{"stage": "pseudolabel", "epoch": e, "loss": -0.1 * e, "best_loss": -0.2 * e} for e in range(1, 9)]
     ax = figures._training(contents(rng, lines=lines)).axes[0]
     low, high = ax.get_ylim()
@@ -154,7 +154,7 @@ def test_a_search_is_shown(tmp_path, rng):
 
 
 def test_clusters_are_not_shown_as_labels(rng):
-    """They have numbers, not names: an image shows its own label alone."""
+    """Clusters have numbers, not names, so an image shows only its label."""
     made = contents(rng, truth=np.arange(40) % 3)
     made.pseudolabels["pseudo_label"] = (np.arange(40) + 1) % 3
     texts = [text.get_text() for ax in figures._examples(made, made.coresets).axes for text in ax.texts]

@@ -52,7 +52,7 @@ def test_d2_leaves_out_the_lowest_aum(dynamics, rng):
 
 
 def test_scores_of_some_are_carried_over_to_all(dynamics, rng):
-    """Selection and report use the extrapolated scores; known examples keep their own."""
+    """Selection and report use the extrapolated scores; known examples keep their own scores."""
     features, known = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, np.arange(60) < 30
     carried = spec(selector="top", score="dyn_unc", extrapolate="neighbours", neighbours=3)
     assert coreset.reads(carried) == {"score", "embed"}

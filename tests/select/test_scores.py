@@ -15,7 +15,7 @@ PADDING = 2
 
 @st.composite
 def records(draw):
-    """The record of a run on N examples, often with probabilities of exactly 0 and 1."""
+    """The record of a run on N examples, often with probabilities of exactly 0 or 1."""
     logits = draw(arrays.arrays(float, (N, T, C), elements=st.sampled_from([0, 1e4, -1e4]) | st.floats(-9, 9)))
     p = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
@@ -70,11 +70,11 @@ def test_forgetting_by_hand():
 
 
 def test_tdds_by_hand():
-    """Two windows of three visits, (0, .4) and (.4, 0) about their mean; the last one counts ten times as much."""
+    """Two windows of three visits, with moves (0, .4) and (.4, 0); the last one counts ten times as much."""
     kl = np.array([[0.0, 0.0, 0.4, 0.0]])
     norm = 0.4 / np.sqrt(2)
     assert scores.tdds(kl, window=3) == pytest.approx(0.9 * norm + 0.09 * norm)
-    assert scores.tdds(kl + 0.3, window=3) == pytest.approx(0.99 * norm)  # the same distance each time is no event
+    assert scores.tdds(kl + 0.3, window=3) == pytest.approx(0.99 * norm)  # only changes of the distance count
     assert scores.tdds(kl, window=3, horizon=3) == pytest.approx(0.9 * norm)
 
 
@@ -161,7 +161,7 @@ def test_sums_and_means_rise_with_every_epoch(one, other):
 
 @pytest.mark.parametrize("name", [name for name in scores.SCORES if name not in ("dual", "dyn_unc", "entropy", "tdds")])
 def test_the_hard_end_is_hard(name):
-    """An example that is never right against one that always is; every score must call the first harder."""
+    """Every score calls an example that is often wrong harder than one that is always right."""
     t = np.ones((1, 10), np.float32)
     record = {
         "p_label": np.concatenate([0.1 * t, 0.9 * t]),
@@ -184,7 +184,7 @@ def test_some_are_scored_only_when_recorded():
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 300])
 def test_windows_of_any_number_of_examples(n, rng):
-    """They are computed in chunks of rows; no row is lost or doubled at the seams."""
+    """Windows are computed in chunks of rows; no row is lost or doubled at the seams."""
     p = rng.random((n, 23), np.float32)
     expected = oracle.dual(p, 5, 20, 1.5)
     np.testing.assert_allclose(scores.dual(p, window=5, horizon=20, exponent=1.5), expected, rtol=1e-5)

@@ -12,7 +12,7 @@ from semiprune_jax.select.selectors import SELECTORS, Search, Selector, Sweep
 
 
 def trials(path, accuracy, seeds=(0,)):
-    """Trials whose accuracy is a function of the point; and the points, in the order in which they are tried."""
+    """Trials whose accuracy is a function of the point, and a list of the points in the order tried."""
     made = []
 
     def attempt(name, changes, keep, seed):
@@ -23,7 +23,7 @@ def trials(path, accuracy, seeds=(0,)):
 
 
 def cutoffs_of(keeps, made):
-    """The choice at each kept fraction, as a run makes it: one search for each, written and read back."""
+    """The choice at each kept fraction, as in a run: one search for each, written and read back."""
     parts = [search.tune(SPEC, part, made, {}) for part in search.parts("double_end", keeps)]
     chosen = search.Chosen.of([json.loads(json.dumps(part.to_json())) for part in parts])
     return {keep: chosen.at(keep) for keep in keeps}
@@ -51,11 +51,11 @@ def test_of_equal_points_the_first(tmp_path):
 
 
 def test_the_horizon_first_and_then_c_d(tmp_path):
-    """The horizon by the largest kept fraction alone, with the c_D that is configured."""
+    """The largest kept fraction alone chooses the horizon, with the configured c_D."""
 
     def accuracy(changes, keep, seed):
         if keep == 0.1:
-            return -10.0 if changes["c_d"] == 5.0 else 0.0  # which outweighs what it gains at 0.7
+            return -10.0 if changes["c_d"] == 5.0 else 0.0  # it loses more here than it gains at 0.7
         return -abs(changes["horizon"] - 20) + (1.0 if changes["c_d"] == 5.0 else 0.0)
 
     made, points = trials(tmp_path / "trials.csv", accuracy)
@@ -108,7 +108,7 @@ def test_what_is_held_out():
 
 
 def test_whole_numbers_of_a_grid_are_hashed_as_any_other(tmp_path):
-    """--config.search.c_d=3,4 are whole numbers; a coreset's settings hold 4.0, whichever way the grid was spelled."""
+    """--config.search.c_d=3,4 gives whole numbers, but a coreset's settings hold 4.0 for either spelling."""
     made, _ = trials(tmp_path / "trials.csv", lambda changes, keep, seed: changes["c_d"])
     chosen = search.tune(SPEC | {"selector": "beta"}, (0.5,), made, {"horizons": (10,), "c_d": (3, 4)})
     assert json.dumps(chosen.at(0.5)) == '{"horizon": 10, "c_d": 4.0}'
@@ -116,14 +116,14 @@ def test_whole_numbers_of_a_grid_are_hashed_as_any_other(tmp_path):
 
 @pytest.fixture
 def reach(monkeypatch):
-    """A selector with a setting of its own to search for."""
+    """A selector with its own setting to search for."""
     sweeps = (Sweep("reach", lambda options, keep: (1, 2), kind=int, title="reach, steps"),)
     record = Selector("far", selectors.top, ("score", "tiebreak"), search=Search(sweeps, together=True))
     monkeypatch.setitem(SELECTORS, "far", record)
 
 
 def test_earlier_searches_stay_valid_when_there_is_more_to_search_for(tmp_path, monkeypatch, request):
-    """Files that were written before a selector was added lack its settings."""
+    """Files written before a selector was added lack its settings."""
     path = tmp_path / "trials.csv"
     before, _ = trials(path, lambda changes, keep, seed: changes["cutoff"])
     chosen = search.tune(SPEC, (0.8,), before, {})
@@ -145,14 +145,14 @@ def test_earlier_searches_stay_valid_when_there_is_more_to_search_for(tmp_path, 
 
 
 def test_a_setting_is_searched_for_in_one_way():
-    """Selectors may share a setting; its column in trials.csv, and its place in a file of results, are shared too."""
+    """Selectors may share a setting, and then share its column in trials.csv and its place in the results."""
     for selector in SELECTORS.values():
         for sweep in selector.search.sweeps if selector.search else ():
             assert search.sweeps()[sweep.field][1] == selector.search.together
 
 
 def test_the_results_of_all_searches():
-    """By name, the largest kept fraction first."""
+    """They are ordered by name, then by falling kept fraction."""
     cost = {"trials": 2, "steps": 10.0, "seconds": 1.5}
     parts = [
         {"name": "b", "cutoff": {}, "horizon": 20, "c_d": 4.0} | cost,

@@ -13,13 +13,13 @@ from semiprune_jax.select.selectors import ranks
 from tests.oracles import selection as oracle
 
 STRATA = 5
-# Selectors that read scores and classes alone; those that read embeddings have tests of their own below.
+# Selectors that read scores and classes only; tests of those that read embeddings follow below.
 BY_SCORE = [name for name in selectors.SELECTORS if "features" not in selectors.SELECTORS[name].reads]
 MAGNITUDES = st.sampled_from([0.0, 5e-324, 1e-310, 1e-300, 1.0, 1e300]) | st.floats(0, 1)
 
 
 def run(name, score, keep, cutoff=0.0, **extra):
-    """Any selector on the same inputs; beta, which takes no negative score, on their magnitudes."""
+    """Runs any selector on the same inputs; beta, which takes no negative scores, gets magnitudes."""
     defaults = {field: value.default for field, value in selectors.settings().items()}
     arguments = defaults | {
         "n": len(score),
@@ -39,7 +39,7 @@ def run(name, score, keep, cutoff=0.0, **extra):
 
 @st.composite
 def pools(draw):
-    """Scores, often tied and sometimes extreme, with a keep and a cutoff that every selector takes."""
+    """Scores, often tied and sometimes extreme, with a keep and a cutoff that every selector accepts."""
     n = draw(st.integers(1, 40))
     values = [0.0, 1.0, *draw(st.lists(MAGNITUDES, max_size=5))]
     score = draw(st.lists(st.sampled_from(values + [-v for v in values]), min_size=n, max_size=n))
@@ -49,7 +49,7 @@ def pools(draw):
 
 def test_coreset_size():
     assert selectors.coreset_size(50_000, 0.1) == 5_000
-    assert selectors.coreset_size(50_000, 1 - 0.9) == 5_000  # binary fractions would lose one
+    assert selectors.coreset_size(50_000, 1 - 0.9) == 5_000  # without rounding, binary fractions would lose one
     assert selectors.coreset_size(10, 0.39) == 3
     assert selectors.coreset_size(7, 1.0) == 7
 
@@ -85,7 +85,7 @@ def test_balanced_selections_against_loops(pool, data):
 
 
 def test_class_sizes_by_hand():
-    """Seven of 10, 6 and 4: the shares are 3.5, 2.1 and 1.4, so that the first class gets the seat that is left."""
+    """The shares of 10, 6 and 4 in 7 are 3.5, 2.1 and 1.4, so the first class gets the last seat."""
     assert oracle.class_sizes([10, 6, 4], 7) == [4, 2, 1]
     kept = selectors.balanced_random(np.repeat([0, 1, 2], [10, 6, 4]), 7 / 20)
     assert np.bincount(np.repeat([0, 1, 2], [10, 6, 4])[kept]).tolist() == [4, 2, 1]
@@ -267,7 +267,7 @@ def test_a_record_declares_every_argument_of_its_functions(selector):
 
 
 def test_selectors_agree_on_the_settings_that_they_share():
-    """A config has one field of each name; its help tells what each reader does with it."""
+    """A config has one field for each name; its help says what each reader does with it."""
     for selector in selectors.SELECTORS.values():
         for name, field in selector.fields().items():
             shared = selectors.settings()[name]
@@ -322,7 +322,7 @@ def test_moderate(rng, keep):
 
 
 def test_prototypicality_keeps_the_far_ones(rng):
-    """Of two clouds, one of them wide, the plain selector keeps the wide one alone, the balanced one keeps both."""
+    """The plain selector keeps only the wider of two clouds; the balanced selector keeps both."""
     which = np.arange(80) % 2
     features = rng.normal(size=(80, 2)) * np.where(which, 5.0, 0.1)[:, None] + 100 * which[:, None]
     plain = selectors.prototypicality(features, 0.25, clusters=2)
@@ -346,7 +346,7 @@ def test_d2_leaves_out_the_hardest_before_its_graph(rng):
     score, features, easiness = rng.random(40), rng.normal(size=(40, 3)).astype(np.float32), rng.permutation(40)
     kept = selectors.d2(score, features, 0.3, neighbours=3, cutoff=0.25, easiness=easiness)
     rest = np.flatnonzero(easiness >= 10)
-    # The other examples are a pool of their own, and have their neighbours in it.
+    # The other examples are a pool of their own and find their neighbours in it.
     alone = selectors.d2(score[rest], features[rest], 12 / 30, neighbours=3)
     np.testing.assert_array_equal(kept, rest[alone])
     assert not np.array_equal(kept, selectors.d2(score, features, 0.3, neighbours=3))
@@ -373,7 +373,7 @@ def test_badge_keeps_its_size(rng):
 
 
 def periodic(n):
-    """Every 64th value differs from all others; these are the values that the sample of a million sees."""
+    """Every 64th value differs from all others, and a sample of a million sees only these."""
     values = np.linspace(0, 1, n)
     values[::64] = -1
     return values
@@ -393,7 +393,7 @@ def periodic(n):
     ids=["random", "ties", "falling", "equal", "two values", "infinite", "periodic"],
 )
 def test_the_smallest_of_many_are_those_of_a_sort(values, rng):
-    """Ranks are found from a sample, and the sample may mislead."""
+    """Ranks are found from a sample, which may mislead."""
     tiebreak = rng.permutation(len(values))
     order = np.lexsort((tiebreak, values))
     for size in (0, 1, 17, len(values) // 3, len(values) // 2, len(values) - 1, len(values)):
@@ -406,7 +406,7 @@ def test_without_a_tiebreak_the_first_of_equals_are_taken():
 
 
 def test_single_precision_is_kept(rng):
-    """A hundred million scores are not copied into doubles; the same examples are chosen."""
+    """Scores are not copied into doubles, which large pools could not afford; the choice is the same."""
     score = rng.random(5_000, np.float32)
     assert ranks.checked_score(score) is score
     for name in BY_SCORE:

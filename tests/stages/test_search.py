@@ -17,7 +17,7 @@ from tests import small
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A run as far as its scores, which is to be searched."""
+    """A run up to its scores, ready for a search."""
     root = tmp_path_factory.mktemp("search")
     config = small.config()
     config.data.path = small.write_npz(root / "pool.npz")
@@ -29,13 +29,13 @@ def scored(tmp_path_factory):
 
 
 def test_end_to_end(scored, tmp_path, monkeypatch):
-    """Killed after three trials it goes on from the fourth; what it chose is what is selected by and reported."""
+    """Killed after three trials, it goes on with the fourth; selections and report use its choices."""
     root, config = scored
     whole = shutil.copytree(root / "work", tmp_path / "whole")
     lines = small.run(config, whole)
     assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 4 trials", line) for line in lines), lines
     found = report.searched(whole)
-    assert found["trials"] == 14  # four and six cutoffs; two horizons, and one c_D at the other kept fraction too
+    assert found["trials"] == 14  # four and six cutoffs, two horizons, and one c_D at both kept fractions
     assert found["steps"] > 0
     chosen = found["chosen"]["semi_aum"]["cutoff"]
     for keep, text in ((0.7, "0.70"), (0.5, "0.50")):
@@ -72,12 +72,12 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
 
 
 def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
-    """Nor any true label of the pool: with all of them changed the search finds the same."""
+    """The search reads no true label of the pool either, except the labels in the budget."""
     root, config = scored
     plain = shutil.copytree(root / "work", tmp_path / "plain")
     small.run(config, plain, until="search")
     blind = shutil.copytree(root / "work", tmp_path / "blind")
-    # Whoever asks for a test set, or for the truth, is stopped.
+    # Reading a test set or the truth fails the test.
     monkeypatch.setattr(Pools, "test", property(lambda pools: pytest.fail("a test set")))
     monkeypatch.setattr(Pools, "digests", lambda pools: {})
     load = Store.load
@@ -88,7 +88,7 @@ def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
 
 
 def test_additions_are_welcome(scored, tmp_path):
-    """Another selection, searched for or not, another kept fraction, and settings that no trial goes by."""
+    """Selections and kept fractions may be added, and settings that no trial uses may change."""
     root, config = scored
     work, first = shutil.copytree(root / "work", tmp_path / "work"), config.copy_and_resolve_references()
     first.search.names = ("semi_aum",)
@@ -96,8 +96,8 @@ def test_additions_are_welcome(scored, tmp_path):
     rows = (work / "search" / "trials.csv").read_text()
     more = config.copy_and_resolve_references()
     more.select.names, more.select.keep = ("semi_aum", "moderate", "semi_dual"), (0.7, 0.5, 0.8)
-    more.score.decay = 0.5  # of TDDS
-    more.search.c_d = (4.0, 5.0)  # of Beta sampling
+    more.score.decay = 0.5  # only TDDS uses it
+    more.search.c_d = (4.0, 5.0)  # only Beta sampling uses it
     lines = small.run(more, work, until="select")
     assert any(re.match(r"search/semi_aum +cutoff .* at 0\.8 of 3 trials \(2 done before\)", line) for line in lines), (
         lines

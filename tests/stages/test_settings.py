@@ -8,7 +8,7 @@ from semiprune_jax.stages import embed, label, pseudolabel, retrain, score, sear
 from semiprune_jax.stages.settings import VIEWS
 
 NOTHING = frozenset()
-NETWORKS = frozenset({"pseudolabel", "score", "search", "retrain"})  # stages that train one of the config's
+NETWORKS = frozenset({"pseudolabel", "score", "search", "retrain"})  # stages that train one of the config's networks
 STAGES = {
     "label": label.settings,
     "pseudolabel": pseudolabel.settings,
@@ -23,7 +23,7 @@ def each(section, *names):
     return [f"{section}.{name}" for name in names]
 
 
-# Field -> the stages that depend on it; those of a section hold for its fields that are not named.
+# Field -> the stages that depend on it. A section's entry holds for its fields without an entry.
 EXPECTED = {
     "seed": {"label", "pseudolabel", "score", "search"},
     "data": {"label"},
@@ -40,10 +40,10 @@ EXPECTED = {
     "ssl.eval_every_steps": NOTHING,
     "temi": NOTHING,
     "proxy": {"score"},
-    "proxy.epochs": {"score", "search"},  # up to which horizons are tried
+    "proxy.epochs": {"score", "search"},  # the search tries horizons up to it
     "proxy.eval_every_epochs": NOTHING,
     "score": NOTHING,
-    **dict.fromkeys(each("score", "window", "exponent"), frozenset({"search"})),  # DUAL's
+    **dict.fromkeys(each("score", "window", "exponent"), frozenset({"search"})),  # for DUAL
     "embed": NOTHING,
     "embed.source": {"embed"},
     "swav": NOTHING,
@@ -62,7 +62,7 @@ EXPECTED = {
 }
 
 
-# Values for fields in which not every text is valid.
+# Other values for fields that accept only certain texts.
 OTHERS = {
     "embed.source": "swav",
     "pseudolabel.source": "clusters",
@@ -82,7 +82,7 @@ def leaves(section, prefix=""):
 
 
 def changed(config, field):
-    """The config with another value there."""
+    """A copy of the config with another value of the field."""
     config = section = config.copy_and_resolve_references()
     config.unlock()
     *sections, name = field.split(".")
