@@ -14,7 +14,7 @@ from benchmarks.protocol import Case, Contender
 
 
 def test_turns_are_taken(monkeypatch):
-    """A B, A B, ...: helpers are awake in their own turn only, and warm-ups leave no time."""
+    """Contenders alternate, helpers wake for their own turns only, and warm-ups are not timed."""
     log, clock = [], iter(range(1000))
     monkeypatch.setattr(protocol.time, "perf_counter", lambda: next(clock))
 
@@ -27,7 +27,7 @@ def test_turns_are_taken(monkeypatch):
     contenders = {
         "a": Contender(lambda: log.append("a"), units=2),
         "b": Contender(lambda: log.append("b"), awake=awake),
-        "c": Contender(lambda: 0.25, units=5),  # says itself what counts
+        "c": Contender(lambda: 0.25, units=5),  # reports its own time
     }
     times = protocol.take_turns(contenders, rounds=3, warm_ups=1)
     assert log == ["a", "wake", "b", "sleep"] * 4
@@ -53,7 +53,7 @@ def test_summary_by_hand():
 
 
 def test_the_interval_holds_the_ratio_as_often_as_it_says(rng):
-    """Of medians of times that scatter by a tenth; and rounds that were disturbed for both do not count."""
+    """Times scatter by a tenth; rounds that were disturbed for both do not count."""
     held = 0
     for _ in range(200):
         disturbed = np.where(rng.random(15) < 0.2, 3.0, 1.0)
@@ -75,7 +75,7 @@ def case(contenders, **options):
 
 @pytest.fixture
 def suite(monkeypatch, tmp_path):
-    """Three cases, the second of which is not what it says."""
+    """Three cases, the second of which fails its proof."""
 
     def differ():
         raise AssertionError("ours and theirs are not the same")
@@ -159,7 +159,6 @@ def test_bad_flags(suite, capsys, flags, message):
 
 @pytest.mark.long
 def test_every_row_of_a_table(tmp_path):
-    """In small."""
     arguments = [f"--config={Path(__file__).parent.parent / 'configs/digits.py'}:smoke", f"--workdir={tmp_path}"]
     assert table.main(arguments) == 0
     for directory, titles in ((tmp_path, table.ROWS), (tmp_path / "ablation", table.ABLATION)):

@@ -52,12 +52,12 @@ def test_public_functions_have_an_example(name):
     functions = {key: value for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"}
     own = {key for key, value in functions.items() if value.__module__.startswith(module.__name__)}
     without = {key for key in own if ">>>" not in (functions[key].__doc__ or "")}
-    assert without <= {"init", "parameters", "select", "recorded"}  # one line says all about these
+    assert without <= {"init", "parameters", "select", "recorded"}  # one line is enough for these
 
 
 @pytest.fixture
 def digits(tmp_path, monkeypatch, rng):
-    """A directory with the dynamics of a run, where runs end once their config is accepted."""
+    """A directory with a run's dynamics, in which new runs stop once their config is accepted."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline, "run", lambda *arguments, **options: None)
     (tmp_path / "runs/digits/score").mkdir(parents=True)
@@ -66,7 +66,7 @@ def digits(tmp_path, monkeypatch, rng):
 
 
 def run(name, code):
-    """The names that a document's code leaves, after the examples in its docstrings."""
+    """Runs a document's code and the examples in its docstrings; returns the names that it defines."""
     scope = {"__name__": name}
     exec(compile(code, name, "exec"), scope)
     for value in [value for value in scope.values() if getattr(value, "__module__", "") == name]:
@@ -104,7 +104,7 @@ def test_every_flag_that_is_written_of_exists():
 
 
 def anchors(path):
-    """Those that GitHub gives to the headings of a document."""
+    """The anchors that GitHub gives to a document's headings."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -156,7 +156,7 @@ def test_no_tracked_file_is_large_or_generated():
 
 
 def test_versions_are_pinned_in_one_place():
-    """The commit hooks run the tools that the extra dev installs, so that they and CI cannot differ."""
+    """The commit hooks run the tools of the extra dev, so that hooks and CI cannot differ."""
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
     pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
     for tool in ("ruff", "pyright"):

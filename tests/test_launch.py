@@ -18,7 +18,7 @@ RUN = "-m semiprune_jax.main --config=c.py --workdir=w"
 
 
 def stand_in(directory, name, script):
-    """An executable on the path of the scripts."""
+    """Writes an executable that the scripts find on their path."""
     path = directory / name
     path.write_text(f"#!/bin/bash\n{script}\n")
     path.chmod(0o755)
@@ -67,7 +67,7 @@ def test_local_runs_again_for_as_long_as_it_is_asked_to(tmp_path, codes, expecte
 
 
 def test_processes_run_again_together(tmp_path):
-    """Two are both preempted; then one fails, and its code counts."""
+    """Both are preempted; then one fails, and its code counts."""
     stand_in(
         tmp_path,
         "python",
@@ -132,7 +132,7 @@ def test_usage(tmp_path, script, arguments):
 
 
 def test_kubernetes_counts_its_nodes_the_same_everywhere():
-    """Without a cluster only this can be checked: the file is YAML, and its counts agree."""
+    """Without a cluster, a test can only check that the file is YAML and its counts agree."""
     jobset = yaml.safe_load((LAUNCH / "kubernetes.yaml").read_text())
     (workers,) = jobset["spec"]["replicatedJobs"]
     job = workers["template"]["spec"]

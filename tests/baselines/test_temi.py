@@ -92,7 +92,7 @@ def test_the_prior_follows_the_teacher(rng):
     """The prior moves a tenth of the way to the teacher's mean prediction of both views, without padding."""
     state = begun()
     features, partner = jnp.asarray(rng.normal(size=(8, 6)), jnp.float32), rng.permutation(8)
-    after, _, _ = step_on(state, features, np.stack([partner, partner], axis=1), [2, 5, 7])  # both are the same, so the draw is known
+    after, _, _ = step_on(state, features, np.stack([partner, partner], axis=1), [2, 5, 7])  # the only neighbour
     p = jax.nn.softmax(temi.logits(state.teacher, features) / temi.TEMPERATURE)
     seen = np.concatenate([p[:, [2, 5, 7]], p[:, partner[[2, 5, 7]]]], axis=1).mean(axis=1)
     np.testing.assert_allclose(after.prior, 0.9 / 4 + 0.1 * seen, rtol=1e-4)

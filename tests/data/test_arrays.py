@@ -104,7 +104,7 @@ def test_bad_npz(tmp_path, arrays, message):
 
 
 def test_labels_may_be_bytes(tmp_path):
-    """CIFAR's often are."""
+    """CIFAR's labels often are."""
     images, labels = small.pool(6)
     np.savez(tmp_path / "a.npz", x_train=images, y_train=labels.astype(np.uint8))
     assert small.dataset("arrays", path=str(tmp_path / "a.npz")).train.labels.tolist() == labels.tolist()

@@ -40,7 +40,7 @@ def test_an_image_is_decoded_once(tmp_path):
         np.testing.assert_array_equal(cache.one(row), images[row])
     assert decoded == [3, 19, 0]
     assert cache.count() == 3
-    again = make(tmp_path, pool)  # of another run, or process
+    again = make(tmp_path, pool)  # as in another run or process
     np.testing.assert_array_equal(again.one(19), images[19])
     # A worker receives the names of the files, not their contents.
     assert cloudpickle.loads(cloudpickle.dumps(again))._files is None

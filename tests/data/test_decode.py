@@ -11,7 +11,7 @@ from PIL import Image
 from semiprune_jax.data.decode import decode
 from semiprune_jax.data.resize import Resize
 
-# A quarter each: red, green, blue, white.
+# The quarters are red, green, blue and white.
 CORNERS = np.zeros((8, 8, 3), np.uint8)
 CORNERS[:4, :4, 0] = CORNERS[:4, 4:, 1] = CORNERS[4:, :4, 2] = 255
 CORNERS[4:, 4:] = 255
@@ -24,7 +24,7 @@ def encode(image, kind, **options):
 
 
 def png(pixels, depth, colour):
-    """A PNG by hand: Pillow writes no 16-bit colour."""
+    """Writes a PNG by hand, since Pillow writes no 16-bit colour."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -61,7 +61,7 @@ def test_any_mode_becomes_rgb(mode):
     if mode == "P":
         image = image.quantize(4)
     elif mode == "LAB":
-        image = Image.new("LAB", (6, 6), (200, 128, 128))  # neutral, of that lightness
+        image = Image.new("LAB", (6, 6), (200, 128, 128))  # neutral, with lightness 200
     else:
         image = image.convert(mode, dither=Image.Dither.NONE)
     saved_as = "TIFF" if mode in ("CMYK", "YCbCr", "LAB") else "PNG"
@@ -88,7 +88,7 @@ def test_sixteen_bit_grey_keeps_its_high_byte(dtype):
 
 
 def test_sixteen_bit_pgm():
-    """Pillow reads it as 32-bit integers."""
+    """Pillow reads this format as 32-bit integers."""
     values = (np.arange(64).reshape(8, 8) * 1024).astype(">u2")
     data = b"P5 8 8 65535 " + values.tobytes()
     np.testing.assert_array_equal(decode(data)[..., 0], (values >> 8).astype(np.uint8))
@@ -112,7 +112,7 @@ def test_transparency_is_laid_on_black():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_comes_upright(orientation):
-    """Saved as by a camera that was held that way, each comes back the same."""
+    """An image that a camera saved in any orientation comes back the same."""
     stored = {
         1: lambda x: x,
         2: lambda x: x[:, ::-1],

@@ -75,14 +75,14 @@ def test_a_parquet_table_reads_as_a_csv(tmp_path):
     same = small.dataset("folder", path=root, labels=table)
     assert dataset.train.content == same.train.content
     assert dataset.classes == same.classes == ("dog", "eel")
-    numbers = {"path": rows["path"], "label": [7.0, None, 3.0]}  # what pandas makes of whole numbers with gaps
+    numbers = {"path": rows["path"], "label": [7.0, None, 3.0]}  # pandas turns whole numbers with gaps into floats
     numbered = small.dataset("folder", path=root, labels=write_parquet(tmp_path / "n.parquet", numbers))
     assert numbered.classes == ("3", "7")
     assert np.bincount(numbered.train.labels + 1).tolist() == [28, 1, 1]
 
 
 def test_a_table_may_be_the_pool(tmp_path):
-    """Without a folder, the table names the images, below its own folder; the same for the test set."""
+    """Without a folder, the table names images below its own folder, for the test set too."""
     small.write_folder(tmp_path / "images", n=12)
     names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     lines = [f"{name},{name.split('/')[1]}\n" for name in names]
@@ -111,7 +111,7 @@ def test_a_table_may_be_the_pool(tmp_path):
 
 
 def test_tiny_imagenets_layout(tmp_path):
-    """train/<class>/images/*.JPEG, and val/images with the classes in val_annotations.txt."""
+    """It has train/<class>/images/*.JPEG, and val/images with the classes in val_annotations.txt."""
     images, labels = small.pool(12)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         train = tmp_path / "train" / f"n0{label}" / "images"
@@ -136,7 +136,7 @@ def test_tiny_imagenets_layout(tmp_path):
 
 
 def test_a_bucket_reads_as_a_folder(tmp_path, monkeypatch):
-    """gs:// through etils.epath, whose backend here is a folder."""
+    """gs:// goes through etils.epath, whose backend here is a folder."""
     small.write_folder(tmp_path / "bucket" / "pool", n=9)
 
     class Here:
@@ -186,7 +186,7 @@ def test_bad_folders(tmp_path):
 
 @pytest.mark.parametrize("by_table", [False, True])
 def test_links_out_of_the_folder_are_followed_on_request_only(tmp_path, by_table):
-    """The image is a link, or a folder on the way to it is; links within the folder are images like others."""
+    """The image, or a folder above it, is a link. Links within the folder are images like any other."""
     small.write_folder(tmp_path / "elsewhere", n=2)
     pool = tmp_path / "pool"
     small.write_folder(pool, n=6)
@@ -226,7 +226,7 @@ def test_names_that_are_no_text(tmp_path):
 
 
 def test_classes_may_be_named(tmp_path):
-    """In the given order; a class without an image keeps its place."""
+    """They keep the given order, and a class without an image keeps its place."""
     root = small.write_folder(tmp_path / "pool", n=6)
     dataset = small.dataset("folder", path=root, classes=("dog", "cat", "bee", "ant"))
     assert dataset.classes == ("dog", "cat", "bee", "ant")
@@ -238,7 +238,7 @@ def test_classes_may_be_named(tmp_path):
 
 @pytest.mark.long
 def test_sixty_thousand_real_images(tmp_path, capsys):
-    """CIFAR-10 as class folders of JPEGs, an archive named by SEMIPRUNE_CIFAR10_JPEG."""
+    """SEMIPRUNE_CIFAR10_JPEG names an archive of CIFAR-10 as class folders of JPEGs."""
     with tarfile.open(os.environ["SEMIPRUNE_CIFAR10_JPEG"]) as archive:
         archive.extractall(tmp_path, filter="data")
     began = time.monotonic()

@@ -29,7 +29,7 @@ def pools(monkeypatch=None, memory=10**9, **options):
     ("placement", "share", "train", "test"),
     [
         ("auto", 1.0, MemoryPool, MemoryPool),
-        ("auto", 0.5, StreamPool, MemoryPool),  # 64 and 24 squares of 192 bytes, on devices of 15,000
+        ("auto", 0.5, StreamPool, MemoryPool),  # 64 and 24 squares of 192 bytes; devices have 15,000
         ("auto", 0.1, StreamPool, StreamPool),
         ("stream", 1.0, StreamPool, StreamPool),
         ("memory", 0.1, MemoryPool, MemoryPool),
@@ -93,7 +93,7 @@ def test_minus_one_worker_is_one_per_core(monkeypatch, cores, count):
 
 
 def test_supervised_views_of_cached_squares_are_crops(tmp_path, tiny_config):
-    """They are drawn on the device; crops that the host has cut out are only flipped."""
+    """The device draws crops of cached squares; it only flips crops that the host has cut."""
     tiny_config.data.flip = False
     keys, images = jax.random.split(jax.random.key(0), 2), small.pool(2, size=10)[0]
     for sizes, side in ((CROPS._replace(exact=False), 10), (CROPS, 8)):

@@ -28,7 +28,7 @@ def test_a_square_of_any_image():
         (500, 375, (341, 256), (58, 16)),
         (256, 256, (256, 256), (16, 16)),
         (100, 400, (256, 1024), (16, 400)),
-        (333, 256, (333, 256), (54, 16)),  # 54.5 too
+        (333, 256, (333, 256), (54, 16)),  # 54.5 also rounds to even
     ],
 )
 def test_the_centre_of_the_shorter_side(height, width, resized, corner):
@@ -39,7 +39,7 @@ def test_the_centre_of_the_shorter_side(height, width, resized, corner):
 
 
 def test_random_boxes():
-    """Areas uniform in 0.08..1 where they fit, aspects log-uniform in 3/4..4/3, corners everywhere."""
+    """Areas are uniform in 0.08..1 where they fit, aspects log-uniform in 3/4..4/3, corners uniform."""
     rng = np.random.default_rng(0)
     boxes = np.array([random_box(rng, 300, 300) for _ in range(4000)])
     top, left, height, width = boxes.T

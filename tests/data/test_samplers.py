@@ -15,7 +15,7 @@ def test_order_is_a_function_of_its_name():
 
 
 def test_order_does_not_drift():
-    """Golden: a change here changes every run there is. If it was not meant, it is a bug."""
+    """Golden: a change here changes every run. Unless intended, it is a bug."""
     assert epoch_order(0, "proxy", 0, 10).tolist() == GOLDEN
 
 
@@ -61,7 +61,7 @@ def test_endless_streams_are_chains_of_permutations(n, batch_size, start):
     for p in range(len(flat) // n):
         assert sorted(flat[p * n : (p + 1) * n]) == sorted(ids)
     assert np.all(feed(0, steps)[:, batch_size] == 99)
-    np.testing.assert_array_equal(feed(start, 2)[1:], feed(start + 1, 1))  # position is the step's alone
+    np.testing.assert_array_equal(feed(start, 2)[1:], feed(start + 1, 1))  # the position depends on the step alone
 
 
 @given(st.integers(1, 50), st.integers(1, 20))

@@ -14,7 +14,7 @@ from tests import small
 
 
 def test_the_registry_loads_no_jax():
-    """The validation of a config reads it, and answers before JAX has loaded."""
+    """Config validation reads the registry, and must answer before JAX loads."""
     heavy = {"jax", "flax", "sklearn", "etils", "pyarrow", "tensorflow_datasets"}
     code = f"import sys, semiprune_jax.data.sources; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ def test_counts_are_those_that_are_expected(tmp_path):
 
 
 def test_a_pool_may_be_limited(tmp_path):
-    """At most so many of each class, the same ones beside other images; images without a label count as a class."""
+    """The limit holds per class, and unlabelled images count as one. Other images do not change the choice."""
     root = small.write_folder(tmp_path / "pool", n=30)
     table = tmp_path / "l.csv"
     table.write_text("path,label\nant/000.png,dog\nant/003.png,dog\ncat/002.png,eel\n")
@@ -91,7 +91,7 @@ def test_undecodable_images_are_listed_together(tmp_path):
 
 
 def test_broken_images_may_be_skipped(tmp_path):
-    """They leave no row, later calls skip the same ones without decoding, and the digest stays."""
+    """They leave no row, later calls skip them without decoding, and the digest stays."""
     root = small.write_folder(tmp_path / "pool", n=9)
     small.write_folder(tmp_path / "test", n=6)
     whole = small.dataset("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)

@@ -30,7 +30,7 @@ def feed(split, order, *, fit=Resize(8), total=100, workers=0, part=(0, 1)):  # 
 @pytest.mark.parametrize("n", [48, 45])
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_slices_of_processes_are_the_pool(n, processes):
-    """Each id of an epoch once but for padding, whether sizes divide or not, and equally many steps everywhere."""
+    """Processes share each id of an epoch once, without padding, in equally many steps, for any size."""
     pool = small.split(n)
     order = EpochSampler(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
     seen, steps = [], order.steps_per_epoch
@@ -50,7 +50,7 @@ def test_the_slices_of_processes_are_the_pool(n, processes):
 
 
 def test_any_step_may_be_asked_for(monkeypatch):
-    """From any step on, several at once, and again: the batches follow the order."""
+    """Batches follow the order from any step on, several at once, and when asked for again."""
     pool = small.split(40)
     order = EndlessSampler(0, "s", np.arange(40), batch_size=8, rows=9, pad_id=40)
     made, opened = feed(pool, order), []
@@ -60,12 +60,12 @@ def test_any_step_may_be_asked_for(monkeypatch):
         np.testing.assert_array_equal(batch["id"], order(step, count))
         assert batch["image"].shape == (count, 9, 8, 8, 3)
         assert not batch["image"][:, 8].any()  # padding
-    assert opened == [0, 17, 2]  # the next step is there already
+    assert opened == [0, 17, 2]  # a next step needs no new start
     made.close()
 
 
 def test_a_batch_is_that_of_a_memory_pool():
-    """Labels, ids, and the mask of padding."""
+    """Images, labels, ids and the mask of padding are the same."""
     images, labels = small.pool(5)
     ids = np.array([3, 5, 0, 4], np.int32)
     item = {"id": jnp.asarray(ids), "image": jnp.asarray(images[np.minimum(ids, 4)])}
@@ -77,7 +77,7 @@ def test_a_batch_is_that_of_a_memory_pool():
 
 
 def test_workers_change_nothing():
-    """Processes or threads give the same images, random crops too: they are drawn from the place in the batch."""
+    """Processes and threads give the same images; random crops depend on the place in the batch."""
     pool, shared = small.split(30, size=20), small.shared_memory()
     order = PairedSampler(
         EndlessSampler(0, "l", np.arange(10), batch_size=4, rows=4, pad_id=30),
@@ -132,7 +132,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_the_reason():
 
 
 def test_workers_ignore_signals_to_all_processes():
-    """SIGTERM and Ctrl-C are for the process they read for."""
+    """SIGTERM and Ctrl-C concern only the process that the workers serve."""
     order = EndlessSampler(0, "s", np.arange(30), batch_size=10, rows=10, pad_id=30)
     made = feed(small.split(30), order, workers=1, total=10_000)
     made(0, 1)
@@ -142,11 +142,11 @@ def test_workers_ignore_signals_to_all_processes():
     for step in range(1, 40):
         np.testing.assert_array_equal(made(step, 1)["id"], order(step, 1))
     made.close()
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this process does
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this process heeds it
 
 
 def _workers():
-    """The workers of this process that decode; there are some."""
+    """This process's decoding workers; fails if there are none."""
     children = [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == os.getpid()]
     workers = [pid for pid in children if b"multiprocessing.spawn" in _command(pid)]
     assert workers
@@ -169,7 +169,7 @@ def _command(pid):
 @pytest.mark.long
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("jit", 3), ("pmap", 3)])
 def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, devices):
-    """The same bits: FixMatch's predictions, the proxy's dynamics, and a retraining on some ids with its test."""
+    """FixMatch's predictions, the proxy's dynamics and a retraining on some ids give the same bits."""
     tiny_config.ssl.steps = 4
     tiny_config.proxy.epochs = 1
     tiny_config.retrain.epochs = 1
@@ -192,7 +192,7 @@ def test_a_run_on_a_stream_is_that_on_memory(tmp_path, tiny_config, mode, device
 
 
 def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monkeypatch):
-    """Between two checkpoints, in the second epoch: the dynamics are those of an undisturbed run."""
+    """Killed between two checkpoints, it gives the dynamics of an undisturbed run."""
     tiny_config.proxy.epochs = 3
     tiny_config.runtime.checkpoint_every_steps = 3
     train = small.pool(64)
@@ -225,20 +225,20 @@ def test_a_streamed_run_resumes_where_it_was_killed(tmp_path, tiny_config, monke
 
 
 def _resident(pid):
-    """Bytes in memory that a process and its children own; memory that they share in /dev/shm is counted apart."""
+    """Bytes that a process and its children own, without the memory that they share in /dev/shm."""
     total = 0
     for name in [str(pid), *(name for name in os.listdir("/proc") if name.isdigit() and _parent(name) == pid)]:
         try:
             with open(f"/proc/{name}/status") as file:
                 total += sum(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
-        except OSError:  # ended meanwhile
+        except OSError:  # it has ended
             continue
     return total
 
 
 @pytest.mark.long
 def test_memory_is_flat_over_a_hundred_thousand_jpegs(tmp_path, tiny_config, capsys):
-    """A proxy's epoch over files of their own, decoded by two workers, takes no more memory than its first fifth."""
+    """A proxy's epoch with two decoding workers takes no more memory than its first fifth."""
     image = small.pool(1, size=32)[0][0]
     for i in range(100):
         folder = tmp_path / "pool" / "ab"[i % 2] / f"{i:02d}"

@@ -72,7 +72,7 @@ def load(path, **options):
 
 
 def test_a_prepared_dataset(tmp_path):
-    """Positions are ids, across shards; keys are the dataset's own; pixels are those of the bytes."""
+    """Ids are positions across shards, keys are the dataset's own, and pixels are those of the JPEGs."""
     dataset = load(write(tmp_path, {"train": (5, 4, 11), "test": (7,)}))
     assert dataset.classes == tuple(CLASSES)
     assert dataset.train.keys == [f"train_{i}.jpg" for i in range(20)]
@@ -96,7 +96,7 @@ def test_without_names_positions_are_keys_and_slices_are_splits(tmp_path):
 
 
 def test_a_run_on_it(tmp_path):
-    """The config names it, and another version of the data is another pool."""
+    """A config may name it, and another version of the data is another pool."""
     config = small.config()
     config.data.source, config.data.name, config.data.split = "tfds", "tiny", "train"
     config.data.path = write(tmp_path / "data", {"train": (20, 20), "test": (9,)})
@@ -118,7 +118,7 @@ def test_variants_and_skipping_work_on_it_as_on_any_source(tmp_path, monkeypatch
     rows = [int(key.split("_")[1].split(".")[0]) for key in dataset.train.keys]
     same = (small.squares(dataset.train, 16) == clean[rows]).all(axis=(1, 2, 3))
     assert np.all(same[dataset.corruption < 0])
-    assert np.mean(same[dataset.corruption >= 0]) < 0.5  # of one colour, some look the same in a lower resolution
+    assert np.mean(same[dataset.corruption >= 0]) < 0.5  # a lower resolution leaves single-colour images unchanged
     monkeypatch.setattr(sys.modules[__name__], "jpeg", lambda i: b"broken" if i == 3 else b"GIF")
     broken = write(tmp_path / "b", {"train": (5,)})
     with pytest.raises(DataError, match=r"5 of 5 images in tiny/1.0.0 \(train\) cannot be decoded: train_0.jpg"):
@@ -151,7 +151,7 @@ def test_another_format_and_labels_out_of_range(tmp_path):
 
 
 def test_labels_are_read_once(tmp_path, monkeypatch):
-    """The note belongs to these files: other files are read again."""
+    """A note belongs to certain files; other files are read again."""
     path, notes = write(tmp_path, {"train": (5, 4), "test": (3,)}), tmp_path / "notes"
     first = load(path, notes=notes)
     assert len(list(notes.iterdir())) == 2

@@ -44,12 +44,12 @@ def test_corruptions_are_drawn_by_key(rng):
     order = rng.permutation(1000)
     np.testing.assert_array_equal(variants.corruptions([KEYS[i] for i in order], 0.3, 0), kinds[order])
     assert np.all(variants.corruptions(KEYS, 0.0, 0) == -1)
-    assert np.sum(variants.corruptions(KEYS[:99], 0.3, 0) >= 0) == 25  # five a kind: floor of 5.94
+    assert np.sum(variants.corruptions(KEYS[:99], 0.3, 0) >= 0) == 25  # five per kind, the floor of 5.94
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_motion_blur(size):
-    """Every pixel by a loop over the columns and rows of the kernel, which is written out."""
+    """Compares every pixel with a loop over the rows and columns of the kernel."""
     kernel = np.zeros((15, 15))
     kernel[7:9] = np.array(variants._BLUR) / (15 * 1024)
     assert kernel.sum() == pytest.approx(0.698, abs=1e-3)
@@ -66,7 +66,7 @@ def test_motion_blur(size):
                 expected[y, x] += kernel[dy, dx] * image[mirror(y + dy - 7), mirror(x + dx - 7)]
     expected = (expected - expected.min()) / (expected.max() - expected.min()) * 255
     got = variants.corrupt(image, "motion_blur", "k")
-    assert np.abs(got - np.trunc(expected)).max() <= 1  # a sum in another order, truncated
+    assert np.abs(got - np.trunc(expected)).max() <= 1  # sums in another order, truncated
     assert np.mean(got != np.trunc(expected)) < 1e-3
     assert got.min() == 0
     assert got.max() == 255
@@ -98,7 +98,7 @@ def test_resolution_and_rectangle(size, small, high):
 
 
 def test_gaussian_noise():
-    """Mean 0.2 and deviation 1 before it is clipped; negative values are 0, or wrap as the released script's do."""
+    """Noise has mean 0.2 and deviation 1; negative sums become 0, or wrap as in the released script."""
     image = np.full((64, 64, 3), 128, np.uint8)
     got = variants.corrupt(image, "gaussian", "k")
     assert np.mean(got == 255) == pytest.approx(

@@ -67,7 +67,7 @@ def test_options_are_replaced_for_a_start_only(monkeypatch):
         assert all(one is not other for one, other in zip(before, factories(), strict=True))
     assert factories() == before
     monkeypatch.setattr(jax_internals, "VERSIONS", SpecifierSet("<0.1"))
-    with jax_internals.start_options(5, print):  # a version that has not been tried is left as it is
+    with jax_internals.start_options(5, print):  # an untried version is left as it is
         assert factories() == before
 
 

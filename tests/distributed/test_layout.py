@@ -49,7 +49,7 @@ def test_no_record_is_ever_gathered():
     text = dispatch.lower(jnp.int32(0), record, None, feed, jax.random.key(0)).compile().as_text()
     collectives = [line for line in text.splitlines() if "all-gather(" in line or "all-reduce(" in line]
     assert not any(f"{rows}," in line or f"{rows // 4}," in line for line in collectives), collectives
-    assert "input_output_alias" in text  # donated buffers really are reused
+    assert "input_output_alias" in text  # donated buffers are reused
 
 
 def test_too_many_devices():

@@ -51,12 +51,12 @@ def begin(commands, environments=({}, {}, {})):
 
 
 def together(commands, timeout=240, environments=({}, {}, {})):
-    """Runs commands at the same time; their exit codes and output."""
+    """Runs commands at the same time; returns their exit codes and output."""
     return ended(begin(commands, environments), timeout)
 
 
 def ended(running, timeout):
-    """Waits for processes; their exit codes and output. None outlives the test."""
+    """Waits for processes; returns their exit codes and output. None outlives the test."""
     try:
         printed = [process.communicate(timeout=timeout)[0] for process in running]
     finally:
@@ -66,14 +66,14 @@ def ended(running, timeout):
 
 
 def mains(work, *flags, count=2):
-    """The command lines of a run of two processes of two devices."""
+    """The command lines of a run's processes, of two devices each."""
     address = f"--coordinator=127.0.0.1:{small.free_port()}"
     command = [sys.executable, "-m", "semiprune_jax.main", f"--workdir={work}", address, f"--num_processes={count}"]
     return [[*command, f"--process_id={i}", *flags] for i in range(count)]
 
 
 def test_an_image_that_breaks_on_one_process_ends_both(tmp_path):
-    """In a worker of the process whose slice it is; the other one waits for it, and gets the same message and code."""
+    """A worker of one process finds it; the other process waits, and gets the same message and code."""
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     address = f"127.0.0.1:{small.free_port()}"
@@ -96,7 +96,7 @@ def test_several_processes_need_jit_and_all_devices(tmp_path):
 
 
 def arrays(tmp_path):
-    """Flags for a pool that is read in less time than scikit-learn takes to import."""
+    """Flags for a pool that loads faster than scikit-learn imports."""
     return ["--config.data.source=arrays", f"--config.data.path={small.write_npz(tmp_path / 'pool.npz')}"]
 
 
@@ -130,7 +130,7 @@ def test_the_missing_are_named_in_time(tmp_path, found):
     began = time.monotonic()
     codes, printed = together([commands[i] for i in found], 60)
     assert set(codes) == {4}, printed
-    assert time.monotonic() - began < 30  # 4 s, and start-up
+    assert time.monotonic() - began < 30  # 4 s and start-up
     who = "process 0 has not come" if found == [1] else "missing: 1 of 3" if 2 in found else "missing: 1, 2 of 3"
     for text in printed:
         assert re.search(rf"^semiprune: .*{who}", text, re.MULTILINE), text
@@ -139,7 +139,7 @@ def test_the_missing_are_named_in_time(tmp_path, found):
 
 
 def test_a_coordinator_that_others_cannot_reach(tmp_path):
-    """They end at once, before anyone waits for anyone."""
+    """All processes end at once, before any waits for another."""
     flags = ["--config=configs/digits.py:smoke", f"--workdir={tmp_path / 'w'}", "--coordinator=localhost:4444"]
     command = [sys.executable, "-m", "semiprune_jax.main", *flags]
     began = time.monotonic()
@@ -151,7 +151,7 @@ def test_a_coordinator_that_others_cannot_reach(tmp_path):
 
 
 def test_a_likely_reason_is_named_long_before_the_time_out(monkeypatch, capsys):
-    """Flags alone do not tell whether process 0 runs elsewhere; but it is known not to run here."""
+    """Flags do not tell where process 0 runs, but nothing answers here."""
     monkeypatch.setattr(initialize, "_NOTED_AFTER", 0.2)
     with pytest.raises(DeviceError, match=r"has not come within 0\.7 s .* so process 0 has to run here"):
         initialize._reach("127.0.0.1", small.free_port(), 0.7, local=True)
@@ -177,7 +177,7 @@ def test_flags_that_leave_something_open(tmp_path, flags, message):
 
 
 def test_alone_among_others(tmp_path):
-    """On request a launcher's environment is ignored, as for a sweep of single runs."""
+    """On request, a run ignores the launcher's environment, as in a sweep of single runs."""
     command = [sys.executable, "-m", "semiprune_jax.main", "--config=configs/digits.py:smoke", "--until=label"]
     command += [f"--workdir={tmp_path / 'w'}", "--coordinator=none", *arrays(tmp_path)]
     codes, printed = together([command], 60, ranks("SLURM"))
@@ -185,7 +185,7 @@ def test_alone_among_others(tmp_path):
 
 
 def test_the_doctor_looks_at_every_machine(tmp_path):
-    """Each process looks at its own devices and prints its own lines."""
+    """Each process checks its own devices and prints its own lines."""
     flags = ["--config=configs/digits.py", *arrays(tmp_path), "doctor"]
     codes, printed = together(mains(tmp_path / "w", *flags), 60)
     assert codes == [0, 0], printed
@@ -195,7 +195,7 @@ def test_the_doctor_looks_at_every_machine(tmp_path):
 
 
 def struck(tmp_path, victim, number):
-    """A run of two processes, one of which gets a signal within FixMatch; exit codes, output, seconds to the end."""
+    """Signals one of two processes during FixMatch; returns exit codes, output, and seconds to the end."""
     work, flags = tmp_path / "w", ["--config.ssl.steps=4000", "--until=pseudolabel"]
     running = Program(tmp_path).begin_all(work, *flags, processes=2, devices=1)
     small.wait_for_lines(work / "metrics.jsonl", 5)
@@ -211,7 +211,7 @@ def test_one_that_is_killed_ends_the_other_in_time(tmp_path, victim):
     told, who = printed[1 - victim], "1 of 2 is gone" if victim else "0, which keeps the run together, is gone"
     assert codes[1 - victim] == 4, told
     assert re.search(f"^semiprune: process {who}.*start all processes again", told, re.MULTILINE), told
-    assert seconds < 15  # the 10 s of the config, to which tests.faults holds it, and some more on a busy machine
+    assert seconds < 15  # the config's 10 s, which tests.faults checks, and more for a busy machine
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.long), 1])

@@ -11,7 +11,7 @@ from semiprune_jax import models
 
 
 def expected_spread(name, path, params):
-    """(distribution, scale) of a freshly drawn tensor, by methods of USB, torchvision and PyTorch's defaults."""
+    """(distribution, scale) of a new tensor, after USB, torchvision and PyTorch's defaults."""
     module, leaf = path.split("/")
     kernel = params[module].get("kernel")
     fan_in, fan_out = (math.prod(kernel.shape[:-1]), math.prod((*kernel.shape[:-2], kernel.shape[-1])))
@@ -26,7 +26,7 @@ def expected_spread(name, path, params):
 
 @pytest.mark.parametrize("name", ["wrn_10_2", "resnet8", "resnet18"])
 def test_initial_weights(name):
-    """Each tensor's distribution, by a Kolmogorov-Smirnov test (the draw is fixed); norms start at 1 and 0."""
+    """A Kolmogorov-Smirnov test checks each tensor (the draw is fixed); norms start at 1 and 0."""
     network = models.create(name, num_classes=500, bn_momentum=0.9)
     params, stats = jax.jit(network.init, static_argnums=1)(jax.random.key(0), (32, 32, 3))
     for keys, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:

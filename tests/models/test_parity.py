@@ -33,11 +33,11 @@ def flat(tree):
 
 
 def assert_samples(golden, prefix, *trees):
-    """Every tensor's root mean square, mean and eight values, within 1e-4.
+    """Every tensor's root mean square, mean and eight values agree within 1e-4.
 
-    Of the value, or of the tensor's root mean square where that is larger, since sums of terms that nearly cancel keep
-    the terms' rounding; a gradient that is 0 but for rounding (of a bias before a batch norm) is held against the
-    largest tensor's.
+    The tolerance is relative to the value or, where larger, to the tensor's root mean square, since sums of terms that
+    nearly cancel keep the terms' rounding. A gradient that is 0 but for rounding (of a bias before a batch norm) is
+    compared with the largest tensor's.
     """
     got = goldens.samples(prefix, {path: leaf for tree in trees for path, leaf in flat(tree).items()})
     assert got[f"{prefix}/path"].tolist() == golden[f"{prefix}/path"].tolist()
@@ -49,7 +49,7 @@ def assert_samples(golden, prefix, *trees):
 
 
 def network(name, classes, pixels, dtype=jnp.float32):
-    """The network with the shared weights and statistics in place of its own."""
+    """A network with the shared weights and statistics instead of its own."""
     made = models.create(name, num_classes=classes, bn_momentum=goldens.BN_MOMENTUM, dtype=dtype)
     shapes = jax.eval_shape(lambda key: made.init(key, (pixels, pixels, 3)), jax.random.key(0))
 
@@ -77,7 +77,7 @@ def close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.sqrt(np.mean(expected**2)))
 
 
-DEEPER_OR_WIDER = ("wrn_28_8", "resnet34")  # than another network here with the same blocks
+DEEPER_OR_WIDER = ("wrn_28_8", "resnet34")  # than another tested network with the same blocks
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ DEEPER_OR_WIDER = ("wrn_28_8", "resnet34")  # than another network here with the
     ],
 )
 def test_network(name, shape):
-    """Both forward modes, the gradient of a cross entropy, statistics, and one step of SGD and of the average.
+    """Checks both forward modes, the cross entropy's gradient, statistics, and one step of SGD and of the average.
 
-    In float64: in float32 PyTorch's own gradients are off by as much as themselves in single weights (measured),
-    because rounding decides which side of 0 some input of a ReLU falls on.
+    This needs float64: in float32, PyTorch's own gradients of single weights are wrong by their size (measured),
+    because rounding decides on which side of 0 some input of a ReLU falls.
     """
     golden = load(name)
     with jax.enable_x64(True):
@@ -121,9 +121,9 @@ def test_network(name, shape):
 
 @pytest.mark.parametrize("name", ["wrn_28_2", "resnet18_cifar", "resnet50"])
 def test_network_in_float32(name):
-    """The type of a run on a CPU. Only the wide network is compared in training mode too.
+    """A run on a CPU uses float32. Only the wide network is compared in training mode too.
 
-    Batch norms over four values lose too many digits in the others.
+    In the others, batch norms over four values lose too many digits.
     """
     golden, (made, params, stats) = load(name), network(name, *goldens.NETWORKS[name])
     image = inputs(golden, jnp.float32)
@@ -138,7 +138,7 @@ def rows(ids, count, pad):
 
 
 def test_five_fixmatch_steps():
-    """With the same batches and draws, Pillow's views and PyTorch's steps end in the same state as ours."""
+    """Given the same batches and draws, Pillow's views and PyTorch's steps reach the same state as ours."""
     options, golden = goldens.FIXMATCH, load("fixmatch")
     made, params, stats = network("wrn_10_1", options["classes"], options["pixels"])
     tx = sgd(state.cosine_sevenths, matrices_only=True, total=7)
@@ -168,7 +168,7 @@ def test_five_fixmatch_steps():
 
 
 def test_five_proxy_steps():
-    """One epoch with a short last batch: its losses, its record, and the state it ends in."""
+    """Compares one epoch with a short last batch: its losses, record and final state."""
     options, golden = goldens.PROXY, load("proxy")
     made, params, stats = network("resnet8", options["classes"], options["pixels"])
     tx = sgd(state.cosine_to(1e-4), matrices_only=False, total=7)
@@ -188,7 +188,7 @@ def test_five_proxy_steps():
 
 @pytest.mark.long
 def test_pytorch_still_makes_the_goldens(tmp_path):
-    """Needs the extra bench."""
+    """This needs the extra bench."""
     subprocess.run([sys.executable, "-m", "tests.goldens", str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
     for path in sorted(tmp_path.iterdir()):
         with np.load(path) as new:

@@ -14,7 +14,7 @@ from tests import goldens
 
 @pytest.fixture(autouse=True)
 def small_ones(monkeypatch):
-    """Two blocks of 24 channels instead of twelve of 384."""
+    """Replaces twelve blocks of 384 channels by two of 24."""
     for name, fields in goldens.VITS.items():
         monkeypatch.setitem(networks.PRETRAINED, name, networks.vit(*fields))
 
@@ -25,7 +25,7 @@ def golden(name):
 
 
 def weights(found):
-    """The state dictionary that PyTorch had."""
+    """PyTorch's state dictionary."""
     shapes = [tuple(int(side) for side in text.split(",") if side) for text in found["shapes"]]
     return {
         str(key): goldens.named_weight(str(key), shape) if "num_batches" not in key else np.array(7)

@@ -6,7 +6,7 @@ from semiprune_jax.models import vit
 
 
 def test_positions_of_another_grid():
-    """The weights of each new patch sum to 1; they belong to its four neighbours in the old grid."""
+    """The weights of each new patch sum to 1 and belong to its four neighbours in the old grid."""
     weights = vit.bicubic(37, 16)
     assert weights.shape == (16, 37)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)

@@ -149,7 +149,7 @@ def test_full_and_labelled_only_are_planned():
     assert re.search(r"retrain labelled_only x 2 +62,800 ", text)  # 5,000 in batches of a quarter of 128
     assert re.search(r"retrain keep 0\.2 x 6 +188,400 ", text)
     config.label.budget = 10_200
-    assert re.search(r"retrain labelled_only x 2 +64,000 ", plan.plan(config))  # in batches of half of 128, as for a fifth
+    assert re.search(r"retrain labelled_only x 2 +64,000 ", plan.plan(config))  # batches of half of 128, as for a fifth
 
 
 def test_what_is_not_expected_is_counted(tiny_config, tmp_path):

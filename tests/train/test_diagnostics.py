@@ -33,7 +33,7 @@ def test_no_view_is_confident():
     assert trouble.startswith("0.05% of the unlabelled images are predicted with a probability of 0.95 or more")
     for advice in ("ssl.threshold", "ssl.steps", "--overwrite"):
         assert advice in trouble
-    trouble = collapse(mask_rate=0.0005, threshold=None)  # of a learner that reads none
+    trouble = collapse(mask_rate=0.0005, threshold=None)  # a learner without one
     assert trouble.startswith("0.05% of the unlabelled images count, so they teach nothing; raise ssl.steps")
 
 

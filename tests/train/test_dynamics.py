@@ -75,7 +75,7 @@ def test_of_equal_logits_the_first_is_the_prediction():
 
 
 def test_el2n_keeps_its_digits_where_all_is_learned():
-    """sqrt(sum p^2 - 2 p_y + 1) would cancel to 0, or to steps of 2e-4."""
+    """sqrt(sum p^2 - 2 p_y + 1) would cancel to 0 or to multiples of 2e-4."""
     gaps = np.arange(5, 16, 0.25, np.float32)
     seen = dynamics.observe(jnp.stack([jnp.array(gaps), jnp.zeros(len(gaps))], axis=1), jnp.zeros(len(gaps), jnp.int32))
     other = 1 / (1 + np.exp(gaps.astype(np.float64)))
@@ -133,7 +133,7 @@ def test_bytes_per_visit():
 
 
 def test_a_record_can_be_given_away():
-    """It can be donated to a program that writes over it without a copy: its arrays share no buffer."""
+    """Its arrays share no buffer, so it can be donated to a program that overwrites it without a copy."""
     seen = dynamics.observe(jnp.zeros((1, 3)), jnp.array([0]))
     write = jax.jit(lambda record: dynamics.update(record, jnp.array([1]), 0, seen), donate_argnums=0)
     for options in ({}, {"entropy": True}, {"kl_classes": 3}):
@@ -141,7 +141,7 @@ def test_a_record_can_be_given_away():
 
 
 def test_how_far_predictions_move_is_recorded_visit_by_visit(rng):
-    """In three epochs of different orders; a padding row leaves no trace."""
+    """Three epochs have different orders, and a padding row leaves no trace."""
     logits = rng.normal(size=(3, 5, C)).astype(np.float32)
     record = dynamics.init(5, 3, kl_classes=C)
     for column, order in enumerate(([0, 1, 2, 3, 4], [4, 2, 0, 1, 3], [3, 4, 1, 0, 2])):

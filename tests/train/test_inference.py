@@ -13,7 +13,7 @@ from tests import small
 
 @pytest.mark.parametrize(("side", "batches"), [(8, 1), (64, 1), (400, 3)])
 def test_batches_fit_the_size_that_images_are_seen_at(side, batches):
-    """90 images of 8 pixels in one batch; enlarged to 400, as the weights of a file may need them, 32 at a time."""
+    """90 images of 8 pixels are one batch; enlarged to 400 for weights of a file, they come 32 at a time."""
     layout = Layout.of("jit", 1)
     sizes = []
 

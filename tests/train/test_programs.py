@@ -20,7 +20,7 @@ POOL, DEVICES = 90, 4
 
 @pytest.fixture(params=[1, DEVICES], ids=["one device", "four devices"])
 def made(request, tiny_config, tmp_path):
-    tiny_config.proxy.epochs = 2  # the programs of test_supervised.py
+    tiny_config.proxy.epochs = 2  # the same programs as in test_supervised.py
     trainer, _ = small.trainer(tmp_path, tiny_config, devices=request.param, n=POOL)
     yield trainer
     trainer.metrics.close()
@@ -53,7 +53,7 @@ def bytes_of(tree, device):
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
 def test_state_and_record_are_written_over(made, begin, kind):
-    """They are donated, and all of their bytes on each device are reused."""
+    """They are donated, and each device reuses all their bytes."""
     begun = begin(kind)
     reused = compiled(made, begun).memory_analysis().alias_size_in_bytes
     assert reused == bytes_of((begun.state, begun.record), made.layout.devices[0])
@@ -63,7 +63,7 @@ def test_state_and_record_are_written_over(made, begin, kind):
     "kind", ["fixmatch", "proxy", "proxy with kl", pytest.param("flexmatch", marks=pytest.mark.long)]
 )
 def test_only_batches_and_gradients_travel(made, begin, kind):
-    """No collective has a side as long as the pool or the record, or a share of them; none at all on one device."""
+    """No collective has a side as long as the pool, the record or a shard; one device has no collectives."""
     text = compiled(made, begin(kind)).as_text()
     names = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
     sent = re.findall(rf"= (.*?) (?:{names})(?:-start)?\(", text)
@@ -81,7 +81,7 @@ def test_a_step_does_not_talk_to_the_host(made, begin, kind):
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
 def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
-    """Nor is anything moved implicitly, across two epochs with evaluations and checkpoints."""
+    """Nothing is moved implicitly either, over two epochs with evaluations and checkpoints."""
     began, compilations, steps = [], [], []
     jax.monitoring.register_event_duration_secs_listener(
         listener := lambda event, seconds, **_: began.append(event) if "backend_compile" in event else None
@@ -103,7 +103,7 @@ def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
         jax.monitoring.unregister_event_duration_listener(listener)
     assert len(steps) == begun.total_steps
     assert begun.total_steps >= 2 * begun.steps_per_epoch or kind == "fixmatch"
-    # The first evaluation compiles, in the middle; steps do not.
+    # The first evaluation compiles in between; steps do not.
     assert begun.dispatch._cache_size() == 1
     evaluated = begun.evaluate_every
     between = np.diff(compilations)
@@ -111,7 +111,7 @@ def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
 
 
 def test_programs_are_kept(tmp_path):
-    """In the configured directory, unless JAX has another one or the directory cannot be made."""
+    """They go to the configured directory, unless JAX has another or it cannot be made."""
     from jax.experimental.compilation_cache import compilation_cache
 
     before = {name: getattr(jax.config, name) for name in small.COMPILED}
@@ -136,7 +136,7 @@ def test_programs_are_kept(tmp_path):
 
 
 def test_steps_of_a_dispatch(tiny_config, tmp_path):
-    """Sixteen; one on a CPU, where a scan is much slower, and with streamed images; or as configured."""
+    """There are sixteen, or as many as configured; one with streamed images or on a CPU, whose scans are slow."""
     made, labels = small.trainer(tmp_path, tiny_config)
     resident = small.proxy_training(made, tiny_config, labels)
     streamed = dataclasses.replace(resident, pool=StreamArrays(jnp.asarray(labels)))

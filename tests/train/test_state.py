@@ -48,7 +48,7 @@ def test_schedules():
 
 
 def test_warm_up():
-    """SwAV's: a line from 0 to the peak, then half a cosine to the floor."""
+    """SwAV's rate rises linearly from 0 to the peak, then falls by half a cosine to the floor."""
     schedule, peak, total = state.cosine_to(0.1, warm_up=10), jnp.float32(2.0), jnp.int32(30)
     rates = [float(schedule(jnp.int32(step), peak, total)) for step in (0, 5, 10, 20, 30, 99)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1.05, 0.1, 0.1], rtol=1e-5, atol=1e-7)
@@ -67,7 +67,7 @@ def test_larc_steps_by_a_share_of_each_parameters_norm(rng):
         decay_matrices_only=False,
         trust=0.001,
     )
-    for size in (1.0, 100.0):  # of the gradient, which does not matter
+    for size in (1.0, 100.0):  # the gradient's size, which does not matter
         gradient = {name: size * jnp.ones_like(value) for name, value in params.items()}
         updates, _ = tx.update(gradient, tx.init(params), params)
         for name, value in params.items():
@@ -88,7 +88,7 @@ def test_average_follows_parameters_and_starts_as_a_copy():
     )
     s = state.TrainState(jnp.int32(0), start, {}, tx.init(start), start)
     average = 1.0
-    for w in (0.0, -1.0, -2.0):  # a gradient of 1 at a rate of 1
+    for w in (0.0, -1.0, -2.0):  # the weights after steps of 1
         s = state.advance(s, tx, {"w": jnp.array([1.0])}, {}, ema_decay=0.9)
         average = 0.9 * average + 0.1 * w
         assert s.params["w"][0] == pytest.approx(w)
@@ -113,7 +113,7 @@ def test_create_shares_no_buffers():
 
 
 def test_schedule_is_traced():
-    """Another length and rate, same executable."""
+    """Another length and rate use the same executable."""
     tx = state.sgd(
         state.cosine_to(0.0),
         learning_rate=0.1,

@@ -22,7 +22,7 @@ from tests.train import batch_of, begin, linear, optimizer, scaled
 
 
 def layouts(*quick):
-    """Ways to run a step other than on one device; those not named here are marked long."""
+    """Ways to run a step on devices; all but those named are marked long."""
     everywhere = [("jit", 3), ("jit", 4), ("pmap", 1), ("pmap", 3), ("pmap", 4)]
     return [pytest.param(*way, marks=() if way in quick else pytest.mark.long) for way in everywhere]
 
@@ -54,7 +54,7 @@ def test_oracle_fixmatch_loss_by_hand():
 
 @pytest.mark.parametrize("besides", [0.0, 3.0])
 def test_fixmatch_step_from_first_principles(besides):
-    """Also with a learner that adds a loss: ``besides`` times the mean of the strong views' first logits."""
+    """A learner may add a loss: ``besides`` times the mean of the strong views' first logits."""
     images, labels = small.pool(40)
     network, tx = linear(), optimizer(weight_decay=0.0)
     fresh = begin(network, tx, jax.random.key(1), ema=True)
@@ -95,7 +95,7 @@ def test_fixmatch_step_from_first_principles(besides):
     confident = [max(pytorch.softmax(row)) >= threshold for row in (flat[unl] @ w).tolist()]
     assert 0 < sum(confident) < len(confident)
     assert float(metrics["mask_rate"]) == pytest.approx(np.mean(confident))
-    # The first Nesterov step is w - lr * 1.9 * gradient; three entries by finite differences.
+    # The first Nesterov step is w - lr * 1.9 * gradient; finite differences check three entries.
     for index in [(0, 0), (77, 1), (191, 2)]:
         e = np.zeros_like(w)
         e[index] = 1e-4
@@ -116,7 +116,7 @@ def test_fixmatch_never_reads_unlabelled_labels():
 
 
 def test_weak_rows_shape_the_statistics_of_the_others():
-    """One joint forward pass: the gradient of the labelled loss sees the weak images through batch norm only."""
+    """In the joint forward pass, the labelled loss sees the weak images only through batch norm."""
     network = models.create("wrn_10_1", num_classes=3, bn_momentum=0.9)
     images, labels = small.pool(40)
     tx = optimizer()
@@ -179,12 +179,12 @@ def test_supervised_step_masks_padding_and_records():
     padded = batch_of(images, labels, np.array([5, 2, 9, 0, 0]), [True, True, True, False, False])
     padded["id"] = jnp.array([5, 2, 9, 20, 20])
     new_padded, seen_padded, metrics_padded = run(fresh, record, padded, jax.random.key(0))
-    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)  # sums of another length round otherwise
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)  # sums of another length round differently
     jax.tree.map(close, (new, seen, metrics), (new_padded, seen_padded, metrics_padded))
     p = [pytorch.softmax(row) for row in (images.reshape(20, -1)[ids] / 255.0 @ np.asarray(fresh.params["w"])).tolist()]
     column = np.zeros(20)
     column[ids] = [row[y] for row, y in zip(p, labels[ids], strict=True)]
-    np.testing.assert_allclose(seen.p_label[:, 2], column, rtol=1e-4)  # step 7 of epochs of 3 is in the third
+    np.testing.assert_allclose(seen.p_label[:, 2], column, rtol=1e-4)  # step 7 is in the third epoch of 3 steps
     assert not np.any(seen.p_label[:, [0, 1, 3]])
     losses = [-np.log(row[y]) for row, y in zip(p, labels[ids], strict=True)]
     assert float(metrics["loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
@@ -212,9 +212,9 @@ RECIPE = views.Recipe((0.3,) * 3, (0.3,) * 3, 0.125, flip=True)
 
 
 def run_fixmatch(directory, mode, count, per_dispatch=1, total=3):
-    """Three steps of a FixMatch training, on a labelled batch that is no multiple of three devices."""
+    """Three steps of FixMatch, with a labelled batch that is no multiple of three devices."""
     config = small.config()
-    config.ssl.learning_rate = 0.003  # at 0.03 a ReLU that rounding turns moves a weight by 6e-5
+    config.ssl.learning_rate = 0.003  # at 0.03, a ReLU flipped by rounding moves a weight by 6e-5
     made, labels = small.trainer(directory, config, mode, count)
     begun = small.fixmatch_training(made, config, np.where(np.arange(90) < 24, labels, -1).astype(np.int32))
     current, collected = begun.state, []
@@ -250,7 +250,7 @@ def test_steps_per_dispatch_change_nothing(tmp_path, fixmatch_on_one):
 
 
 def run_supervised(mode, count, total=4):
-    """Two epochs of 2 steps over 20 of 24 examples, recorded; and the number of compilations after each step."""
+    """Two recorded epochs of 2 steps over 20 of 24 examples, and the compilations after each step."""
     layout = Layout.of(mode, count)
     images, labels = small.pool(24)
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
@@ -290,7 +290,7 @@ def test_records_are_the_same_on_any_devices(mode, count, supervised_on_one):
     assert record_many.p_label.shape == record_one.p_label.shape
     for name in ("p_label", "p_other", "el2n"):
         np.testing.assert_allclose(getattr(record_many, name), getattr(record_one, name), atol=1e-5)
-    assert 0 < compiled[0] == compiled[-1]  # not again at the second step, nor across the epoch
+    assert 0 < compiled[0] == compiled[-1]  # nothing compiles after the first step
 
 
 def test_every_visited_example_is_recorded_and_no_other(supervised_on_one):

@@ -22,7 +22,7 @@ from tests import small
 
 
 def two_epochs():
-    """With a low learning rate: at 0.1 a ReLU that rounding turns moves a probability by 1e-3 in two epochs."""
+    """The learning rate is low: at 0.1, a ReLU flipped by rounding moves a probability by 1e-3."""
     config = small.config()
     config.proxy.epochs, config.proxy.learning_rate = 2, 0.01
     return config
@@ -62,7 +62,7 @@ def test_repeatable_bit_for_bit(tmp_path, on_one):
 
 
 def plain(config, params, stats):
-    """Logits of the 31 test examples and their labels, by a plain forward pass."""
+    """Logits of the 31 test examples by a plain forward pass, and their labels."""
     network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
     images, truth = small.pool(31, seed=1)
     x = (images / 255 - np.array(config.data.mean)) / np.array(config.data.std)
@@ -70,7 +70,7 @@ def plain(config, params, stats):
 
 
 def test_retrainings_share_one_program(tmp_path, tiny_config):
-    """The step is traced once for a batch shape, whatever examples, seed and length. The saved network is tested."""
+    """A step is traced once per batch shape, for any examples, seed and length. The saved network is the tested one."""
     made, labels = small.trainer(tmp_path, tiny_config)
     first, network = small.retrain(made, tiny_config, "retrain/a_seed0", labels, np.arange(40), batch_size=16, seed=0)
     again = small.retrain_training(made, tiny_config, "retrain/c_seed2", labels, np.arange(9), batch_size=16, seed=2)
@@ -86,7 +86,7 @@ def test_retrainings_share_one_program(tmp_path, tiny_config):
 
 
 def test_test_accuracy_is_exact(tmp_path, tiny_config):
-    """Padded and masked over four devices, it equals that of a plain forward pass over the 31 test examples."""
+    """Padded and masked on four devices, it equals a plain forward pass over the 31 test examples."""
     made, labels = small.trainer(tmp_path, tiny_config, devices=4)
     begun = small.retrain_training(made, tiny_config, "retrain/a_seed0", labels, np.arange(90), batch_size=16, seed=0)
     made.metrics.close()
@@ -127,7 +127,7 @@ def test_without_a_test_set(tmp_path, tiny_config):
 
 
 def test_more_on_request(tmp_path, tiny_config):
-    """More arrays, [rows of the record, epochs]; test_dynamics.py tests their values."""
+    """The record gets more arrays [rows, epochs]; test_dynamics.py tests their values."""
     made, labels = small.trainer(tmp_path, tiny_config)
     for name in ("entropy", "grad_norm"):
         assert getattr(small.proxy_training(made, tiny_config, labels).record, name) is None
@@ -137,7 +137,7 @@ def test_more_on_request(tmp_path, tiny_config):
 
 
 def test_a_proxy_of_some_examples_alone(tmp_path, tiny_config):
-    """Every epoch writes their rows, also of the gradients' norms, and never the rows of others."""
+    """Every epoch writes the rows of those examples, gradient norms included, and never other rows."""
     tiny_config.proxy.record_grad_norm, tiny_config.proxy.epochs = True, 2
     made, labels = small.trainer(tmp_path, tiny_config)
     ids = np.arange(90)[::4]
@@ -150,7 +150,7 @@ def test_a_proxy_of_some_examples_alone(tmp_path, tiny_config):
 
 @pytest.mark.long
 def test_whole_runs_on_other_devices_select_nearly_the_same(tmp_path, digits, capsys):
-    """Rounding turns a ReLU sooner or later, and a learning rate of 0.1 amplifies it; prints how far a run drifts."""
+    """Rounding flips a ReLU sooner or later, and a learning rate of 0.1 amplifies it; prints the drift."""
     config = get_config()
     records = {}
     for devices in (1, 3, 4):

@@ -36,7 +36,7 @@ def test_a_step_may_be_saved_again(tmp_path):
 
 
 def test_a_full_disk_is_said_to_be_one(tmp_path, monkeypatch):
-    """Orbax's words for it are those of a device that is out of memory; ``tests.faults`` has a real disk."""
+    """Orbax's message is that of a device out of memory; ``tests.faults`` fills a real disk."""
 
     def fail(*args, **options):
         raise ValueError("RESOURCE_EXHAUSTED: Failed writing: \"d/4d\": No space left on device [os_error_code='28']")
@@ -63,7 +63,7 @@ def files(root):
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "gone", "empty"])
 def test_whatever_file_of_it_is_damaged_the_one_before_is_used(tmp_path, how):
-    """Each file of the newest checkpoint in its turn."""
+    """Each file of the newest checkpoint is damaged in turn."""
     with Checkpoints(tmp_path / "c") as saved:
         for step in (3, 6):
             saved.save(step, tree(step))
@@ -127,7 +127,7 @@ def test_one_tree(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"[]", None])
 def test_a_damaged_tree_is_refused(tmp_path, damage):
-    """A byte of its largest file, or what its hashes are in."""
+    """The damage is in a byte of its largest file, or in its file of hashes."""
     checkpoint.save(tmp_path / "model", {"p": jnp.arange(300.0)})
     victim = tmp_path / "model" / "hashes.json"
     if damage is None:

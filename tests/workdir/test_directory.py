@@ -40,7 +40,7 @@ def test_starts_and_configs_are_recorded(tmp_path):
 
 
 def test_a_directory_is_ours_from_the_first_file_on(tmp_path):
-    """Killed at once after it was made, it can be opened again."""
+    """A directory can be opened again after a kill just after it was made."""
     workdir.open_workdir(tmp_path / "new", overwrite=False)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["manifest.json"]
     workdir.open_workdir(tmp_path / "new", overwrite=False)

@@ -20,7 +20,7 @@ def test_nothing_half_written(tmp_path, monkeypatch):
 
 
 def test_arrays_that_do_not_fit_leave_those_before(tmp_path, monkeypatch):
-    """They are written straight into the file, which may fail in the middle."""
+    """Arrays are written straight into a file, which may fail midway."""
     path = tmp_path / "x.npz"
     formats.write_npz(path, {"a": np.arange(3)})
 

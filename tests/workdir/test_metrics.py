@@ -41,7 +41,7 @@ for act in (lambda: metrics.write("score", 2, {"loss": 0.5}), metrics.close):
 
 
 def test_a_full_disk_is_told_once_and_by_us(tmp_path):
-    """No thread and no end of Python's prints a stack trace of it."""
+    """Neither a thread nor Python's exit prints a stack trace."""
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False, cwd=Path.cwd()
     )
@@ -55,7 +55,7 @@ def test_rewind_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
         metrics.write("score", step, {"loss": step})
         metrics.write("pseudolabel", step, {"loss": step})
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"stage": "sco')  # killed in mid-line
+        file.write('{"stage": "sco')  # killed within a line
     metrics.close()
     again = Metrics(tmp_path)
     again.rewind("score", 2)
@@ -67,7 +67,7 @@ def test_rewind_drops_what_a_killed_run_wrote_after_its_checkpoint(tmp_path):
 
 
 def test_wandb_gets_the_same(tmp_path, monkeypatch):
-    """In one run of its own, opened by the first line and gone on with later, with each stage's own steps."""
+    """The first line opens one wandb run, which later starts continue, with each stage's own steps."""
     seen = []
     run = types.SimpleNamespace(
         log=seen.append,
@@ -103,7 +103,7 @@ def test_wandb_is_an_extra(tmp_path, monkeypatch):
 
 
 def test_what_is_no_line_of_ours_is_passed_over(tmp_path):
-    """A disk's garbage and half a line do not keep a run from going on."""
+    """Garbage from a disk and half a line do not stop a run."""
     metrics = Metrics(tmp_path)
     metrics.write("score", 1, {"loss": 1.0})
     with (tmp_path / "metrics.jsonl").open("ab") as file:

@@ -69,7 +69,7 @@ def test_a_view_follows_its_sources_and_settings(tmp_path):
     assert formats.read_table(tmp_path / SHOWN.path)["x"].tolist() == [2, 2, 2]
     written = (tmp_path / SHOWN.path).stat().st_mtime_ns
     assert run(tmp_path, double(view=shown())) == ["done"]
-    assert (tmp_path / SHOWN.path).stat().st_mtime_ns == written  # nothing has changed
+    assert (tmp_path / SHOWN.path).stat().st_mtime_ns == written  # it is not written again
     assert run(tmp_path, double(view=shown(added=5))) == ["done"]
     assert formats.read_table(tmp_path / SHOWN.path)["x"].tolist() == [7, 7, 7]
     assert record.digest(tmp_path, "double") == before  # nothing depends on it
@@ -86,7 +86,7 @@ def test_an_altered_view_is_noticed(tmp_path):
 
 @pytest.mark.parametrize("at", ["forget_view", "save", "note_view"])
 def test_a_kill_while_a_view_is_made_again_costs_nothing(tmp_path, monkeypatch, at):
-    """Before, between and after its two files; the next run makes it."""
+    """The kill comes before, between or after its two files; the next run makes the view."""
     run(tmp_path, label(), double(view=shown()))
     owner = artifacts.Store if at == "save" else record.Record
     with monkeypatch.context() as patch:
