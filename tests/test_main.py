@@ -87,7 +87,7 @@ def test_version(capsys):
 
 
 def test_a_packaged_config_by_name(tmp_path):
-    """A file of that name goes first. Former names of fields are noted."""
+    """A file of that name comes first. Former names of fields are noted."""
     flags = ["--workdir", "w", "--until=label", "--config.model.fixmatch=resnet8", "--config.fixmatch.steps=11"]
     done = start([sys.executable, "-m", "semiprune_jax", "--config", "digits:smoke", *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr

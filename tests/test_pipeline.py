@@ -279,7 +279,7 @@ def test_selections_by_embeddings(finished, tmp_path):
 
 
 def test_each_kept_fraction_has_its_own_cutoff(finished, tmp_path):
-    """Before a quarter is kept half may be cut off, but not before three quarters are."""
+    """A cutoff of a half fits a kept quarter, but not three quarters."""
     work, config = shutil.copytree(finished[0], tmp_path / "work"), finished[1].copy_and_resolve_references()
     config.embed.source, config.select.names, config.select.keep = "proxy", ("d2",), (0.25, 0.75)
     config.select.d2.cutoff = (0.5, 0.1)
@@ -400,7 +400,7 @@ def test_an_altered_artifact_is_noticed(finished, tmp_path):
 
 
 def test_a_folder_of_pngs_with_blank_labels(tmp_path):
-    """As a data team has it: no oracle, no test set but a part of the pool, and many labels missing."""
+    """A data team's pool: no oracle, a test set taken from the pool, and many labels missing."""
     root = small.write_folder(tmp_path / "photos", n=76, size=8)
     keys = sorted(p.relative_to(root).as_posix() for p in (tmp_path / "photos").rglob("*.png"))
     rows = [f"{key},{key.split('/')[0] if i % 2 else ''}" for i, key in enumerate(keys)]

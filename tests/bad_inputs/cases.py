@@ -33,7 +33,7 @@ class Case(NamedTuple):
     code: int
     says: str  # a regular expression, found in the output
     prepare: Callable[[], object] = lambda: None  # run in the case's directory
-    lines: int = 1  # of the message; one names all problems of a config
+    lines: int = 1  # in the message, which lists all problems of a config
 
 
 def write(path: str, text: str | bytes) -> Callable[[], object]:

@@ -30,7 +30,7 @@ def feed(split, order, *, fit=Resize(8), total=100, workers=0, part=(0, 1)):  # 
 @pytest.mark.parametrize("n", [48, 45])
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_the_slices_of_processes_are_the_pool(n, processes):
-    """Processes share each id of an epoch once, without padding, in equally many steps, for any size."""
+    """Apart from padding, processes share each id of an epoch once, in equally many steps, for any size."""
     pool = small.split(n)
     order = EpochSampler(0, "s", np.arange(n), batch_size=12, rows=12, pad_id=n)
     seen, steps = [], order.steps_per_epoch
@@ -60,7 +60,7 @@ def test_any_step_may_be_asked_for(monkeypatch):
         np.testing.assert_array_equal(batch["id"], order(step, count))
         assert batch["image"].shape == (count, 9, 8, 8, 3)
         assert not batch["image"][:, 8].any()  # padding
-    assert opened == [0, 17, 2]  # a next step needs no new start
+    assert opened == [0, 17, 2]  # the step that follows opens nothing new
     made.close()
 
 

@@ -10,7 +10,7 @@ from semiprune_jax import models
 def test_usb_variant_ignores_the_first_norm_of_stages_two_and_three():
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     networks = {v: models.create("wrn_10_1", num_classes=3, bn_momentum=0.9, variant=v) for v in ("usb", "tf")}
-    params, stats = jax.jit(networks["usb"].init, static_argnums=1)(jax.random.key(0), (8, 8, 3))  # both variants share them
+    params, stats = jax.jit(networks["usb"].init, static_argnums=1)(jax.random.key(0), (8, 8, 3))  # for both
     grads = {}
     for variant, network in networks.items():
 

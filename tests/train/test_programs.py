@@ -136,7 +136,7 @@ def test_programs_are_kept(tmp_path):
 
 
 def test_steps_of_a_dispatch(tiny_config, tmp_path):
-    """There are sixteen, or as many as configured; one with streamed images or on a CPU, whose scans are slow."""
+    """The default is sixteen, but one for streamed images and on a CPU, where scans are slow."""
     made, labels = small.trainer(tmp_path, tiny_config)
     resident = small.proxy_training(made, tiny_config, labels)
     streamed = dataclasses.replace(resident, pool=StreamArrays(jnp.asarray(labels)))
