@@ -67,7 +67,7 @@ def test_local_runs_again_for_as_long_as_it_is_asked_to(tmp_path, codes, expecte
 
 
 def test_processes_run_again_together(tmp_path):
-    """Both are preempted; then one fails, and its code counts."""
+    """Both processes are preempted; then one fails, and its code counts."""
     stand_in(
         tmp_path,
         "python",

@@ -320,7 +320,7 @@ def test_two_selections_with_the_same_coreset_are_pointed_out(finished, tmp_path
 
 
 def test_a_coreset_that_was_never_finished_is_no_part_of_a_report(finished, tmp_path):
-    """Its stage was killed between two files, and the config no longer asks for it."""
+    """The stage was killed between two files, and the config no longer asks for the coreset."""
     _, config, _ = finished
     work = shutil.copytree(finished[0], tmp_path / "work")
     (work / "select" / "gone_keep0.50").mkdir()

@@ -65,7 +65,7 @@ def test_imagenet_as_tfds_prepares_it(tmp_path):
 
 @pytest.mark.long
 def test_imagenet_as_folders(tmp_path):
-    """Without a cache, in threads; also with cached crops, and with the pool in memory."""
+    """Runs without a cache, in threads; also with cached crops, and with the pool in memory."""
     train, test = photographs(tmp_path / "train", 45), photographs(tmp_path / "val", 12, seed=1)
     for options in ({}, {"supervised_crops": "cached"}, {"pool": "memory"}):
         config = get("imagenet", source="folder", path=train, test_path=test, **options)
@@ -100,7 +100,7 @@ def test_an_encoder_trained_on_large_images(tmp_path):
 
 
 def test_a_jpeg_that_breaks_in_mid_run_ends_it_with_one_line(tmp_path):
-    """A worker finds it, after the sample at the start did not; the line names the file and the field."""
+    """A worker finds the JPEG, which the sample at the start missed; the line names file and field."""
     root = photographs(tmp_path / "train", 600)
     command = [
         sys.executable,

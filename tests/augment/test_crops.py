@@ -80,7 +80,7 @@ def test_resized_crops_are_pillows(side, size):
 
 @pytest.mark.parametrize(("side", "size"), [(16, 14), (40, 32), (64, 20), (256, 224)])
 def test_weights_of_a_resized_crop_are_pillows(side, size):
-    """They equal Pillow's formula in double precision, rounded to 1 / 2^22."""
+    """Weights equal Pillow's formula in double precision, rounded to 1 / 2^22."""
     taps = jax.jit(lambda extent: crops._taps(0, extent, side, size))
     for extent in range(1, side + 1, 1 if side < 100 else 13):
         at, got = (np.asarray(x) for x in taps(extent))

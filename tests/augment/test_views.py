@@ -99,7 +99,7 @@ LARGE = RECIPE._replace(padding=0.0, size=14, resized=True)  # from squares of 1
 
 
 def test_a_strong_view_may_begin_with_a_resized_crop(rng):
-    """Without operations it is the crop with a Cutout that is placed in the view, not in the square."""
+    """Without operations, a view is the crop with a Cutout that is placed in the view, not in the square."""
     batch = natural_images(6, 16)
     keys = jax.random.split(jax.random.key(3), 6)
     recipe = LARGE._replace(operations=0)

@@ -67,7 +67,7 @@ def test_two_epochs_on_any_devices(tmp_path, mode, devices):
 
 
 def test_prototypes_rest_and_stay_on_the_sphere(tmp_path):
-    """They rest for two steps; the first step's learning rate is 0 anyway."""
+    """Prototypes rest for two steps; the first step's learning rate is 0 anyway."""
     made, _ = small.trainer(tmp_path, config())
     training = swav.swav_training(made, config().swav, name="embed", seed=0)
     state, prototypes = training.state, []

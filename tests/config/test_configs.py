@@ -57,7 +57,7 @@ def test_the_papers_fixmatch():
 
 
 def test_the_papers_supervised_trainings():
-    """They follow table 8 and the optimizers of the released code."""
+    """Settings follow table 8 and the optimizers of the released code."""
     for name in PAPER:
         config = get(name)
         for recipe, network in ((config.proxy, config.model.proxy), (config.retrain, config.model.retrain)):
@@ -70,7 +70,7 @@ def test_the_papers_supervised_trainings():
 
 
 def test_swav_is_its_own_recipe_of_each_kind_of_pool():
-    """CIFAR has one, ImageNet another: 3,000 prototypes, six small crops, a rate of 4.8 for 4,096 images."""
+    """CIFAR has one recipe. ImageNet's has 3,000 prototypes, six small crops, a rate of 4.8 for 4,096 images."""
     for name in CONFIGS:
         swav = get(name, "elfs_swav").swav
         got = (swav.network, swav.prototypes, swav.temperature, swav.crop_area, swav.small_crops)

@@ -25,7 +25,7 @@ def test_a_config_is_made_of_the_schema():
 
 
 def test_former_names_are_read():
-    """Code and flags may use them, but a config is written with today's names only."""
+    """Code and flags may use former names; a config is written with today's names only."""
     config = schema.base_config()
     assert config.fixmatch is config.ssl
     config.fixmatch.steps = 5

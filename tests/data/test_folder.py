@@ -111,7 +111,7 @@ def test_a_table_may_be_the_pool(tmp_path):
 
 
 def test_tiny_imagenets_layout(tmp_path):
-    """It has train/<class>/images/*.JPEG, and val/images with the classes in val_annotations.txt."""
+    """There are train/<class>/images/*.JPEG, and val/images with the classes in val_annotations.txt."""
     images, labels = small.pool(12)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         train = tmp_path / "train" / f"n0{label}" / "images"
@@ -226,7 +226,7 @@ def test_names_that_are_no_text(tmp_path):
 
 
 def test_classes_may_be_named(tmp_path):
-    """They keep the given order, and a class without an image keeps its place."""
+    """Classes keep the given order; a class without an image keeps its place."""
     root = small.write_folder(tmp_path / "pool", n=6)
     dataset = small.dataset("folder", path=root, classes=("dog", "cat", "bee", "ant"))
     assert dataset.classes == ("dog", "cat", "bee", "ant")

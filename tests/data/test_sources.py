@@ -91,7 +91,7 @@ def test_undecodable_images_are_listed_together(tmp_path):
 
 
 def test_broken_images_may_be_skipped(tmp_path):
-    """They leave no row, later calls skip them without decoding, and the digest stays."""
+    """Broken images leave no row, later calls skip them without decoding, and the digest stays."""
     root = small.write_folder(tmp_path / "pool", n=9)
     small.write_folder(tmp_path / "test", n=6)
     whole = small.dataset("folder", path=root, test_path=str(tmp_path / "test"), skip_bad=True)

@@ -73,7 +73,7 @@ def mains(work, *flags, count=2):
 
 
 def test_an_image_that_breaks_on_one_process_ends_both(tmp_path):
-    """A worker of one process finds it; the other process waits, and gets the same message and code."""
+    """A worker of one process finds the image; the other process gets the same message and code."""
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     address = f"127.0.0.1:{small.free_port()}"

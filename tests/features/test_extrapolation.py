@@ -72,7 +72,7 @@ def test_bad_arguments(rng, change, message):
 
 
 def test_correlation():
-    """It is Pearson's, and 0 without a warning where either input is constant."""
+    """The correlation is Pearson's, or 0 without a warning where an input is constant."""
     a, b = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.5, -1.0, 2.0, 2.5])
     assert extrapolation._correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert extrapolation._correlation(a, np.ones(4)) == 0

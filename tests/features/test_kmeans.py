@@ -31,7 +31,7 @@ def test_two_blobs_are_two_clusters(rng):
 
 
 def test_clusters_are_as_good_as_scipys(rng):
-    """Both take the best of ten starts."""
+    """Ours and SciPy's take the best of ten starts."""
     features = rng.normal(size=(300, 5)).astype(np.float32)
     ours = kmeans.fit(features, 7, seed=0)
     theirs = []

@@ -36,7 +36,7 @@ def test_neighbours_are_those_of_a_sort(rng, monkeypatch, metric, rows):
 
 
 def test_neighbours_far_from_the_origin_are_distinguished(rng):
-    """Their inner products lose the digits that differ."""
+    """Inner products lose the digits that differ."""
     features = (rng.normal(size=(200, 8)) * 1e-2 + 100.0).astype(np.float32)
     ids, distances = neighbours.nearest(features, 3)
     expected, away = nearest_by_sorting(features, 3, "euclidean")

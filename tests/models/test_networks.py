@@ -126,7 +126,7 @@ def test_a_new_network_is_one_record(monkeypatch):
 
 
 def test_names_of_networks_load_no_jax():
-    """Importing the functions that make networks does not either."""
+    """Importing the functions that make networks loads none either."""
     code = "import sys; from semiprune_jax.models import networks, create; print({'jax', 'flax'} & set(sys.modules))"
     root = Path(networks.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)

@@ -32,7 +32,7 @@ def numbers(line):
     ],
 )
 def test_costs_are_the_networks_own(network, side, classes, gigaflops, parameters):
-    """Our count includes the padding's taps and XLA's does not, a few per cent; parameters are exact."""
+    """FLOPs by hand include the padding's taps, XLA's do not: a few per cent. Parameters are exact."""
     config = cifar100.get_config()
     config.data.image_size = side
     cost = costs.network_cost(config, network, classes)
@@ -111,7 +111,7 @@ def test_baselines_take_what_they_take():
 
 
 def test_small_crops_are_planned():
-    """They count by pixels: six of 16 equal one and a half of 32, added to the two large ones."""
+    """Crops count by pixels: six of 16 equal one and a half of 32, added to the two large crops."""
     text = of_baseline("elfs_swav", swav__small_crops=6, swav__small_crop_size=16)
     assert re.search(r"^embed +49,000 +87,500,000 ", text, re.MULTILINE)
     assert "1,792 images a step" in text
@@ -159,7 +159,7 @@ def test_what_is_not_expected_is_counted(tiny_config, tmp_path):
 
 @pytest.mark.long
 def test_steps_are_those_that_are_run(tiny_config, tmp_path):
-    """What the plan foretells of a run is what the run's files say."""
+    """The plan's counts are those in the run's files."""
     tiny_config.data.path = small.write_npz(tmp_path / "pool.npz")
     tiny_config.select.names = ("semi_aum",)
     workdir.open_workdir(tmp_path / "w", overwrite=False)

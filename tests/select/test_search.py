@@ -152,7 +152,7 @@ def test_a_setting_is_searched_for_in_one_way():
 
 
 def test_the_results_of_all_searches():
-    """They are ordered by name, then by falling kept fraction."""
+    """Results are ordered by name, then by decreasing kept fraction."""
     cost = {"trials": 2, "steps": 10.0, "seconds": 1.5}
     parts = [
         {"name": "b", "cutoff": {}, "horizon": 20, "c_d": 4.0} | cost,

@@ -5,7 +5,7 @@ from semiprune_jax.workdir import formats
 
 
 def test_finished_work_is_read_in_the_order_of_the_config(tmp_path):
-    """Results are ordered by name, by falling kept fraction, and by seed."""
+    """Results are ordered by name, by decreasing kept fraction, and by seed."""
     parts = [
         ("b", 0.1, 0),
         ("a", 0.5, 0),

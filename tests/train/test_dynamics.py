@@ -133,7 +133,7 @@ def test_bytes_per_visit():
 
 
 def test_a_record_can_be_given_away():
-    """Its arrays share no buffer, so it can be donated to a program that overwrites it without a copy."""
+    """A record's arrays share no buffer, so a program can take it by donation and overwrite it in place."""
     seen = dynamics.observe(jnp.zeros((1, 3)), jnp.array([0]))
     write = jax.jit(lambda record: dynamics.update(record, jnp.array([1]), 0, seen), donate_argnums=0)
     for options in ({}, {"entropy": True}, {"kl_classes": 3}):

@@ -53,7 +53,7 @@ def bytes_of(tree, device):
 
 @pytest.mark.parametrize("kind", ["fixmatch", "proxy"])
 def test_state_and_record_are_written_over(made, begin, kind):
-    """They are donated, and each device reuses all their bytes."""
+    """Both are donated, and each device reuses all their bytes."""
     begun = begin(kind)
     reused = compiled(made, begun).memory_analysis().alias_size_in_bytes
     assert reused == bytes_of((begun.state, begun.record), made.layout.devices[0])
@@ -111,7 +111,7 @@ def test_nothing_is_compiled_after_the_second_step(made, begin, kind, tmp_path):
 
 
 def test_programs_are_kept(tmp_path):
-    """They go to the configured directory, unless JAX has another or it cannot be made."""
+    """Programs go to the configured directory, unless JAX has another or it cannot be made."""
     from jax.experimental.compilation_cache import compilation_cache
 
     before = {name: getattr(jax.config, name) for name in small.COMPILED}
