@@ -16,6 +16,7 @@ from semiprune_jax.data.resize import Resize
 from semiprune_jax.data.sizes import Sizes
 from semiprune_jax.data.split import Dataset, Split
 from semiprune_jax.distributed.layout import Layout
+from semiprune_jax.models.networks import NETWORKS, Architecture
 from semiprune_jax.stages.context import train_context
 from semiprune_jax.train import fixmatch, supervised
 from semiprune_jax.train.training import Job
@@ -28,6 +29,8 @@ COMPILED = {
     "jax_persistent_cache_min_compile_time_secs": 0.1,
 }
 
+NETWORKS["tiny"] = Architecture("tests.tiny", "Tiny", {"width": 16})
+
 
 def config():
     """A config that runs in seconds on the pool of ``write_npz`` or ``write_folder``."""
@@ -37,8 +40,7 @@ def config():
     c.data.flip = False
     c.data.oracle = True
     c.label.budget = 0.25
-    c.model.ssl = "wrn_10_1"
-    c.model.proxy = c.model.retrain = "resnet8"
+    c.model.ssl = c.model.proxy = c.model.retrain = "tiny"
     c.ssl.steps = 12
     c.ssl.batch_size = 8
     c.ssl.mu = 2
@@ -57,6 +59,7 @@ def config():
     c.select.semi_dual.horizon = 4
     c.retrain.epochs = 2
     c.retrain.batch_size = 16
+    c.retrain.save_model = False
     c.runtime.log_every_steps = 3
     return c
 

@@ -29,7 +29,9 @@ def finished(tmp_path_factory):
     config.data.path = small.write_npz(root / "pool.npz")
     config.retrain.seeds = (0, 1)
     config.retrain.full = config.retrain.labelled_only = True
-    lines = small.run(config, root / "work")
+    saving = config.copy_and_resolve_references()
+    saving.retrain.save_model = True
+    lines = small.run(saving, root / "work")
     return root / "work", config, lines
 
 
@@ -45,6 +47,7 @@ def test_every_stage_leaves_what_the_readme_says(finished):
         *("report/results.csv", "report/results.md", "report/index.html", "report/figures/scores.png"),
     ):
         assert name in files, name
+    assert (work / "retrain/semi_dual_keep0.25_seed1/model/hashes.json").exists()
     assert not [name for name in files if "checkpoints" in name or name.endswith("STARTED.json") or ".tmp" in name]
 
 
@@ -253,7 +256,7 @@ def test_selections_by_embeddings(finished, tmp_path):
     base, config, _ = finished
     assert not (base / "embed").exists()
     names = ("moderate", "prototypicality", "k_centre", "d2", "badge")
-    for source, width in (("proxy", 64), ("fixmatch", 64), ("file", 3)):
+    for source, width in (("proxy", 16), ("fixmatch", 16), ("file", 3)):
         work = shutil.copytree(base, tmp_path / source)
         more = config.copy_and_resolve_references()
         more.embed.source, more.select.names, more.select.keep = source, names, (0.25,)
@@ -350,7 +353,7 @@ def test_averages_too_slow_for_the_run_are_said_at_the_start(finished, tmp_path)
     [
         ({"threshold": 1.0}, "at step 6 of 12, 0% of the unlabelled images are predicted with a probability of 1 or"),
         ({"learning_rate": 1e30}, r"the loss at step \d+ is (nan|inf)"),
-        (None, "at step 6 of 12, 100.0% of the unlabelled images are predicted as '2' .of the labels 31.2%.: training"),
+        (None, "at step 6 of 12, 100.0% of the unlabelled images are predicted as '1' .of the labels 31.2%.: training"),
     ],
 )
 def test_a_training_that_goes_wrong_ends(finished, tmp_path, change, message):

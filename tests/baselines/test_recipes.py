@@ -30,7 +30,7 @@ def made(root, name, **changes):
     config.select.keep, config.label.budget = (0.5,), 0.5
     config.temi.update({"heads": 2, "neighbours": 5, "epochs": 3, "batch_size": 32, "warm_up_epochs": 1})
     config.select.zcore.samples = 500
-    config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
+    config.swav.update({"network": "tiny", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
     if config.embed.source == "weights":
         config.embed.source, config.embed.path = "file", str(root / "mine.npy")
         np.save(root / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))

@@ -6,6 +6,7 @@ from tests import small
 def get_config(placement="memory"):
     """``placement`` is data.pool: "memory", or "stream" with a worker process."""
     c = small.config()
+    c.model.ssl, c.model.proxy, c.model.retrain = "wrn_10_1", "resnet8", "resnet8"  # their steps can be struck
     c.data.source = "folder"
     c.data.pool = placement
     c.runtime.workers = 1

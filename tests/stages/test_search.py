@@ -28,11 +28,17 @@ def scored(tmp_path_factory):
     return root, config
 
 
-def test_end_to_end(scored, tmp_path, monkeypatch):
-    """Killed after three trials, it goes on with the fourth; selections and report use its choices."""
+@pytest.fixture(scope="module")
+def searched(scored):
+    """The run from its search to its report; and its lines."""
     root, config = scored
-    whole = shutil.copytree(root / "work", tmp_path / "whole")
-    lines = small.run(config, whole)
+    whole = shutil.copytree(root / "work", root / "whole")
+    return whole, small.run(config, whole)
+
+
+def test_end_to_end(scored, searched, tmp_path, monkeypatch):
+    """Killed after three trials, it goes on with the fourth; selections and report use its choices."""
+    (root, config), (whole, lines) = scored, searched
     assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 4 trials", line) for line in lines), lines
     found = report.searched(whole)
     assert found["trials"] == 14  # four and six cutoffs, two horizons, and one c_D at both kept fractions
@@ -71,11 +77,9 @@ def test_end_to_end(scored, tmp_path, monkeypatch):
     assert accuracies(killed) == accuracies(whole)
 
 
-def test_no_test_label_is_read(scored, tmp_path, monkeypatch):
+def test_no_test_label_is_read(scored, searched, tmp_path, monkeypatch):
     """The search reads no true label of the pool either, except the labels in the budget."""
-    root, config = scored
-    plain = shutil.copytree(root / "work", tmp_path / "plain")
-    small.run(config, plain, until="search")
+    (root, config), (plain, _) = scored, searched
     blind = shutil.copytree(root / "work", tmp_path / "blind")
     # Reading a test set or the truth fails the test.
     monkeypatch.setattr(Pools, "test", property(lambda pools: pytest.fail("a test set")))

@@ -63,7 +63,7 @@ def test_repeatable_bit_for_bit(tmp_path, on_one):
 
 def plain(config, params, stats):
     """Logits of the 31 test examples by a plain forward pass, and their labels."""
-    network = models.create("resnet8", num_classes=3, bn_momentum=0.9)
+    network = models.create(config.model.retrain, num_classes=3, bn_momentum=0.9)
     images, truth = small.pool(31, seed=1)
     x = (images / 255 - np.array(config.data.mean)) / np.array(config.data.std)
     return jax.jit(partial(network.apply, train=False))(params, stats, jnp.array(x, jnp.float32))[0], truth
