@@ -16,11 +16,11 @@ from tests.small import COMPILED
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compilation is most of the suite's time, so XLA takes less care with the programs of the tests, and of the processes
-# that tests start. At level 0 it would compile sooner still, but a step would take ten times as long.
-quick = ["--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"]
-if jax.__version_info__ < (0, 11):  # later versions lack the second flag, and the first one saves nothing without it
-    quick += ["--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false"]
+# XLA compiles sooner under these flags, and compilation is most of the suite's time. At level 0 it would compile sooner
+# still, but a step would take ten times as long. The programs that tests start inherit the flags.
+quick = ["--xla_backend_extra_options=xla_cpu_disable_loop_unrolling", "--xla_backend_optimization_level=1"]
+if jax.__version_info__ < (0, 11):  # later versions lack this flag, and a program ends at a flag that is unknown
+    quick.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick])
 for option, value in COMPILED.items():
     jax.config.update(option, value)

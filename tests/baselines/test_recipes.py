@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from semiprune_jax import pipeline
 from semiprune_jax.augment import views
 from semiprune_jax.config import recipes, validation
+from semiprune_jax.features import extrapolation
 from semiprune_jax.models import networks, pretrained
 from semiprune_jax.stages import pseudolabel
 from semiprune_jax.workdir import directory, formats
@@ -83,7 +84,8 @@ def test_scores_without_cutoffs_of_their_own_take_those_of_aum(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["random", "zcore", "extrapolation", "elfs_swav"])
-def test_one_of_each_family_from_images_to_report(tmp_path, name):
+def test_one_of_each_family_from_images_to_report(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(extrapolation, "STEPS", 20)
     config = made(tmp_path, name)
     lines = small.run(config, tmp_path / "work")
     came_to = [line for line in lines if re.search(r"image, from swav, loss \d\.\d+ \(3\.401 by chance", line)]
@@ -151,8 +153,9 @@ def test_without_the_truth_clusters_train_no_network(tmp_path):
     assert (tmp_path / "work/select/semi_aum_keep0.50/to_label.txt").exists()
 
 
-def test_scores_of_labelled_images_alone(tmp_path):
+def test_scores_of_labelled_images_alone(tmp_path, monkeypatch):
     """The proxy sees the budget only; the graph extends its scores to the rest when coresets are chosen."""
+    monkeypatch.setattr(extrapolation, "STEPS", 20)
     config = made(tmp_path, "extrapolation")
     work = tmp_path / "work"
     small.run(config, work, until="select")

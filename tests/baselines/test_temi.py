@@ -188,11 +188,17 @@ def test_whose_clusters_count(rng, tmp_path, monkeypatch, select):
             jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[0]), heads[0], state.kept)
 
 
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory):
+    """Clouds, and the clusters that one device finds in three epochs."""
+    features, _ = clouds(np.random.default_rng(0))
+    return features, cluster(tmp_path_factory.mktemp("one"), features, 3, epochs=3)
+
+
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("pmap", 3)])
-def test_over_devices_it_is_the_same(rng, tmp_path, mode, devices):
-    features, _ = clouds(rng)
-    one = cluster(tmp_path / "one", features, 3, epochs=3)
-    many = cluster(tmp_path / "many", features, 3, mode, devices, epochs=3)
+def test_over_devices_it_is_the_same(tmp_path, mode, devices, on_one):
+    features, one = on_one
+    many = cluster(tmp_path, features, 3, mode, devices, epochs=3)
     np.testing.assert_allclose(many["confidence"], one["confidence"], atol=1e-4)
     assert np.mean(many["prediction"] == one["prediction"]) > 0.98
 

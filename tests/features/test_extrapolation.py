@@ -31,7 +31,7 @@ def test_weights_of_edges_are_a_row_of_the_normalised_adjacency(rng):
 
 def test_a_graph_network_finds_a_planted_score(rng, monkeypatch):
     """Each cluster has its own score, which a few examples show."""
-    monkeypatch.setattr(extrapolation, "STEPS", 150)
+    monkeypatch.setattr(extrapolation, "STEPS", 80)
     cluster = np.arange(300) % 6
     centre, level = 4.0 * rng.normal(size=(6, 8)), np.array([5.0, -3.0, 0.5, 9.0, -7.0, 2.0])
     features = (centre[cluster] + 0.3 * rng.normal(size=(300, 8))).astype(np.float32)
