@@ -64,7 +64,7 @@ def _subsets(context: Context) -> Iterator[Subset]:
     if options.full:
         yield Subset("full", "full", 1.0)
     if options.labelled_only:
-        share = np.mean(context.store.load(EXAMPLES)["label"] >= 0)
+        share = float(np.mean(context.store.load(EXAMPLES)["label"] >= 0))
         yield Subset("labelled_only", "labelled_only", _as_keep(share))
     for task in tasks(context.config):
         spec = context.store.load(spec_of(task))

@@ -125,12 +125,12 @@ def test_a_launcher_says_who_takes_part(tmp_path, launcher):
 
 @pytest.mark.parametrize("found", [[0], [1], [0, 2]])
 def test_the_missing_are_named_in_time(tmp_path, found):
-    flags = ["--config=configs/digits.py:smoke", "--config.runtime.join_timeout_seconds=4"]
+    flags = ["--config=configs/digits.py:smoke", "--config.runtime.join_timeout_seconds=6"]
     commands = mains(tmp_path / "w", *flags, count=3)
     began = time.monotonic()
     codes, printed = together([commands[i] for i in found], 60)
     assert set(codes) == {4}, printed
-    assert time.monotonic() - began < 30  # 4 s and start-up
+    assert time.monotonic() - began < 30  # 6 s, and start-up
     who = "process 0 has not come" if found == [1] else "missing: 1 of 3" if 2 in found else "missing: 1, 2 of 3"
     for text in printed:
         assert re.search(rf"^semiprune: .*{who}", text, re.MULTILINE), text
