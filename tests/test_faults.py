@@ -8,25 +8,34 @@ import pytest
 
 from tests.faults import fuzz, run, trials
 
+FLAGS = ["--config.select.names=('semi_aum',)", "--config.runtime.checkpoint_every_steps=6", "--until=select"]
+TINY = [f"--config.model.{name}=tiny" for name in ("ssl", "proxy", "retrain")] + ["--config.ssl.learning_rate=0.03"]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    flags = ["--config.select.names=('semi_aum',)", "--config.runtime.checkpoint_every_steps=6", "--until=select"]
-    return trials.Place(tmp_path_factory.mktemp("faults"), at_once=1, flags=flags)
+    return trials.Place(tmp_path_factory.mktemp("faults"), at_once=1, flags=[*FLAGS, *TINY])
 
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [
-        pytest.param(trials.several, 2, marks=pytest.mark.long),  # one in memory, one streamed
-        pytest.param(trials.moved, 1, marks=pytest.mark.long),  # to two processes of two devices and back
-        (trials.full, 1),
-        (trials.clock, 1),
-        (trials.nothing_left, 2),  # after SIGKILL and after a crash
-    ],
+    [(trials.full, 1), (trials.clock, 1), (trials.nothing_left, 2)],  # after SIGKILL and after a crash
 )
 def test_it_holds(place, kind, count):
-    row = kind(place, count)
+    holds(kind(place, count), count)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [(trials.several, 2), (trials.moved, 1)],  # in memory and streamed; by way of two processes of two devices
+)
+def test_it_holds_on_other_devices(tmp_path, kind, count):
+    """The networks of ``tests/faults/config.py`` train long enough to be preempted."""
+    holds(kind(trials.Place(tmp_path, at_once=1, flags=FLAGS), count), count)
+
+
+def holds(row, count):
     assert not row.troubles
     assert row.trials == count
 

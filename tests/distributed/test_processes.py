@@ -196,7 +196,7 @@ def test_the_doctor_looks_at_every_machine(tmp_path):
 
 def struck(tmp_path, victim, number):
     """Signals one of two processes during FixMatch; returns exit codes, output, and seconds to the end."""
-    work, flags = tmp_path / "w", ["--config.ssl.steps=4000", "--until=pseudolabel"]
+    work, flags = tmp_path / "w", ["--config.ssl.steps=4000", "--config.model.ssl=tiny", "--until=pseudolabel"]
     running = Program(tmp_path).begin_all(work, *flags, processes=2, devices=1)
     small.wait_for_lines(work / "metrics.jsonl", 5)
     running[victim].send_signal(number)
