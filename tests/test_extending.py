@@ -6,8 +6,6 @@
 import inspect
 import re
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +14,6 @@ from semiprune_jax.config import help, schema, validation
 from semiprune_jax.data.sources import SOURCES, Source
 from semiprune_jax.data.split import Dataset, Split
 from semiprune_jax.errors import ConfigError
-from semiprune_jax.models.batch_norm import BatchNorm
 from semiprune_jax.models.networks import NETWORKS, Architecture
 from semiprune_jax.report import figures
 from semiprune_jax.select import scores
@@ -134,28 +131,13 @@ def test_a_source(tmp_path, monkeypatch):
     assert "48 images, 3 classes, 12 labelled; 0 to test" in lines[0]
 
 
-class Linear(nn.Module):
-    """A linear classifier of normalised pixels, with the fields that every network has."""
-
-    num_classes: int
-    width: int
-    bn_momentum: float = 0.9
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x, *, train, mask=None, axis_name=None):
-        x = BatchNorm(self.bn_momentum)(x, train=train, mask=mask, axis_name=axis_name)
-        features = nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1)))
-        return nn.Dense(self.num_classes)(features), features
-
-
 def test_a_network(tmp_path, monkeypatch):
-    """A flax module and a record: it makes pseudo-labels, records dynamics and is retrained."""
+    """The flax module of tests/tiny.py and a record: it makes pseudo-labels, records dynamics and is retrained."""
     made = config(tmp_path)
-    made.model.ssl = made.model.proxy = made.model.retrain = "linear"
-    with pytest.raises(ConfigError, match=r"config\.model\.ssl = 'linear': expected wrn_"):
+    made.model.ssl = made.model.proxy = made.model.retrain = "mine"
+    with pytest.raises(ConfigError, match=r"config\.model\.ssl = 'mine': expected wrn_"):
         validation.validate(made)
-    monkeypatch.setitem(NETWORKS, "linear", Architecture(__name__, "Linear", {"width": 12}))
+    monkeypatch.setitem(NETWORKS, "mine", Architecture("tests.tiny", "Tiny", {"width": 12}))
     validation.validate(made)
     made.embed.source, made.select.names = "proxy", ("semi_aum", "k_centre")
     small.run(made, tmp_path / "work")

@@ -29,7 +29,7 @@ GROUPS = [
     {"main"},
     {"__main__"},
 ]
-SEES_CONFIG = {"config", "train", "baselines", "stages", "preflight", "pipeline", "main"}
+SEES_CONFIG = {"config", "stages", "preflight", "pipeline", "main"}
 
 
 def modules():

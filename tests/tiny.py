@@ -19,5 +19,5 @@ class Tiny(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool, mask=None, axis_name=None) -> tuple[jax.Array, jax.Array]:
         x = nn.Conv(self.width, (3, 3), use_bias=False)(x)
         x = BatchNorm(self.bn_momentum)(x, train=train, mask=mask, axis_name=axis_name)
-        features = 4 * nn.relu(x).mean(axis=(1, 2))
+        features = 4 * nn.relu(x).mean(axis=(1, 2))  # large enough to learn the pool of ``small`` in a few steps
         return nn.Dense(self.num_classes)(features), features

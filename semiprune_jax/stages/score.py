@@ -86,19 +86,24 @@ def _reads(config: Config) -> set[str]:
     return {"pseudolabel" if config.proxy.examples == "all" else "label"}
 
 
+def _length(config: Config, n: int, known: int) -> tuple[int, int]:
+    """The examples and the steps of an epoch, of a pool of ``n`` examples with ``known`` labels."""
+    size = n if config.proxy.examples == "all" else known
+    return size, math.ceil(size / config.proxy.batch_size)
+
+
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     recipe = config.proxy
-    size = counts.n if recipe.examples == "all" else counts.known
-    steps_per_epoch = math.ceil(size / recipe.batch_size)
+    size, steps_per_epoch = _length(config, counts.n, counts.known)
     tested = costs.evaluations(counts, recipe.epochs * steps_per_epoch, recipe.eval_every_epochs * steps_per_epoch)
     cost = costs.network_cost(config, config.model.proxy, counts.classes)
     yield costs.supervised("score", recipe, cost, size=size, batch=recipe.batch_size, tested=tested)
 
 
 def _warnings(context: Context) -> Iterator[str]:
-    recipe, labels = context.config.proxy, context.store.load(EXAMPLES)["label"]
-    size = len(labels) if recipe.examples == "all" else int(np.sum(labels >= 0))
-    steps = recipe.epochs * math.ceil(size / recipe.batch_size)
+    labels = context.store.load(EXAMPLES)["label"]
+    _, steps_per_epoch = _length(context.config, len(labels), int(np.sum(labels >= 0)))
+    steps = context.config.proxy.epochs * steps_per_epoch
     yield from slow_averages(context, "score", "proxy", steps, {"bn_momentum": "batch statistics"})
 
 
