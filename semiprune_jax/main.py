@@ -80,8 +80,7 @@ def _command(argv: list[str]) -> int:
         print(_usage(), file=sys.stderr)
         return ConfigError.exit_code
     if (answer := _answer(argv)) is not None:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` closes the pipe early
-        print(answer)
+        _print(answer)
         return 0
     verb, config = _parse(argv)
     validate(config)
@@ -159,9 +158,17 @@ def _run(verb: str, config: Config, workdir: Path) -> int:
     elif verb == "report":
         pipeline.remake_report(config, workdir, log=_say)
     elif verb == "plan":
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        print(plan.plan(config, _RATE.value))
+        _print(plan.plan(config, _RATE.value))
     return doctor.examine(config, workdir, log=_say) if verb == "doctor" else 0
+
+
+def _print(text: str) -> None:
+    """Prints a long text; a reader that goes away, as in ``--help | head``, ends this program without a word."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        print(text, flush=True)
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 def _say(line: str) -> None:

@@ -82,8 +82,11 @@ def test_without_arguments_it_says_how_it_is_used(module):
 
 
 def test_version(capsys):
+    """It leaves the caller's reaction to a closed pipe as it was."""
+    before = signal.getsignal(signal.SIGPIPE)
     assert main.main(["semiprune", "--version"]) == 0
     assert capsys.readouterr().out == f"semiprune_jax {__version__}\n"
+    assert signal.getsignal(signal.SIGPIPE) is before == signal.SIG_IGN
 
 
 def test_a_packaged_config_by_name(tmp_path):
