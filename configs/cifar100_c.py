@@ -24,5 +24,5 @@ def get_config(variant: str = ""):
     recipes.cifar100(config)
     config.data.corruption = 0.3
     config.data.corruption_faithful = True
-    config.select.semi_aum.cutoff = (0.1, 0.2, 0.4, 0.5, 0.7)
-    return recipes.varied(config, variant, usb_steps=102_400)
+    published = recipes.Published((0.1, 0.2, 0.4, 0.5, 0.7), horizon=30, c_d=4.0)
+    return recipes.varied(config, variant, passes=11_100, usb=102_400, published=published)

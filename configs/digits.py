@@ -32,10 +32,6 @@ def get_config(variant: str = ""):
     config.proxy.eval_every_epochs = 10
 
     config.select.keep = (0.5, 0.3, 0.1)
-    config.select.semi_aum.cutoff = (0.0, 0.1, 0.4)
-    config.select.ccs.cutoff = (0.0, 0.1, 0.3)
-    config.select.semi_dual.horizon = 30
-    config.select.semi_dual.c_d = 4.0
 
     config.select.zcore.samples = 10_000  # seven for each image; ZCore's million take longer than all the rest
     # TEMI on the pixels puts 67% of the images into clusters that match their class, in 78 s.

@@ -25,4 +25,4 @@ def get_config(variant: str = ""):
     recipes.tiny_imagenet(config)
     config.data.corruption = 0.3
     config.data.corruption_faithful = True
-    return recipes.varied(config, variant, usb_steps=51_200)
+    return recipes.varied(config, variant, passes=39_050, usb=51_200, published=recipes.TINY_IMAGENET)

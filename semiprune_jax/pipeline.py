@@ -49,7 +49,7 @@ def needed_stages(config: Config) -> list[Stage]:
 
     >>> from semiprune_jax.config.schema import base_config
     >>> config = base_config()
-    >>> config.data.oracle, config.select.names, config.embed.source = True, ("random", "zcore"), "file"
+    >>> config.data.oracle, config.select.names, config.embed.source = True, ("zcore",), "file"
     >>> [stage.name for stage in needed_stages(config)]
     ['label', 'embed', 'select', 'retrain', 'report']
     """

@@ -40,6 +40,7 @@ def config():
     c.data.flip = False
     c.data.oracle = True
     c.label.budget = 0.25
+    c.label.held_out = 0.0
     c.model.ssl = c.model.proxy = c.model.retrain = "tiny"
     c.ssl.steps = 12
     c.ssl.batch_size = 8
@@ -56,7 +57,8 @@ def config():
     c.select.names = ("random", "semi_aum", "semi_dual")
     c.select.keep = (0.5, 0.25)
     c.select.semi_aum.cutoff = (0.1,)
-    c.select.semi_dual.horizon = 4
+    c.select.semi_dual.horizon, c.select.semi_dual.c_d = 4, 4.0
+    c.select.include_labelled = False
     c.retrain.epochs = 2
     c.retrain.batch_size = 16
     c.retrain.save_model = False
@@ -146,7 +148,8 @@ def retrain(made, config, name, labels, ids, *, batch_size, seed):
 
 def retrain_training(made, config, name, labels, ids, *, batch_size, seed):
     """A retraining before its first step."""
-    return supervised.supervised_training(made, retrain_job(config, name, seed), labels, ids, batch_size)
+    steps = supervised.retrain_steps(config.retrain, len(ids), batch_size)
+    return supervised.supervised_training(made, retrain_job(config, name, seed), labels, ids, batch_size, steps=steps)
 
 
 def retrain_job(config, name, seed):

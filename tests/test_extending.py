@@ -36,21 +36,23 @@ def config(tmp_path, *names):
 
 
 def test_a_score_and_a_selector(tmp_path, monkeypatch):
-    """A function and a record each, 15 lines after the imports; the rest of the program finds the records."""
+    """A function and a record each, 16 lines after the imports; the rest of the program finds the records."""
     body = inspect.getsource(extension).split("\n\n\n", 1)[1]
-    assert sum(bool(line) for line in body.splitlines()) == 15
+    assert sum(bool(line) for line in body.splitlines()) == 16
     monkeypatch.setitem(scores.SCORES, "swing", extension.SWING)
     monkeypatch.setitem(SELECTORS, "spaced", extension.SPACED)
     made = config(tmp_path, "mine", "other")
-    made.select.mine = schema.selection(selector="spaced", score="swing", skipped=-1)
+    made.select.mine = schema.selection(selector="spaced", score="swing", skipped=-2)
     made.select.other = schema.selection(selector="spaced", score="aum", skipped=3)
-    made.search.names = ("mine",)
     made.retrain.epochs = 1
-    with pytest.raises(ConfigError, match=r"config\.select\.mine\.skipped = -1: expected 0 or more"):
+    made.search.cost = 0.0
+    with pytest.raises(ConfigError, match=r"config\.select\.mine\.skipped = -2: expected -1 or more"):
         validation.validate(made)
-    made.select.mine.skipped = 0
+    made.select.mine.skipped = -1
     validation.validate(made)
-    assert "spaced: the number of hardest examples that are left out." in " ".join(help.of_topic("select").split())
+    assert "spaced: the number of hardest examples that are left out; -1: chosen by trials." in " ".join(
+        help.of_topic("select").split()
+    )
 
     work = tmp_path / "work"
     lines = small.run(made, work)
@@ -70,7 +72,8 @@ def test_a_score_and_a_selector(tmp_path, monkeypatch):
 
     page = (work / "report/index.html").read_text()
     assert f"<td>0.5: {chosen}</td>" in page
-    drawn = figures._scores(report.coresets(work, ("mine",)))
+    coresets = {name: found for name, found in report.coresets(work, ("mine",)).items() if "score" in found["table"]}
+    drawn = figures._scores(coresets)
     assert drawn.axes[0].get_xlabel() == "swing of p(label) (high: hard)"
     assert drawn.axes[0].lines[0].get_xdata()[0] == table["score"][table["kept"]].max()
 

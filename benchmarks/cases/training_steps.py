@@ -28,7 +28,7 @@ from semiprune_jax.config.schema import Config, base_config
 from semiprune_jax.randomness import example_keys
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.train.fixmatch import fixmatch_training
-from semiprune_jax.train.supervised import proxy_training, supervised_training
+from semiprune_jax.train.supervised import proxy_training, retrain_steps, supervised_training
 from semiprune_jax.train.training import Job, Training
 
 _LEARNING_RATE, _EPOCHS = 0.03, 30
@@ -137,7 +137,8 @@ def prepare(task: Task, dtype: str = "auto", record: bool = True) -> tuple[Train
     if record:
         return made, proxy_training(made, Job("score", 0, config.model.proxy, config.proxy), truth)
     job = Job("retrain/all", 0, config.model.retrain, config.retrain)
-    return made, supervised_training(made, job, truth, np.arange(task.pool), task.batch)
+    steps = retrain_steps(job.options, task.pool, task.batch)
+    return made, supervised_training(made, job, truth, np.arange(task.pool), task.batch, steps=steps)
 
 
 def _ours(task: Task, record: bool = True) -> Contender:

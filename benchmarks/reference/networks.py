@@ -23,8 +23,8 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         o = F.leaky_relu(self.bn1(x), 0.1)
-        if self.first:
-            x = o
+        if self.first:  # at width 1 its shortcut is the raw input
+            x = o if self.shortcut is not None or self.activated else x
         elif self.shortcut is not None and not self.activated:
             o = x
         y = self.conv2(F.leaky_relu(self.bn2(self.conv1(o)), 0.1))

@@ -103,7 +103,7 @@ class StrongParams(NamedTuple):
     crop: RandomCropParams | ResizedCropParams
     operation: jax.Array  # i32[count], drawn with replacement
     magnitude: jax.Array  # f32[count] in [0, 1), a fresh one each
-    cutout: jax.Array  # f32[3]: side as a fraction of the width, in [0, 1/2), and the centre (x, y) in pixels
+    cutout: jax.Array  # f32[3]: side as a fraction of the width, in [0, 1/2), and the centre (x, y) in (1, side] pixels
 
 
 def strong_params(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> StrongParams:
@@ -112,11 +112,13 @@ def strong_params(key: jax.Array, shape: tuple[int, ...], recipe: Recipe) -> Str
     which_key, magnitude_key = jax.random.split(operations_key)
     count, unit = recipe.operations, jax.random.uniform(cutout_key, (3,))
     crop_params = resized_crop_params if recipe.resized else random_crop_params
+    sides = jnp.array([recipe.size or shape[1], recipe.size or shape[0]], jnp.float32)
+    centre = sides - (sides - 1.0) * unit[1:]  # in (1, side], as USB's np.random.uniform(side) draws it
     return StrongParams(
         crop_params(crop_key, shape, recipe),
         jax.random.randint(which_key, (count,), 0, len(OPERATIONS)),
         jax.random.uniform(magnitude_key, (count,)),
-        unit * jnp.array([0.5, recipe.size or shape[1], recipe.size or shape[0]]),
+        jnp.concatenate([0.5 * unit[:1], centre]),
     )
 
 

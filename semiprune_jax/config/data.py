@@ -1,8 +1,14 @@
 """The sections ``data`` and ``label``: the images, how networks see them, and the labels that a run may use."""
 
+from semiprune_jax.data.budget import LEAST_HELD_OUT, RULES
 from semiprune_jax.data.sources import SOURCES
 from semiprune_jax.field import FRACTION, POSITIVE, POSITIVE_SHARE, SHARE, Field, OneOf, Rule, Section
 
+_NONE_OR_MEAN = Rule("3 numbers, one per channel, or none", lambda values: len(values) in (0, 3))
+_NONE_OR_STD = Rule(
+    "3 positive numbers, one per channel, or none",
+    lambda values: len(values) in (0, 3) and all(value > 0 for value in values),
+)
 _CLASSES = Rule("two or more different names, or none", lambda names: len(set(names)) == len(names) != 1)
 _COUNTS = Rule(
     "3 whole numbers (pool, test set, classes), or none",
@@ -123,6 +129,14 @@ DATA = Section(
             _MEAN,
         ),
         "std": Field((0.229, 0.224, 0.225), "Standard deviation of each channel, which divides images.", _STD),
+        "supervised_mean": Field(
+            (),
+            "Mean for the proxy and the retrainings; empty: data.mean. ELFS and SemiPrune use CIFAR's for CIFAR.",
+            _NONE_OR_MEAN,
+        ),
+        "supervised_std": Field(
+            (), "Standard deviation for the proxy and the retrainings; empty: data.std.", _NONE_OR_STD
+        ),
         "padding": Field(0.125, "Reflected border of random windows, as a fraction of the side.", FRACTION),
         "flip": Field(True, "Whether views may be mirrored; digits and text need False."),
         "oracle": Field(
@@ -133,14 +147,21 @@ DATA = Section(
 )
 
 LABEL = Section(
-    "The label budget: which labels a run may use.",
+    "The label budget: which labels a run may use, and which of them judge its results.",
     {
         "budget": Field(0.1, "Labels that a run may use: a fraction below 1, or a count.", _BUDGET),
         "rule": Field(
             "per_class",
-            "per_class draws a share of each class, uniform draws from the whole pool, and given takes every label "
-            "that the source has.",
-            OneOf(("per_class", "uniform", "given")),
+            "per_class draws from each class in proportion to its size, equal draws the same number of each class (all "
+            "of a class that has fewer), uniform draws from the whole pool, and given takes every label that the "
+            "source has.",
+            OneOf(RULES),
+        ),
+        "held_out": Field(
+            0.1,
+            "Share of the budget that no training and no search reads. Its true labels judge pseudo-labels and "
+            f"selections. At least {LEAST_HELD_OUT} of each class, but no more than half of its labels; 0: none.",
+            FRACTION,
         ),
     },
 )

@@ -3,12 +3,12 @@
 Importing this module does not import JAX.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from semiprune_jax.config.schema import Config
 from semiprune_jax.models.networks import PRETRAINED
 
-VARIANTS = ("usb", "smoke")
+VARIANTS = ("passes", "usb", "published", "smoke")
 
 # The paper's comparisons, for the pool of any config: the selections that each makes, and the fields that it sets.
 BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -24,11 +24,11 @@ BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "extrapolation": (("extrapolated",), {"proxy.examples": "labelled"}),
     "elfs": (
         ("semi_aum",),
-        {"embed.source": "weights", "pseudolabel.source": "clusters", "search.names": ("semi_aum",)},
+        {"embed.source": "weights", "pseudolabel.source": "clusters", "select.semi_aum.cutoff": ()},
     ),
     "elfs_swav": (
         ("semi_aum",),
-        {"embed.source": "swav", "pseudolabel.source": "clusters", "search.names": ("semi_aum",)},
+        {"embed.source": "swav", "pseudolabel.source": "clusters", "select.semi_aum.cutoff": ()},
     ),
     "semi_aum": (("semi_aum",), {}),
     "semi_dual": (("semi_dual",), {}),
@@ -75,6 +75,12 @@ def imagenet_crops(config: Config) -> None:
     config.data.square_size = 256
 
 
+def cifar(config: Config) -> None:
+    """The proxy and the retrainings see images normalised by CIFAR-10's statistics, as in ELFS; FixMatch as in USB."""
+    config.data.supervised_mean = (0.4914, 0.4822, 0.4465)
+    config.data.supervised_std = (0.2470, 0.2435, 0.2616)
+
+
 def cifar100(config: Config) -> None:
     """CIFAR-100 of TFDS, and the networks and scores that its three experiments share."""
     config.data.source = "tfds"
@@ -83,10 +89,10 @@ def cifar100(config: Config) -> None:
     config.data.oracle = True
     config.data.mean = (0.507, 0.487, 0.441)
     config.data.std = (0.267, 0.256, 0.276)
+    cifar(config)
     config.model.ssl = "wrn_28_8"
     config.ssl.weight_decay = 1e-3
     config.score.last = 20  # SemiPrune's EL2N window
-    config.select.semi_dual.c_d = 4.0
 
 
 def tiny_imagenet(config: Config) -> None:
@@ -99,26 +105,40 @@ def tiny_imagenet(config: Config) -> None:
     large_images(config)
     supervised(config, epochs=90, batch_size=256)
     config.ssl.batch_size = 128
-    config.ssl.steps = 39_050  # 50 passes of 781 steps
+    config.ssl.steps = 51_200  # 50 epochs of USB's 1,024 steps; passes of 781 steps would be fewer
     config.swav.network = "resnet50_cifar"
     config.swav.small_crop_size = 28  # about the ratio of 96 to 224
-    config.select.semi_aum.cutoff = (0.2, 0.4, 0.6, 0.7, 0.8)
-    config.select.semi_dual.horizon = 50
-    config.select.semi_dual.c_d = 3.0
 
 
-def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
+class Published(NamedTuple):
+    """The settings of selections that the paper, or the authors' scripts, have for a pool."""
+
+    cutoff: tuple[float, ...]  # of semi_aum, at each of the default kept fractions
+    horizon: int  # of semi_dual
+    c_d: float
+
+
+TINY_IMAGENET = Published((0.2, 0.4, 0.6, 0.7, 0.8), horizon=50, c_d=3.0)
+
+
+def varied(
+    config: Config, variant: str, *, passes: int = 0, usb: int = 0, published: Published | None = None
+) -> Config:
     """Changes the config to some of VARIANTS and one of BASELINES, and returns it.
 
     Args:
-      variant: their names, separated by commas. An epoch of FixMatch is a pass over the pool, or with "usb" USB's 1,024
-        steps. "smoke" shrinks everything to a minute on a laptop, see ``smoke``. For baselines see ``baseline``.
-      usb_steps: FixMatch's steps in "usb"; 0: the config has no such variant.
+      variant: their names, separated by commas. "passes" and "usb" read the paper's epochs of FixMatch as passes over
+        the pool, or as USB's 1,024 steps each. "published" takes the settings that the paper has for this pool instead
+        of choosing them by trials, and uses the whole budget as labels. "smoke" shrinks everything to a minute on a
+        laptop, see ``smoke``. For baselines see ``baseline``.
+      passes, usb: FixMatch's steps in these variants; 0: there is no such variant.
+      published: the paper's settings; None: there is no such variant.
 
     Raises:
       ValueError: there is no such variant.
     """
-    known = [name for name in VARIANTS if name != "usb" or usb_steps]
+    there = {"passes": passes, "usb": usb, "published": published, "smoke": True}
+    known = [name for name in VARIANTS if there[name]]
     parts = [part for part in variant.split(",") if part]
     for part in parts:
         if part not in (*known, *BASELINES):
@@ -126,11 +146,17 @@ def varied(config: Config, variant: str, *, usb_steps: int = 0) -> Config:
                 f"no variant {part!r} of this config; expected {' or '.join(known)} or a baseline "
                 f"({', '.join(BASELINES)}), after a colon, or none"
             )
+    config.select.include_labelled = not config.data.oracle  # the paper's experiments choose from the whole pool
+    if published and "published" in parts:
+        config.label.held_out = 0.0
+        config.select.semi_aum.cutoff = published.cutoff
+        for selection in ("semi_forgetting", "semi_el2n"):  # the paper has no cutoffs for these
+            config.select[selection].cutoff = published.cutoff
+        config.select.semi_dual.update({"horizon": published.horizon, "c_d": published.c_d, "exponent": 1.0})
     for part in parts:
         if part in BASELINES:
             baseline(config, part)
-    if "usb" in parts:
-        config.ssl.steps = usb_steps
+        config.ssl.steps = {"passes": passes, "usb": usb}.get(part, config.ssl.steps)
     if "smoke" in parts:
         smoke(config)
     return config
@@ -140,10 +166,11 @@ def baseline(config: Config, name: str) -> None:
     """Sets the selections and fields of one of BASELINES; pool, networks and recipes stay those of the config."""
     config.select.names, fields = BASELINES[name]
     for field, value in fields.items():
-        section, key = field.split(".")
-        config[section][key] = value
-    for selection in ("semi_forgetting", "semi_el2n"):  # the paper has no cutoffs for these
-        config.select[selection].cutoff = config.select.semi_aum.cutoff
+        *sections, key = field.split(".")
+        section = config
+        for part in sections:
+            section = section[part]
+        section[key] = value
 
 
 def smoke(config: Config) -> None:
@@ -170,8 +197,8 @@ def smoke(config: Config) -> None:
     config.proxy.bn_momentum = config.retrain.bn_momentum = 0.5
     config.score.last = 10
     config.select.keep = (0.5,)
-    for name in ("semi_aum", "semi_forgetting", "semi_el2n", "ccs"):
-        config.select[name].cutoff = (0.1,)
+    for name in ("semi_aum", "semi_forgetting", "semi_el2n"):
+        config.select[name].cutoff = config.select[name].cutoff[:1]
     config.select.zcore.samples = 1000
     config.swav.update({"network": "resnet8", "epochs": 2, "batch_size": 32, "warm_up_epochs": 1, "frozen_steps": 2})
     config.swav.prototypes = 30
@@ -179,5 +206,6 @@ def smoke(config: Config) -> None:
     config.temi.heads, config.temi.neighbours, config.temi.epochs, config.temi.warm_up_epochs = 2, 5, 4, 1
     patch = PRETRAINED[config.embed.network].multiple
     config.embed.image_size = 32 // patch * patch
-    config.select.semi_dual.horizon = config.select.dual_hardest.horizon = 10
+    config.select.dual_hardest.horizon = 10
+    config.select.semi_dual.horizon = min(config.select.semi_dual.horizon, 10)
     config.runtime.workers = 2

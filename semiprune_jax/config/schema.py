@@ -16,6 +16,7 @@ from semiprune_jax.config.runtime import REPORT, RUNTIME
 from semiprune_jax.config.selections import NAMED, SCORE, SEARCH, SELECT, selection_section
 from semiprune_jax.config.trainings import MODEL, PROXY, RETRAIN, SSL
 from semiprune_jax.field import Field, Rule, Section
+from semiprune_jax.select.selectors import SELECTORS
 
 # A ConfigDict; Any, because the union that it declares for its attributes fits none of their uses.
 Config: TypeAlias = Any
@@ -66,7 +67,7 @@ def selection(*, selector: str, **fields: Any) -> Config:
 
     Args:
       selector: one of ``select.selectors.SELECTORS``.
-      **fields: those of ``selection_section()`` that differ from their defaults.
+      **fields: those of ``selection_section()`` that differ from the selector's defaults.
 
     Raises:
       TypeError: there is no such field.
@@ -76,7 +77,9 @@ def selection(*, selector: str, **fields: Any) -> Config:
     """
     if unknown := sorted(set(fields) - set(selection_section().fields)):
         raise TypeError(f"selection() has no field {unknown[0]!r}; expected {', '.join(selection_section().fields)}")
-    return ConfigDict(selection_section().defaults() | {"selector": selector} | fields).lock()
+    own = SELECTORS[selector].settings if selector in SELECTORS else {}
+    defaults = selection_section().defaults() | {name: field.default for name, field in own.items()}
+    return ConfigDict(defaults | {"selector": selector} | fields).lock()
 
 
 def settings(section: Config, *without: str) -> dict[str, Any]:

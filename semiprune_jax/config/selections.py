@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from semiprune_jax.config.trainings import SEEDS
-from semiprune_jax.field import Field, OneOf, Rule, Section
+from semiprune_jax.field import NOT_NEGATIVE, Field, OneOf, Rule, Section
 from semiprune_jax.select import scores, selectors
 from semiprune_jax.select.selectors import SELECTORS
 
@@ -36,21 +36,21 @@ class Named(NamedTuple):
     fields: Mapping[str, Any]  # those that differ from the defaults
 
 
+UNIFORM = "random"  # the selection, and its selector, that others are compared with
+
 NAMED = {
-    "random": Named("A uniform draw.", {"selector": "random"}),
+    UNIFORM: Named("A uniform draw; it is always made.", {"selector": "random"}),
     "semi_aum": Named(
-        "SemiPrune's double-end cutoff by AUM. The cutoffs are those of the paper's table 9 for CIFAR-10.",
-        {"selector": "double_end", "score": "aum", "cutoff": (0.0, 0.0, 0.1, 0.2, 0.4)},
+        "SemiPrune's double-end cutoff by AUM.",
+        {"selector": "double_end", "score": "aum"},
     ),
     "semi_forgetting": Named("Double-end cutoff by forgetting.", {"selector": "double_end", "score": "forgetting"}),
     "semi_el2n": Named("Double-end cutoff by EL2N.", {"selector": "double_end", "score": "el2n"}),
     "semi_dual": Named(
         "SemiPrune's DUAL score with Beta sampling.",
-        {"selector": "beta", "score": "dual", "horizon": 30, "c_d": 5.5},
+        {"selector": "beta", "score": "dual", "horizon": -1},
     ),
-    "ccs": Named(
-        "CCS: strata of AUM.", {"selector": "stratified", "score": "aum", "cutoff": (0.0, 0.0, 0.1, 0.2, 0.3)}
-    ),
+    "ccs": Named("CCS: strata of AUM.", {"selector": "stratified", "score": "aum"}),
     "hardest": Named("The hardest examples by AUM.", {"selector": "top", "score": "aum"}),
     "balanced_random": Named(
         "A uniform draw from each class, known or predicted, in proportion to its size.",
@@ -95,6 +95,11 @@ SELECT = Section(
             "The kept fractions: 0.1 is 90% pruned.",
             Rule("fractions kept, each in (0, 1]", lambda keeps: len(keeps) > 0 and all(0 < k <= 1 for k in keeps)),
         ),
+        "include_labelled": Field(
+            True,
+            "Whether every coreset holds the whole label budget, which is paid for, so that a selector chooses only "
+            "the rest. The configs of the paper's experiments choose from the whole pool.",
+        ),
     },
 )
 
@@ -105,10 +110,16 @@ _SEARCHED = "; ".join(
 )
 
 SEARCH = Section(
-    "Search: trials that are trained and tested on pseudo-labels of the pool choose settings of a selection "
-    f"({_SEARCHED}). The configured values only start the search.",
+    "Search: trials that are trained and tested on pseudo-labels of the pool choose those settings of a selection that "
+    f"have no value ({_SEARCHED}).",
     {
-        "names": Field((), "The selections whose settings are searched for.", element=str),
+        "cost": Field(
+            1.0,
+            "What the trials of a selection may cost, as a multiple of its retrainings with one seed: short trials "
+            "compare all values, longer ones the best. 0: no limit; all values are tried at full length, as in the "
+            "paper.",
+            NOT_NEGATIVE,
+        ),
         "held_out": Field(
             0.1, "Part of the pool that trials are tested on.", Rule("0 < x < 1", lambda value: 0 < value < 1)
         ),
@@ -117,6 +128,11 @@ SEARCH = Section(
             (3.0, 4.0, 5.0, 6.0),
             "beta: values of c_D to try.",
             Rule("one or more, each more than 0", lambda values: len(values) > 0 and all(c_d > 0 for c_d in values)),
+        ),
+        "exponents": Field(
+            (0.5, 1.0, 2.0),
+            "beta: exponents of DUAL to try.",
+            Rule("one or more, each more than 0", lambda values: len(values) > 0 and all(p > 0 for p in values)),
         ),
         "seeds": Field((0,), "Each trial is made with each seed.", SEEDS, element=int),
     },

@@ -4,7 +4,7 @@ Importing this module does not import JAX, so that a typo is reported before JAX
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ from semiprune_jax.errors import ConfigError
 from semiprune_jax.field import Field
 from semiprune_jax.models.networks import PRETRAINED
 from semiprune_jax.select.scores import SCORES
-from semiprune_jax.select.selectors import SELECTORS
+from semiprune_jax.select.selectors import SELECTORS, is_open, used_fields
 
 # Messages of absl, ml_collections and Python about a config that cannot be read: pattern -> our one line.
 _EXPLAINED = {
@@ -159,7 +159,8 @@ def _check_selections(config: Config, found: _Problems) -> None:
     select = config.select
     for name, value in select.items():
         if name not in SECTIONS["select"].fields and not _is_selection(value):
-            found.lines.append(f"config.select.{name}: expected names, keep, or a selection(...) with its fields")
+            known = ", ".join(SECTIONS["select"].fields)
+            found.lines.append(f"config.select.{name}: expected {known}, or a selection(...) with its fields")
     for name in select.names:
         if name in select and isinstance(select[name], ConfigDict):
             _check_selection(config, found, name)
@@ -178,6 +179,13 @@ def _check_selection(config: Config, found: _Problems, name: str) -> None:
         _check_scored(config, found, name)
         for key, expected in SELECTORS[spec.selector].problems(spec, config.select.keep):
             found.check(False, f"select.{name}.{key}", expected)
+        search = SELECTORS[spec.selector].search
+        searched = [sweep.field for sweep in search.sweeps] if search else []
+        for key in sorted(used_fields(spec) & set(spec)):
+            if is_open(spec[key]) and key not in searched:
+                found.check(
+                    False, f"select.{name}.{key}", f"a value: there are no trials that choose it for {spec.selector}"
+                )
 
 
 def _check_scored(config: Config, found: _Problems, name: str) -> None:
@@ -189,8 +197,9 @@ def _check_scored(config: Config, found: _Problems, name: str) -> None:
         good = config.embed.source in ("fixmatch", "proxy")
         check(good, "embed.source", f"fixmatch or proxy: config.{field} needs predictions too")
     if "mean_probability" in taken or "horizon" in read.options:
-        check(0 <= spec.horizon <= epochs, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}")
-        if {"horizon", "window"} <= set(read.options) and spec.horizon:
+        fits = is_open(spec.horizon) or 0 <= spec.horizon <= epochs
+        check(fits, f"{field}.horizon", f"0 (all) .. proxy.epochs = {epochs}, or -1")
+        if {"horizon", "window"} <= set(read.options) and spec.horizon > 0:
             check(spec.horizon >= window, f"{field}.horizon", f"score.window = {window} or more")
     if "score" in taken and config.proxy.examples == "labelled":
         needed = "neighbours or graph: with proxy.examples = 'labelled' other images have no score"
@@ -205,14 +214,5 @@ def _check_scored(config: Config, found: _Problems, name: str) -> None:
 
 def _check_search(config: Config, found: _Problems) -> None:
     options, epochs, window = config.search, config.proxy.epochs, config.score.window
-    searchable = [name for name, selector in SELECTORS.items() if selector.search]
-    for name in options.names:
-        made = name in config.select.names and name in config.select and _is_selection(config.select[name])
-        searched = made and config.select[name].selector in searchable
-        found.check(searched, "search.names", f"names of select.names whose selector is {_either(searchable)}")
     fits = all(window <= horizon <= epochs for horizon in options.horizons)
     found.check(fits, "search.horizons", f"score.window = {window} .. proxy.epochs = {epochs}, each")
-
-
-def _either(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"

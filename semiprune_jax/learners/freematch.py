@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from semiprune_jax.learners.learner import DECAY, Learner, Memory, Options, Seen, Targets, average, normalised
 from semiprune_jax.moving_average import ema_update
 
-FAIRNESS = 0.01  # weight of the fairness loss, as in USB's code
+FAIRNESS = 0.001  # weight of the fairness loss, as in all of USB's configs
 
 
 def create(options: Options) -> Learner:

@@ -16,6 +16,7 @@ class WideResNet(nn.Module):
     Attributes:
       variant: with "usb" the first convolution of stages 2 and 3 gets the raw input, and the result of the batch norm
         before it is thrown away, as in USB's code; with "tf" it gets the activated input, as in TensorFlow's original.
+        With "usb" the shortcut of the first block is activated only where it has a convolution, at widths above 1.
       bn_momentum: see ``BatchNorm``; USB uses 0.999.
       dtype: compute type; parameters and statistics are float32.
     """
@@ -45,10 +46,10 @@ class WideResNet(nn.Module):
                 name = f"stage{stage}_block{block}"
                 stride = 2 if stage > 0 and block == 0 else 1
                 activated = activate(x, f"{name}_bn1")
-                # The very first block activates before the shortcut too.
                 raw = x
-                if stage == 0 and block == 0:
-                    raw = activated
+                if stage == 0 and block == 0:  # it activates before the shortcut too
+                    if channels != 16 or self.variant == "tf":
+                        raw = activated
                 elif block == 0 and self.variant == "usb":
                     activated = raw
                 y = conv(channels, (3, 3), strides=stride, padding=1, name=f"{name}_conv1")(activated)

@@ -39,7 +39,8 @@ def plan(config: Config, images_per_second: float = 0.0) -> str:
         n, tests, classes = len(dataset.train.keys), len(dataset.test.keys) if dataset.test else 0, len(dataset.classes)
         given = int(np.sum(dataset.train.labels >= 0))
     known = given if config.label.rule == "given" else budget_size(config.label.budget, n)
-    counts = Counts(n, known, tests, classes)
+    held_out = 0 if known == n else budget_size(config.label.held_out, known)  # a few more where classes are small
+    counts = Counts(n, known - held_out, held_out, tests, classes)
     works = [work for stage in pipeline.needed_stages(config) for work in stage.costs(config, counts)]
     head = f"{n:,} images, {tests:,} to test, {classes:,} classes; networks see {config.data.image_size} pixels"
     return "\n\n".join(
@@ -113,7 +114,7 @@ def _decoding(config: Config, works: list[Work], images_per_second: float) -> It
     rate = decode_rate(config)
     yield f"decoding, at {rate:,.0f} JPEGs/s of 500x375 pixels on a core of this machine, unless cached or resident"
     for work in works:
-        if not work.trained or work.name.startswith(("search", "retrain")):
+        if not work.trained or work.name.startswith(("search", "retrain", "judge")):
             continue
         share = work.decoded / (work.trained + work.predicted / 3)
         cores = f", {share * images_per_second / rate:,.1f} cores" if images_per_second else ""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from semiprune_jax.report.verdict import Verdict
+
 Table = dict[str, np.ndarray]
 
 
@@ -26,6 +28,7 @@ class Contents:
     images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
     examples_per_row: int
     config: dict[str, Any]
+    verdict: Verdict | None = None  # None if no label is held out
 
     @property
     def clustered(self) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from semiprune_jax.report.contents import Contents
-from semiprune_jax.report.tables import CAPTION, as_grid
+from semiprune_jax.report.tables import CAPTION, as_grid, judged_caption, judged_grid
 from semiprune_jax.select.search import sweeps
 from semiprune_jax.workdir.formats import write_atomically
 
@@ -30,14 +30,25 @@ _PAGE = """<!doctype html>
 {% elif clustered %}Pseudo-labels are clusters, which have no names, so that no network is retrained.
 {% else %}Retraining uses the labels that are known, and pseudo-labels for the rest.{% endif %}</p>
 
-<h2>Results</h2>
+{% if verdict %}<h2>Verdict</h2>
+<ul>{% for sentence in verdict.words %}<li>{{ sentence }}</li>
+{% endfor %}</ul>
+{% if verdict.judged %}<p>{{ judged_caption }}</p>
+<table>
+<tr>{% for cell in judged[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for line in judged[1:] %}<tr>{% for cell in line %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endif %}
+{% if verdict.truth is not none %}<p>By all true labels, {{ "%.1f"|format(100 * verdict.truth) }}% of the pseudo-labels
+of the unlabelled are right.</p>{% endif %}{% endif %}
+
+{% if tested or not verdict %}<h2>Results</h2>
 <p>{{ caption }}</p>
 {% if grid|length > 1 %}
 <table>
 <tr>{% for cell in grid[0] %}<th>{{ cell }}</th>{% endfor %}</tr>
 {% for line in grid[1:] %}<tr>{% for cell in line %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
-{% else %}<p>No network has been retrained yet.</p>{% endif %}
+{% else %}<p>No network has been retrained yet.</p>{% endif %}{% endif %}
 
 {% if search %}<h2>Search</h2>
 <p>Chosen by {{ "{:,}".format(search.trials) }} trials of {{ "{:,.0f}".format(search.steps) }} steps and
@@ -53,7 +64,9 @@ _PAGE = """<!doctype html>
 <tr><th>against the truth, %</th>
 {% for key in quality.values()|first %}<th>{{ {"nmi": "NMI", "ari": "ARI"}.get(key, key.replace("_", " ")) }}</th>
 {% endfor %}</tr>
-{% for part, values in quality.items() %}<tr><td>{{ part }}</td>{% for value in values.values() %}
+{% for part, values in quality.items() %}<tr><td>{{ {"unlabelled": "predictions for the unlabelled", "pool":
+"predictions for the pool", "pseudo_label": "pseudo-labels of the pool, known labels among them"}[part] }}</td>
+{% for value in values.values() %}
 <td>{{ "%.1f"|format(100 * value) }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}
 
@@ -102,6 +115,10 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         clustered=contents.clustered,
         caption=CAPTION,
         grid=as_grid(rows),
+        tested=any(row["test_accuracy_mean"] is not None for row in rows),
+        verdict=contents.verdict,
+        judged_caption=judged_caption(contents.verdict) if contents.verdict else "",
+        judged=judged_grid(contents.verdict) if contents.verdict else [],
         quality=contents.quality,
         search=contents.search,
         searched={

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from semiprune_jax.report.verdict import Judged, Verdict
 from semiprune_jax.select.coreset import keep_text
 from semiprune_jax.workdir.formats import write_atomically, write_csv
 
@@ -66,11 +67,59 @@ def as_grid(rows: list[dict[str, Any]]) -> list[list[str]]:
     return [head, *([name, *(cells.get((name, keep), "") for keep in keeps)] for name in names)]
 
 
-def as_text(rows: list[dict[str, Any]]) -> str:
+def as_texts(rows: list[dict[str, Any]], verdict: Verdict | None) -> list[str]:
+    """Paragraphs for a terminal: the results on a test set, if there is one, the estimates, and the verdict."""
+    if not rows:
+        return ["No network has been retrained yet."]
+    texts = []
+    if verdict is None or any(row["test_accuracy_mean"] is not None for row in rows):
+        texts += [CAPTION, _aligned(as_grid(rows))]
+    if verdict:
+        if verdict.judged:
+            texts += [judged_caption(verdict), _aligned(judged_grid(verdict))]
+        texts.append("\n".join(["Verdict", *(f"- {sentence}" for sentence in verdict.words)]))
+    return texts
+
+
+def judged_caption(verdict: Verdict) -> str:
+    """The caption of ``judged_grid``."""
+    truth = "; in brackets that of the same networks on the test set" * any(j.truth is not None for j in verdict.judged)
+    return (
+        f"Accuracy (%) of networks trained on pseudo-labels, by {verdict.pseudo_labels.n} labels that no training has "
+        f"read, with 95% intervals{truth}."
+    )
+
+
+def judged_grid(verdict: Verdict) -> list[list[str]]:
+    """A header, then one line per selection; one column per kept fraction, the largest first."""
+    keeps = sorted({entry.keep for entry in verdict.judged}, reverse=True)
+    cells = {(entry.name, entry.keep): _judged_cell(entry) for entry in verdict.judged}
+    names = dict.fromkeys(entry.name for entry in verdict.judged)
+    head = ["", *(f"keep {keep_text(keep)}" for keep in keeps)]
+    return [head, *([name, *(cells.get((name, keep), "") for keep in keeps)] for name in names)]
+
+
+def _judged_cell(entry: Judged) -> str:
+    value, low, high = (100 * x for x in entry.accuracy[:3])
+    return f"{value:.1f} ({low:.1f} to {high:.1f})" + (f" [{100 * entry.truth:.1f}]" if entry.truth is not None else "")
+
+
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain values: accuracies and differences as fractions, with their intervals."""
+    return {
+        "pseudo_labels": verdict.pseudo_labels._asdict() | {"truth": verdict.truth},
+        "selections": [
+            entry._asdict()
+            | {"accuracy": entry.accuracy._asdict(), "ahead": entry.ahead._asdict() if entry.ahead else None}
+            for entry in verdict.judged
+        ],
+        "fixmatch": verdict.rising._asdict() if verdict.rising else None,
+        "words": verdict.words,
+    }
+
+
+def _aligned(grid: list[list[str]]) -> str:
     """The grid with aligned columns."""
-    grid = as_grid(rows)
-    if len(grid) == 1:
-        return "No network has been retrained yet."
     widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
     lines = [
         "   ".join(
@@ -79,7 +128,7 @@ def as_text(rows: list[dict[str, Any]]) -> str:
         )
         for line in grid
     ]
-    return "\n".join([CAPTION, "", *(line.rstrip() for line in lines)])
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.randomness import hash_keys, hash_uniform
-from semiprune_jax.select import scores
+from semiprune_jax.select import scores, selectors
 from semiprune_jax.select.selectors import SELECTORS, Spec
 from semiprune_jax.workdir import formats
 
@@ -21,6 +21,7 @@ class Pool(NamedTuple):
     embeddings: Mapping[str, np.ndarray] | None = None  # features f32[N, D], probabilities f32[N, C] of a network
     known: np.ndarray | None = None  # bool[N], the labelled examples, whose scores may be extrapolated
     clusters: int = 0  # the number of clusters to look for: that of the classes
+    bought: np.ndarray | None = None  # bool[N], the examples whose labels are paid for; those held out are among them
 
 
 def keep_text(keep: float) -> str:
@@ -36,14 +37,11 @@ def relevant(spec: Spec) -> dict[str, Any]:
     """The settings of a selection that its selector and its score use, on which the coreset depends.
 
     Args:
-      spec: name, selector, score, keep, seed, and any settings of selectors and scores by their own names.
+      spec: name, selector, score, keep, seed, include_labelled, and any settings of selectors and scores by their own
+        names.
     """
-    selector = SELECTORS[spec["selector"]]
-    used = {"name", "selector", "keep", "seed", *selector.fields()}
-    if "score" in selector.reads:
-        used |= {"score", *scores.SCORES[spec["score"]].options}
-        used |= {"horizon"} if "mean_probability" in selector.reads else set()
-        used |= {"extrapolate", "neighbours"} if spec.get("extrapolate", "none") != "none" else set()
+    used = {"name", "selector", "keep", "seed", *selectors.used_fields(spec)}
+    used |= {"include_labelled"} if spec.get("include_labelled") else set()
     return {key: value for key, value in spec.items() if key in used}
 
 
@@ -60,6 +58,9 @@ def choose(
     spec: Spec, pool: Pool, memo: dict[Any, Any] | None = None, largest: float | None = None
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """The selection's own score f32[N] (None where it uses none) and the kept examples bool[N].
+
+    With ``include_labelled`` the coreset holds all examples that are bought, and the selector chooses among the others
+    until it has its size. Where that is no more than are bought, it chooses among these.
 
     Args:
       spec: as ``relevant`` returns it.
@@ -87,12 +88,37 @@ def choose(
         arguments["mean_probability"] = scores.mean_probability(pool.dynamics["p_label"], _horizon(spec))
     if "easiness" in selector.reads:
         arguments["easiness"] = scores.compute("aum", pool.dynamics, {})
-    shared = tuple(sorted((key, value) for key, value in spec.items() if key != "keep"))
+    kept, rows, keep = _given(spec, pool, spec["keep"])
+    if not len(rows):
+        return score, kept
+    arguments = _among(rows, arguments)
+    shared = (*sorted((key, value) for key, value in spec.items() if key != "keep"), len(rows))
     if shared not in memo:
-        memo[shared] = selector.share(arguments | {"keep": largest or spec["keep"]})
-    kept = np.zeros(len(pool.keys), bool)
-    kept[selector.select(arguments | memo[shared])] = True
+        memo[shared] = selector.share(arguments | {"keep": _given(spec, pool, largest or spec["keep"])[2]})
+    kept[rows[selector.select(arguments | memo[shared] | {"keep": keep})]] = True
     return score, kept
+
+
+def _given(spec: Spec, pool: Pool, keep: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """The examples kept in any case, bool[N], the ids to choose from, i64[n], and the share of these to keep."""
+    n = len(pool.keys)
+    if not spec.get("include_labelled"):
+        return np.zeros(n, bool), np.arange(n), keep
+    assert pool.bought is not None
+    size, bought = selectors.coreset_size(n, keep), int(np.sum(pool.bought))
+    if size < bought:
+        return np.zeros(n, bool), np.flatnonzero(pool.bought), size / bought
+    rows = np.flatnonzero(~pool.bought) if size > bought else np.zeros(0, np.int64)
+    return pool.bought.copy(), rows, (size - bought) / max(1, n - bought)
+
+
+def _among(rows: np.ndarray, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a selector for the examples ``rows`` alone."""
+    n = arguments["n"]
+    if len(rows) == n:
+        return dict(arguments)
+    per_example = {key: value[rows] for key, value in arguments.items() if np.ndim(value) and len(value) == n}
+    return {**arguments, **per_example, "n": len(rows)}
 
 
 def orientation(spec: Spec) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import NOT_NEGATIVE, POSITIVE, POSITIVE_SHARE, Field, OneOf
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE_SHARE, Field, OneOf, Rule
 
 _ROWS = 128  # examples whose windows are computed together
 
@@ -187,9 +187,16 @@ class Score(NamedTuple):
     may_be_negative: bool = False
 
 
-HORIZON = Field(0, "the number of first epochs that count; 0: all.")  # each selection has its own
+# Each selection has its own.
+PER_SELECTION = {
+    "horizon": Field(0, "the number of first epochs that count; 0: all; -1: chosen by trials, for beta."),
+    "exponent": Field(
+        1.0,
+        "the exponent of DUAL's standard deviation; -1: chosen by trials, for beta.",
+        Rule("more than 0, or -1", lambda value: value > 0 or value == -1),
+    ),
+}
 _WINDOW = Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window.")
-_EXPONENT = Field(1.0, "Exponent of DUAL's standard deviation.", POSITIVE)
 _DECAY = Field(
     0.9, "Weight of TDDS's last window; each earlier one has (1 - decay) times the weight of the next.", POSITIVE_SHARE
 )
@@ -204,8 +211,8 @@ _SUM = {
         10, "EL2N, GraNd: the epoch before which the sum ends (CCS, ELFS: 10; SemiPrune: 20 on CIFAR, 11 on ImageNet)."
     ),
 }
-_DUAL = {"window": _WINDOW, "horizon": HORIZON, "exponent": _EXPONENT}
-_TDDS = {"window": _WINDOW, "horizon": HORIZON, "decay": _DECAY}
+_DUAL = {"window": _WINDOW, **PER_SELECTION}
+_TDDS = {"window": _WINDOW, "horizon": PER_SELECTION["horizon"], "decay": _DECAY}
 
 SCORES: dict[str, Score] = {
     "aum": Score(aum, ("margin",), {}, high_is_hard=False, title="AUM", may_be_negative=True),
@@ -219,20 +226,20 @@ SCORES: dict[str, Score] = {
     "dyn_unc": Score(dyn_unc, ("p_label",), {"window": _WINDOW}, high_is_hard=True, title="dynamic uncertainty"),
     "tdds": Score(tdds, ("kl",), _TDDS, high_is_hard=True, title="TDDS"),
     "mean_probability": Score(
-        mean_probability, ("p_label",), {"horizon": HORIZON}, high_is_hard=False, title="mean p(label)"
+        mean_probability, ("p_label",), {"horizon": PER_SELECTION["horizon"]}, high_is_hard=False, title="mean p(label)"
     ),
     "entropy": Score(entropy, ("entropy",), {}, high_is_hard=True, title="entropy, nats"),
 }
 
 
 def settings() -> dict[str, Field]:
-    """The options of all scores that a run sets once; the horizon is set for each selection.
+    """The options of all scores that a run sets once; those of ``PER_SELECTION`` are set for each selection.
 
     >>> list(settings())
-    ['never_learned', 'first', 'last', 'window', 'exponent', 'decay']
+    ['never_learned', 'first', 'last', 'window', 'decay']
     """
     fields = {name: field for score in SCORES.values() for name, field in score.options.items()}
-    return {name: field for name, field in fields.items() if name != "horizon"}
+    return {name: field for name, field in fields.items() if name not in PER_SELECTION}
 
 
 def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> np.ndarray:
@@ -253,9 +260,14 @@ def compute(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str,
     return score.function(*(field(key) for key in score.fields), **chosen)
 
 
-def recorded(name: str, dynamics: Mapping[str, np.ndarray]) -> bool:
-    """Whether the record holds the arrays of the named score; entropy, grad_norm and kl are recorded on request."""
-    return all(key == "margin" or key in dynamics for key in SCORES[name].fields)
+def recorded(name: str, dynamics: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> bool:
+    """Whether the record holds the arrays of the named score, and as many epochs as its options name.
+
+    entropy, grad_norm and kl are recorded on request, and a proxy may stop early.
+    """
+    score, epochs = SCORES[name], dynamics["p_label"].shape[1]
+    named = [options[key] for key in ("last", "window") if key in score.options]
+    return all(key == "margin" or key in dynamics for key in score.fields) and max([0, *named]) <= epochs
 
 
 def _window_sum(name: str, values: np.ndarray, first: int, last: int) -> np.ndarray:

@@ -1,13 +1,18 @@
-"""Search: chooses settings of a selection, on pseudo-labels alone (arXiv:2605.23198, appendix).
+"""Search: chooses the open settings of a selection, on pseudo-labels alone (arXiv:2605.23198, appendix).
 
 A tenth of the pseudo-labelled pool is held out. A trial selects from the rest, trains a network on the selected
 examples with pseudo-labels, and counts how many pseudo-labels of the tenth it predicts. A search reads no label outside
 the budget and no test label. It writes each result at once, so that a killed search resumes after its last trial. The
 record of each selector says which settings may be searched for, and how.
+
+The paper trains every point at full length. Here a search may cost no more than a multiple of what it serves, the
+retrainings of its selection: short trials compare all points, and longer ones the best of them (successive halving,
+Jamieson and Talwalkar, arXiv:1502.07943).
 """
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +23,25 @@ from semiprune_jax.select.coreset import keep_text
 from semiprune_jax.select.selectors import SELECTORS, Search, Spec, Sweep
 from semiprune_jax.workdir import formats
 
-# (name of the selection, fields of it that this trial changes, keep, seed) -> accuracy on the held-out part, and
-# examples, steps and seconds
-Try = Callable[[str, Mapping[str, Any], float, int], Mapping[str, float]]
+# (name of the selection, fields of it that this trial changes, keep, seed, length as a share of a retraining's) ->
+# accuracy on the held-out part, and examples, steps and seconds
+Try = Callable[[str, Mapping[str, Any], float, int, float], Mapping[str, float]]
+
+_FACTOR = 3  # a round keeps one of so many points
+
+
+class Round(NamedTuple):
+    """Trials of one length."""
+
+    points: int
+    length: float  # of each, as a share of a retraining's
 
 
 def sweeps() -> dict[str, tuple[Sweep, bool]]:
     """Every setting that some selector searches for: its sweep, and whether all kept fractions share its value.
 
     >>> {field: together for field, (_, together) in sweeps().items()}
-    {'cutoff': False, 'horizon': True, 'c_d': True}
+    {'cutoff': False, 'horizon': True, 'c_d': True, 'exponent': True}
     """
     searches = [selector.search for selector in SELECTORS.values() if selector.search]
     return {sweep.field: (sweep, search.together) for search in searches for sweep in search.sweeps}
@@ -35,7 +49,7 @@ def sweeps() -> dict[str, tuple[Sweep, bool]]:
 
 def columns() -> tuple[str, ...]:
     """The columns of trials.csv."""
-    return ("name", "keep", *sweeps(), "seed", "examples", "steps", "seconds", "accuracy")
+    return ("name", "keep", *sweeps(), "seed", "length", "examples", "steps", "seconds", "accuracy")
 
 
 def searched(selector: str) -> Search:
@@ -47,9 +61,29 @@ def searched(selector: str) -> Search:
     return found
 
 
-def fields(selector: str) -> list[str]:
-    """The settings of a selector that are searched for."""
-    return [sweep.field for sweep in searched(selector).sweeps]
+def open_sweeps(spec: Spec) -> list[Sweep]:
+    """The sweeps of a selection's settings that have no value yet; ``spec`` holds only settings that it uses."""
+    search = SELECTORS[spec["selector"]].search
+    return search.open(spec) if search else []
+
+
+def rounds(points: int, budget: float) -> list[Round]:
+    """The rounds of trials that find the best of some points.
+
+    Args:
+      budget: of all trials together, in full-length trainings; 0: no limit.
+
+    >>> rounds(8, budget=2.0)
+    [Round(points=8, length=0.125), Round(points=3, length=0.3333333333333333)]
+    >>> rounds(3, budget=3.0), rounds(9, budget=0)
+    ([Round(points=3, length=1.0)], [Round(points=9, length=1.0)])
+    """
+    if not budget or points <= budget:
+        return [Round(points, 1.0)]
+    counts = [points]
+    while counts[-1] > _FACTOR:
+        counts.append(math.ceil(counts[-1] / _FACTOR))
+    return [Round(count, min(1.0, budget / len(counts) / count)) for count in counts]
 
 
 class Chosen(NamedTuple):
@@ -107,27 +141,29 @@ def directory(name: str, selector: str, keeps: Sequence[float]) -> str:
     return name if searched(selector).together else f"{name}_keep{keep_text(keeps[0])}"
 
 
-def grids(selector: str, options: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Option of the search -> the values that it gives."""
-    return {sweep.option: list(sweep.values(options, 1.0)) for sweep in searched(selector).sweeps if sweep.option}
+def grids(spec: Spec, options: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Option of the search -> the values that it gives to an open setting."""
+    return {sweep.option: list(sweep.values(options, 1.0)) for sweep in open_sweeps(spec) if sweep.option}
 
 
-def start(selector: str, spec: Spec) -> dict[str, Any]:
-    """The settings that a search begins with: all except the one that it chooses first."""
-    first = fields(selector)[0]
-    return {key: value for key, value in spec.items() if key != first}
+def plan(
+    spec: Spec, keeps: Sequence[float], options: Mapping[str, Any], visits: Callable[[float], float]
+) -> Iterator[tuple[Sweep, list[float], list[Round]]]:
+    """Yields each sweep of a search, the kept fractions of its trials, and their rounds.
 
+    The budget is shared out equally among the sweeps.
 
-def trial_counts(selector: str, keeps: Sequence[float], options: Mapping[str, Any]) -> dict[float, int]:
-    """Kept fraction -> the number of a selection's trials there, with one seed."""
-    return {
-        keep: sum(
-            len(sweep.values(options, keep))
-            for sweep in searched(selector).sweeps
-            if not sweep.at_largest or keep == max(keeps)
-        )
-        for keep in keeps
-    }
+    Args:
+      keeps: the kept fractions that are searched together.
+      options: the fields of config.search, and window and epochs of the proxy's dynamics.
+      visits: the images that a retraining at a kept fraction trains on, over all its steps.
+    """
+    sweeps = open_sweeps(spec)
+    for sweep in sweeps:
+        at = [max(keeps)] if sweep.at_largest else list(keeps)
+        training = sum(map(visits, at)) * len(options["seeds"])
+        budget = options["cost"] * sum(map(visits, keeps)) / len(sweeps) / training
+        yield sweep, at, rounds(len(sweep.values(options, max(keeps))), budget)
 
 
 def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
@@ -150,54 +186,70 @@ class Trials:
         self._path, self._attempt, self._seeds = path, attempt, seeds
         self.rows = _read(path)
 
-    def mean(self, name: str, changes: Mapping[str, Any], keep: float) -> float:
+    def mean(self, name: str, changes: Mapping[str, Any], keep: float, length: float) -> float:
         """The mean accuracy of a point over seeds."""
-        return float(np.mean([self._one(name, changes, keep, seed) for seed in self._seeds]))
+        return float(np.mean([self._one(name, changes, keep, seed, length) for seed in self._seeds]))
 
-    def best(self, name: str, points: Iterable[Mapping[str, Any]], keeps: Sequence[float]) -> Mapping[str, Any]:
-        """The point with the highest mean accuracy over the kept fractions; among equal points, the first."""
-        scored = [(np.mean([self.mean(name, point, keep) for keep in keeps]), point) for point in points]
-        return max(scored, key=lambda pair: pair[0])[1]
+    def best(
+        self, name: str, points: Sequence[Mapping[str, Any]], keeps: Sequence[float], made: Sequence[Round]
+    ) -> Mapping[str, Any]:
+        """The point with the highest mean accuracy over the kept fractions in the last of some rounds.
+
+        Each round tries the best points of the round before. Among equal points the first is better.
+        """
+        ranked = list(points)
+        for now in made:
+            scored = {
+                i: np.mean([self.mean(name, point, keep, now.length) for keep in keeps])
+                for i, point in enumerate(ranked[: now.points])
+            }
+            ranked = [ranked[i] for i in sorted(scored, key=lambda i, scored=scored: (-scored[i], i))]
+        return ranked[0]
 
     def cost(self, name: str, keeps: Sequence[float]) -> dict[str, float]:
         """The number of a selection's trials at these kept fractions, and their steps and seconds in all."""
         own = [row for row in self.rows if row["name"] == name and float(row["keep"]) in keeps]
         return {"trials": len(own)} | {key: sum(float(row[key]) for row in own) for key in ("steps", "seconds")}
 
-    def _one(self, name: str, changes: Mapping[str, Any], keep: float, seed: int) -> float:
+    def _one(self, name: str, changes: Mapping[str, Any], keep: float, seed: int, length: float) -> float:
         point = {"name": name, "keep": keep, **{field: changes.get(field, "") for field in sweeps()}, "seed": seed}
-        point = {key: str(value) for key, value in point.items()}
+        point = {key: str(value) for key, value in (point | {"length": f"{length:.6g}"}).items()}
         for row in self.rows:
             if all(row[key] == value for key, value in point.items()):
                 return float(row["accuracy"])
-        found = self._attempt(name, changes, keep, seed)
+        found = self._attempt(name, changes, keep, seed, length)
         self.rows.append(point | {key: str(found[key]) for key in ("examples", "steps", "seconds", "accuracy")})
         formats.write_csv(self._path, columns(), self.rows)
         return float(found["accuracy"])
 
 
-def tune(spec: Spec, keeps: Sequence[float], trials: Trials, options: Mapping[str, Any]) -> Chosen:
-    """Searches for one selection, at kept fractions that are searched together.
+def tune(
+    spec: Spec,
+    keeps: Sequence[float],
+    trials: Trials,
+    options: Mapping[str, Any],
+    visits: Callable[[float], float],
+) -> Chosen:
+    """Searches for the open settings of one selection, at kept fractions that are searched together.
 
-    One sweep follows the other. Each tries its values together with the chosen values of earlier sweeps and the
-    configured values of later ones.
+    One sweep follows the other. Each tries its values together with the chosen values of earlier sweeps and the start
+    values of later ones.
 
     Args:
-      options: the fields of config.search, and window and epochs of the proxy's dynamics.
+      spec: the settings that the selection uses; see ``coreset.relevant``.
+      keeps, options, visits: see ``plan``.
 
     Raises:
       ArgumentError: the selector declares no search.
     """
-    name = spec["name"]
     try:
         search = searched(spec["selector"])
     except ArgumentError as error:
-        raise ArgumentError(f"{name}: {error}") from None
-    now: dict[str, Any] = {sweep.field: spec.get(sweep.field) for sweep in search.sweeps}
-    for sweep in search.sweeps:
-        points = [now | {sweep.field: value} for value in sweep.values(options, max(keeps))]
-        best = trials.best(name, points, [max(keeps)] if sweep.at_largest else keeps)
-        now = now | {sweep.field: sweep.kind(best[sweep.field])}
+        raise ArgumentError(f"{spec['name']}: {error}") from None
+    now: dict[str, Any] = {sweep.field: sweep.start for sweep in search.open(spec)}
+    for sweep, at, made in plan(spec, keeps, options, visits):
+        points = [now | {sweep.field: sweep.kind(value)} for value in sweep.values(options, max(keeps))]
+        now = dict(trials.best(spec["name"], points, at, made))
     return Chosen({}, now) if search.together else Chosen({keep: now for keep in keeps}, {})
 
 

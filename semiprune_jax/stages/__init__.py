@@ -5,4 +5,4 @@ Importing this module does not import JAX.
 """
 
 # The order of the method. A run departs from it where a stage reads from a later one.
-ORDER = ("label", "embed", "pseudolabel", "score", "search", "select", "retrain", "report")
+ORDER = ("label", "embed", "pseudolabel", "score", "search", "select", "retrain", "judge", "report")

@@ -13,7 +13,7 @@ from semiprune_jax.distributed.compilation_cache import enable_compilation_cache
 from semiprune_jax.distributed.layout import Layout
 from semiprune_jax.errors import DataError
 from semiprune_jax.features import blocks
-from semiprune_jax.stages import images
+from semiprune_jax.stages import images, settings
 from semiprune_jax.train.context import TrainContext
 from semiprune_jax.workdir.metrics import Metrics
 from semiprune_jax.workdir.tasks import Runner
@@ -93,6 +93,7 @@ def train_context(config: Config, pools: Pools, metrics: Metrics, workdir: Path)
         pools=pools,
         layout=pools.layout,
         recipe=recipe,
+        supervised_recipe=recipe._replace(mean=settings.supervised_mean(config), std=settings.supervised_std(config)),
         runtime=config.runtime,
         wide_resnet=config.model.wide_resnet,
         metrics=metrics,

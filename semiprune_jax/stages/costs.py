@@ -23,7 +23,8 @@ class Counts(NamedTuple):
     """The amounts of data in a run."""
 
     n: int  # images of the pool
-    known: int  # labelled images among them
+    known: int  # labelled images among them that trainings may read
+    held_out: int  # other labelled images
     tests: int
     classes: int
 
@@ -53,17 +54,13 @@ def evaluations(counts: Counts, steps: int, every: int) -> int:
     return counts.tests * math.ceil(steps / every)
 
 
-def supervised(
-    name: str, recipe: Config, cost: NetworkCost, *, size: int, batch: int, times: int = 1, tested: int
-) -> Work:
-    """``times`` supervised trainings of ``size`` examples each.
+def supervised(name: str, cost: NetworkCost, *, size: int, batch: int, steps: int, times: int = 1, tested: int) -> Work:
+    """``times`` supervised trainings of ``size`` examples and ``steps`` steps each.
 
     Args:
-      recipe: the config section ``proxy`` or ``retrain``.
       tested: images that each training predicts.
     """
-    steps = recipe.epochs * math.ceil(size / batch)
-    trained = times * recipe.epochs * size
+    trained = times * steps * size / math.ceil(size / batch)  # the last batch of an epoch is smaller
     return Work(name, batch, times * steps, trained, times * tested, trained, cost)
 
 

@@ -65,7 +65,9 @@ def _embed(context: Context, inputs: Inputs, network: Artifact | None) -> dict[s
     config, options = context.config, context.config.embed
     if network:
         section = _NETWORKS[options.source][1]
-        return embed_trained(context.trainer, config.model[section], config[section].bn_momentum, inputs[network])
+        trainer, momentum = context.trainer, config[section].bn_momentum
+        inference = trainer.inference if section == "ssl" else trainer.supervised_inference
+        return embed_trained(trainer, inference, config.model[section], momentum, inputs[network])
     if options.source == "file":
         return {"features": embeddings.read(Path(options.path), list(inputs[EXAMPLES]["key"]))}
     if options.source == "weights":

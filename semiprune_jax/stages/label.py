@@ -1,26 +1,29 @@
 """Label: lists the pool, and draws the label budget once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
-from semiprune_jax.data.budget import draw
+from semiprune_jax.data.budget import draw, hold_out
 from semiprune_jax.data.sources import KINDS
 from semiprune_jax.errors import ArgumentError, ConfigError, DataError
 from semiprune_jax.select import selectors
 from semiprune_jax.stages import images
 from semiprune_jax.stages.context import Context
-from semiprune_jax.stages.settings import VIEWS
+from semiprune_jax.stages.settings import SUPERVISED_VIEWS, VIEWS
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
 from semiprune_jax.workdir.directory import record_start
 from semiprune_jax.workdir.tasks import Outcome, Task
 
-EXAMPLES = artifacts.table("examples.parquet", "label")  # id, key, label (-1 outside the budget)
+# id, key, label: -1 outside the budget, and where it is held out
+EXAMPLES = artifacts.table("examples.parquet", "label")
+# id, key, label of the budget's held-out part, and weight: the share of the pool that each stands for, 1 on average
+HELD_OUT = artifacts.table("label/held_out.parquet", "label")
 ORACLE = artifacts.table("oracle.parquet", "label")  # id, key, label: every true label; with data.oracle only
 CLASSES = artifacts.json("label/classes.json", "label")  # names
 CORRUPTION = artifacts.table("label/corruption.parquet", "label")  # id, key, corruption: a name, or empty
@@ -50,7 +53,7 @@ def task(context: Context) -> Task:
 
 def settings(config: Config) -> dict[str, Any]:
     """The settings that decide which images and labels there are; paths and views do not."""
-    data = schema.settings(config.data, *PLACES, *VIEWS, "supervised_crops")
+    data = schema.settings(config.data, *PLACES, *VIEWS, *SUPERVISED_VIEWS)
     return {"data": data, "label": schema.settings(config.label), "seed": config.seed}
 
 
@@ -58,8 +61,13 @@ def _label(context: Context) -> Outcome:
     dataset, options = context.dataset, context.config.data
     labels = _draw(context)
     rows: Mapping[str, Any] = {"id": np.arange(len(labels)), "key": list(dataset.train.keys)}
-    outputs: dict[Artifact, Any] = {EXAMPLES: rows | {"label": labels}, CLASSES: list(dataset.classes)}
+    held_out = hold_out(labels, rows["key"], context.config.label.held_out, context.config.seed)
+    read = labels.copy()
+    read[held_out] = -1
+    outputs: dict[Artifact, Any] = {EXAMPLES: rows | {"label": read}, CLASSES: list(dataset.classes)}
+    outputs[HELD_OUT] = _held_out(dataset.train.labels, labels, held_out, rows["key"])
     summary = f"{len(labels):,} images, {len(dataset.classes)} classes, {np.sum(labels >= 0):,} labelled"
+    summary += f" ({len(held_out):,} held out)" * bool(len(held_out))
     summary += f"; {len(dataset.test.keys) if dataset.test else 0:,} to test"
     if options.oracle:
         outputs[ORACLE] = rows | {"label": dataset.train.labels}
@@ -69,6 +77,21 @@ def _label(context: Context) -> Outcome:
         outputs[images.SKIPPED] = [entry._asdict() for entry in dataset.skipped]
         summary += f"; {len(dataset.skipped):,} skipped"
     return Outcome(outputs, summary)
+
+
+def _held_out(pool: np.ndarray, known: np.ndarray, ids: np.ndarray, keys: Sequence[str]) -> artifacts.Table:
+    """The table of the held-out examples ``ids``.
+
+    Args:
+      pool: i32[N], the labels that the source has.
+      known: i32[N], those of the budget.
+    """
+    labels = known[ids]
+    # A class weighs as much as its examples: those in the pool if all labels are there, else those in the budget.
+    sizes = np.bincount(known[known >= 0] if np.any(pool < 0) else pool)
+    weights = sizes[labels] / np.bincount(labels, minlength=1)[labels]
+    table = {"id": ids, "key": np.array([keys[int(i)] for i in ids], object), "label": labels}
+    return table | {"weight": weights / weights.mean() if len(ids) else weights}
 
 
 def _draw(context: Context) -> np.ndarray:

@@ -28,6 +28,8 @@ PSEUDOLABELS = artifacts.table("pseudolabel/pseudolabels.parquet", "pseudolabel"
 NETWORK = artifacts.network("pseudolabel")
 QUALITY = artifacts.json("pseudolabel/quality.json", "pseudolabel")  # by part of the pool; with data.oracle only
 
+_PARTS = {"unlabelled": "on the unlabelled", "pool": "on the pool", "pseudo_label": "with the known labels"}
+
 
 def pseudo_labels(table: artifacts.Table) -> np.ndarray:
     """i32[N], from the value of ``PSEUDOLABELS``."""
@@ -71,9 +73,9 @@ def task(context: Context) -> Task:
             return Outcome(outputs, "every label is known")
         if ORACLE not in inputs:
             return Outcome(outputs, f"mean confidence {found['confidence'].mean():.3f}")
-        outputs[QUALITY] = _quality(context, found["prediction"], inputs[ORACLE]["label"], labels < 0)
+        outputs[QUALITY] = _quality(context, outputs[PSEUDOLABELS], inputs[ORACLE]["label"], known)
         key = "matched_accuracy" if clusters else "accuracy"
-        shown = (f"{100 * values[key]:.1f}% on the {part}" for part, values in outputs[QUALITY].items())
+        shown = (f"{100 * values[key]:.1f}% {_PARTS[part]}" for part, values in outputs[QUALITY].items())
         return Outcome(outputs, f"{key.replace('_', ' ')} {', '.join(shown)}")
 
     return Task("pseudolabel", settings(config), reads, work)
@@ -99,19 +101,26 @@ def _cluster(context: Context, inputs: Inputs) -> dict[str, np.ndarray]:
 
 
 def _quality(
-    context: Context, predicted: np.ndarray, truth: np.ndarray, unlabelled: np.ndarray
+    context: Context, table: artifacts.Table, truth: np.ndarray, known: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Quality of the predictions on the unlabelled part and on the whole pool; also written to the metrics."""
-    quality = {}
+    """Quality of pseudo-labels, by part; also written to the metrics.
+
+    Returns:
+      For the keys of ``_PARTS``: of the predictions for the images without a label, of those for the whole pool, and of
+      the column pseudo_label, which has the known labels in it as in the paper's tables. Clusters have no names that
+      could be right or wrong, and the column holds all of them, so that "pool" alone is left.
+    """
+    quality, clusters = {}, _is_clustered(context.config)
     step = max((line["step"] for line in context.metrics.lines("pseudolabel")), default=0)
-    for part, rows in (("unlabelled", unlabelled), ("pool", np.ones(len(truth), bool))):
-        if np.any(rows):
-            values = pseudo_label_quality(predicted[rows], truth[rows], len(context.dataset.classes))
-            if _is_clustered(context.config):  # clusters have no names that could be right or wrong
-                values = {key: values[key] for key in ("matched_accuracy", "nmi", "ari")}
-            quality[part] = values
-            named = {f"{part}_{key}": value for key, value in values.items()}
-            context.metrics.write("pseudolabel", step, named)
+    parts = {"pool": (table["prediction"], truth)}
+    if not clusters:
+        parts = {"unlabelled": (table["prediction"][~known], truth[~known])} | parts
+        parts |= {"pseudo_label": (table["pseudo_label"], truth)}
+    for part, (labels, true) in parts.items():
+        values = pseudo_label_quality(labels, true, len(context.dataset.classes))
+        wanted = ("nmi", "ari", *(key for key in values if key.startswith("matched") == clusters))
+        quality[part] = {key: value for key, value in values.items() if key in wanted}
+        context.metrics.write("pseudolabel", step, {f"{part}_{key}": value for key, value in quality[part].items()})
     return quality
 
 

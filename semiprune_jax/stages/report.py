@@ -4,16 +4,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semiprune_jax import report
+from semiprune_jax.config.schema import Config
+from semiprune_jax.config.selections import UNIFORM
 from semiprune_jax.data.resize import Resize
 from semiprune_jax.distributed import processes
 from semiprune_jax.errors import ConfigError
+from semiprune_jax.report import verdict
+from semiprune_jax.report.verdict import Verdict
 from semiprune_jax.select import coreset, search
-from semiprune_jax.stages import images, label
+from semiprune_jax.stages import images, judge, label, settings
 from semiprune_jax.stages.context import Context
-from semiprune_jax.stages.label import CLASSES, EXAMPLES, ORACLE
+from semiprune_jax.stages.label import CLASSES, EXAMPLES, HELD_OUT, ORACLE
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, QUALITY
-from semiprune_jax.stages.retrain import result_of
+from semiprune_jax.stages.retrain import predictions_of, result_of
 from semiprune_jax.stages.select import choice_of, spec_of
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.workdir import formats, tasks
@@ -34,7 +40,7 @@ def run(context: Context) -> None:
 
 
 def _contents(context: Context) -> report.Contents:
-    config, store, names = context.config, context.store, context.config.select.names
+    config, store, names = context.config, context.store, settings.selection_names(context.config)
     finished = coresets(context.workdir, names)
     return report.Contents(
         classes=tuple(store.load(CLASSES)),
@@ -50,7 +56,35 @@ def _contents(context: Context) -> report.Contents:
         images=lambda ids: context.dataset.train.read(ids, Resize(images.sizes(config).square)),
         examples_per_row=config.report.examples,
         config=config.to_dict(),
+        verdict=_verdict(context),
     )
+
+
+def _verdict(context: Context) -> Verdict | None:
+    """The verdict of the held-out labels; None if there are none, or nothing that they could judge."""
+    config, store = context.config, context.store
+    held_out, guesses = store.load(HELD_OUT), store.load_if_made(PSEUDOLABELS)
+    ids, labels, weight = (held_out[key] for key in ("id", "label", "weight"))
+    if not len(ids) or guesses is None or config.pseudolabel.source == "clusters":
+        return None
+    stage = "judge" if judge.is_wanted(config) else "retrain"
+    names = settings.selection_names(config)
+    right: dict[tuple[str, float], list[np.ndarray]] = {}
+    tested: dict[tuple[str, float], list[float]] = {}
+    for task, result in results(context.workdir, names, stage).items():
+        if result["name"] in names and store.exists(predictions_of(f"{stage}/{task}")):
+            point = result["name"], result["keep"]
+            right.setdefault(point, []).append(store.load(predictions_of(f"{stage}/{task}"))["prediction"] == labels)
+            tested.setdefault(point, []).extend([result["test_accuracy"]] if "test_accuracy" in result else [])
+    uniform = next(name for name in names if config.select[name].selector == UNIFORM)
+    means = {point: np.mean(found, axis=0) for point, found in right.items()}
+    truths = {point: float(np.mean(found)) for point, found in tested.items() if found}
+    judged = verdict.judge(means, weight, uniform, truths)
+    shares = verdict.accuracy(guesses["prediction"][ids] == labels, weight)
+    rising = verdict.trend(context.metrics.lines("pseudolabel"), ("test_accuracy", "mask_rate"))
+    known = store.load_if_made(QUALITY)
+    words = verdict.in_words(shares, judged, rising, benchmark=config.data.oracle)
+    return Verdict(shares, known["unlabelled"]["accuracy"] if known else None, judged, rising, words)
 
 
 def searched(workdir: Path) -> dict[str, Any] | None:
@@ -73,14 +107,14 @@ def coresets(workdir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     return _finished(workdir, "select", names, read)
 
 
-def results(workdir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def results(workdir: Path, names: Sequence[str], stage: str = "retrain") -> dict[str, dict[str, Any]]:
     """Every finished retraining's result by directory name, "full" first, then those of ``names``."""
 
     def read(task: str) -> dict[str, Any]:
         result = result_of(task)
         return result.load(workdir / result.path)
 
-    return _finished(workdir, "retrain", ("full", *names), read)
+    return _finished(workdir, stage, ("full", *names), read)
 
 
 def _finished(workdir: Path, stage: str, names: Sequence[str], read: Callable[[str], Any]) -> dict[str, Any]:
@@ -95,4 +129,8 @@ def _finished(workdir: Path, stage: str, names: Sequence[str], read: Callable[[s
     return dict(sorted(found.items(), key=rank))
 
 
-STAGE = Stage("report", run, reads=lambda config: {"retrain"}, is_goal=lambda config: True)
+def _reads(config: Config) -> set[str]:
+    return {"retrain", "judge"} if judge.is_wanted(config) else {"retrain"}
+
+
+STAGE = Stage("report", run, _reads, is_goal=lambda config: True)

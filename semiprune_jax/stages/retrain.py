@@ -1,4 +1,8 @@
-"""Retrain: trains a fresh network on each coreset with each seed, and tests it."""
+"""Retrain: trains a fresh network on each coreset with each seed, and tests it.
+
+Where true labels are not known, the networks learn from pseudo-labels, and also predict the images whose true labels
+are held out: the report judges selections by these.
+"""
 
 import math
 from collections.abc import Iterator
@@ -11,12 +15,12 @@ from semiprune_jax.select import selectors
 from semiprune_jax.stages import costs, settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.costs import Counts, Work
-from semiprune_jax.stages.label import EXAMPLES, ORACLE
+from semiprune_jax.stages.label import EXAMPLES, HELD_OUT, ORACLE
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
 from semiprune_jax.stages.select import choice_of, spec_of, tasks
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.stages.warnings import slow_averages
-from semiprune_jax.train.supervised import retrain
+from semiprune_jax.train.supervised import predictions, retrain, retrain_steps
 from semiprune_jax.train.training import Job
 from semiprune_jax.workdir import artifacts
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
@@ -37,16 +41,30 @@ def result_of(task: str) -> Artifact[Any]:
     return artifacts.json(f"{task}/result.json", task, "name", "keep", "seed")
 
 
+def predictions_of(task: str) -> Artifact[artifacts.Table]:
+    """The predictions of a network trained on pseudo-labels for the held-out images: id, prediction."""
+    return artifacts.table(f"{task}/held_out.parquet", task)
+
+
 def run(context: Context) -> None:
     """Retrains on every subset with every seed."""
     config = context.config
     if config.pseudolabel.source == "clusters" and not config.data.oracle:
         context.runner.log("note: no network is retrained: clusters have no names; label what to_label.txt lists")
         return
+    retrain_all(context, "retrain", truth=config.data.oracle)
+
+
+def retrain_all(context: Context, stage: str, *, truth: bool) -> None:
+    """Retrains on every subset with every seed, on true labels or on pseudo-labels.
+
+    Args:
+      stage: the directory of the tasks.
+    """
     for subset in _subsets(context):
-        with context.runner.line(f"retrain/{subset.directory}") as line:
-            for seed in config.retrain.seeds:
-                context.runner.run(_task(context, subset, seed, line), line)
+        with context.runner.line(f"{stage}/{subset.directory}") as line:
+            for seed in context.config.retrain.seeds:
+                context.runner.run(_task(context, stage, subset, seed, line, truth=truth), line)
 
 
 def retrain_settings(config: Config, keep: float, labels: str, seed: int) -> dict[str, Any]:
@@ -71,19 +89,19 @@ def _subsets(context: Context) -> Iterator[Subset]:
         yield Subset(spec["name"], task.removeprefix("select/"), spec["keep"], choice_of(task))
 
 
-def _task(context: Context, subset: Subset, seed: int, line: list[str]) -> Task:
-    config, directory = context.config, f"retrain/{subset.directory}_seed{seed}"
-    batch_size = settings.retrain_batch(config, subset.keep)
-    source = "true labels" if config.data.oracle else "pseudo-labels"
-    labelled = ORACLE if config.data.oracle else PSEUDOLABELS
-    reads = (EXAMPLES, labelled, *([subset.coreset] if subset.coreset else []))
+def _task(context: Context, stage: str, subset: Subset, seed: int, line: list[str], *, truth: bool) -> Task:
+    config, directory = context.config, f"{stage}/{subset.directory}_seed{seed}"
+    batch_size, source = settings.retrain_batch(config, subset.keep), "true labels" if truth else "pseudo-labels"
+    reads = (EXAMPLES, ORACLE) if truth else (EXAMPLES, HELD_OUT, PSEUDOLABELS)
+    reads = (*reads, *([subset.coreset] if subset.coreset else []))
 
     def work(inputs: Inputs) -> Outcome:
-        labels = inputs[ORACLE]["label"] if config.data.oracle else pseudo_labels(inputs[PSEUDOLABELS])
-        ids = np.flatnonzero(_kept(inputs, subset))
+        labels = inputs[ORACLE]["label"] if truth else pseudo_labels(inputs[PSEUDOLABELS])
+        held_out = np.zeros(0, np.int64) if truth else inputs[HELD_OUT]["id"]
+        ids = np.setdiff1d(np.flatnonzero(_kept(inputs, subset)), held_out)
         job = Job(directory, seed, config.model.retrain, config.retrain)
         tested, network = retrain(context.trainer, job, labels, ids, batch_size)
-        steps = config.retrain.epochs * -(-len(ids) // batch_size)
+        steps = retrain_steps(config.retrain, len(ids), batch_size)
         result = {
             "name": subset.name,
             "keep": subset.keep,
@@ -94,7 +112,11 @@ def _task(context: Context, subset: Subset, seed: int, line: list[str]) -> Task:
             "labels": source,
             **tested,
         }
-        outputs: dict[Artifact, Any] = {artifacts.network(directory): network} if config.retrain.save_model else {}
+        saves = config.retrain.save_model and stage == STAGE.name
+        outputs: dict[Artifact, Any] = {artifacts.network(directory): network} if saves else {}
+        if len(held_out):
+            predicted = predictions(context.trainer, job, network, held_out)
+            outputs[predictions_of(directory)] = {"id": held_out, "prediction": predicted}
         accuracy = f"{100 * tested['test_accuracy']:.1f}%" if tested else "no test set"
         summary = accuracy if line else f"{len(ids):,} images, {steps:,} steps: {accuracy}"
         return Outcome(outputs | {result_of(directory): result}, summary)
@@ -123,25 +145,27 @@ def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     """The trainings of each coreset size."""
     options, seeds = config.retrain, len(config.retrain.seeds)
     sizes = {keep: selectors.coreset_size(counts.n, keep) for keep in config.select.keep}
-    parts = [(f"retrain keep {keep:g}", keep, size, len(config.select.names)) for keep, size in sizes.items()]
+    selections = len(settings.selection_names(config))
+    parts = [(f"retrain keep {keep:g}", keep, size, selections) for keep, size in sizes.items()]
     parts += [("retrain full", 1.0, counts.n, 1)] if options.full else []
     if options.labelled_only:
         parts.append(("retrain labelled_only", _as_keep(counts.known / counts.n), counts.known, 1))
     cost = costs.network_cost(config, config.model.retrain, counts.classes)
     for name, keep, size, times in parts:
         batch = settings.retrain_batch(config, keep)
-        every = options.eval_every_epochs * math.ceil(size / batch)
-        tested = costs.evaluations(counts, options.epochs * math.ceil(size / batch), every)
-        title = f"{name} x {times * seeds}"
-        yield costs.supervised(title, options, cost, size=size, batch=batch, times=times * seeds, tested=tested)
+        steps, every = retrain_steps(options, size, batch), options.eval_every_epochs * math.ceil(size / batch)
+        tested, count = costs.evaluations(counts, steps, every), times * seeds
+        yield costs.supervised(
+            f"{name} x {count}", cost, size=size, batch=batch, steps=steps, times=count, tested=tested
+        )
 
 
 def _warnings(context: Context) -> Iterator[str]:
     config, n = context.config, len(context.store.load(EXAMPLES)["label"])
-    shortest = min(
-        math.ceil(selectors.coreset_size(n, keep) / settings.retrain_batch(config, keep)) for keep in config.select.keep
+    steps = min(
+        retrain_steps(config.retrain, selectors.coreset_size(n, keep), settings.retrain_batch(config, keep))
+        for keep in config.select.keep
     )
-    steps = config.retrain.epochs * shortest
     yield from slow_averages(context, "retrain", "retrain", steps, {"bn_momentum": "batch statistics"})
 
 

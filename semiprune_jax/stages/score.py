@@ -9,13 +9,14 @@ import numpy as np
 
 from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
-from semiprune_jax.select import scores
+from semiprune_jax.select import coreset, scores
+from semiprune_jax.select.selectors import SELECTORS, horizons, is_open
 from semiprune_jax.stages import costs
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.costs import Counts, Work
 from semiprune_jax.stages.label import EXAMPLES
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
-from semiprune_jax.stages.settings import training
+from semiprune_jax.stages.settings import selection_names, training, used
 from semiprune_jax.stages.stage import Stage
 from semiprune_jax.stages.warnings import slow_averages
 from semiprune_jax.train.supervised import proxy
@@ -46,9 +47,9 @@ def task(context: Context) -> Task:
         labels = pseudo_labels(inputs[PSEUDOLABELS]) if of_all else inputs[EXAMPLES]["label"]
         ids = None if of_all else np.flatnonzero(labels >= 0)
         job = Job("score", config.seed, config.model.proxy, config.proxy)
-        record, network = proxy(context.trainer, job, labels, ids)
+        record, network = proxy(context.trainer, job, labels, ids, epochs=recorded_epochs(config))
         megabytes = sum(value.nbytes for value in record.values()) / 1e6
-        summary = f"{config.proxy.epochs} epochs, {megabytes:.1f} MB of dynamics"
+        summary = f"{recorded_epochs(config)} epochs, {megabytes:.1f} MB of dynamics"
         return Outcome({NETWORK: network, DYNAMICS: record}, summary)
 
     scored = schema.settings(config.score) | {"examples": config.proxy.examples}
@@ -58,13 +59,42 @@ def task(context: Context) -> Task:
 
 def settings(config: Config) -> dict[str, Any]:
     """The settings of the proxy's training."""
-    return training(config, "proxy", "eval_every_epochs") | {"seed": config.seed}
+    found = training(config, "proxy", "eval_every_epochs") | {"seed": config.seed}
+    recorded = recorded_epochs(config)
+    return found if recorded == config.proxy.epochs else found | {"recorded_epochs": recorded}
+
+
+def recorded_epochs(config: Config) -> int:
+    """The epochs that the proxy trains: where all selections read only the first ones, no more than those.
+
+    Its schedule stays that of all epochs. (DUAL's authors stop their proxy so, arXiv:2502.06905.)
+    """
+    epochs = config.proxy.epochs
+    needed = [_needed_epochs(config, name) for name in selection_names(config)]
+    if config.embed.source == "proxy" and any(
+        "embed" in coreset.reads(used(config, n)) for n in selection_names(config)
+    ):
+        needed.append(epochs)
+    return max(needed) or epochs
+
+
+def _needed_epochs(config: Config, name: str) -> int:
+    """The epochs of dynamics that a selection reads."""
+    spec, epochs = used(config, name), config.proxy.epochs
+    reads = SELECTORS[spec["selector"]].reads
+    if "easiness" in reads or ("score" in spec and "horizon" not in scores.SCORES[spec["score"]].options):
+        return epochs
+    if "score" not in spec:
+        return 0
+    if not is_open(spec["horizon"]):
+        return spec["horizon"] or epochs
+    return max(config.search.horizons or horizons(config.score.window, epochs))
 
 
 def dynamics_bytes(config: Config, n: int) -> int:
     """Bytes of the dynamics of ``n`` examples."""
     asked = config.proxy.record_entropy + config.proxy.record_kl + config.proxy.record_grad_norm
-    return (_RECORD + 4 * asked) * n * config.proxy.epochs
+    return (_RECORD + 4 * asked) * n * recorded_epochs(config)
 
 
 def record_bytes(config: Config, counts: Counts) -> int:
@@ -75,7 +105,8 @@ def record_bytes(config: Config, counts: Counts) -> int:
 def _score(config: Config, inputs: Inputs) -> Table:
     """Every score that the record allows, over all recorded epochs."""
     options, dynamics, examples = schema.settings(config.score), inputs[DYNAMICS], inputs[EXAMPLES]
-    found = {name: scores.compute(name, dynamics, options) for name in scores.SCORES if scores.recorded(name, dynamics)}
+    names = [name for name in scores.SCORES if scores.recorded(name, dynamics, options)]
+    found = {name: scores.compute(name, dynamics, options) for name in names}
     if config.proxy.examples == "labelled":  # the record has nothing about the others
         known = examples["label"] >= 0
         found = {name: np.where(known, values, np.float32(np.nan)) for name, values in found.items()}
@@ -95,15 +126,16 @@ def _length(config: Config, n: int, known: int) -> tuple[int, int]:
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     recipe = config.proxy
     size, steps_per_epoch = _length(config, counts.n, counts.known)
-    tested = costs.evaluations(counts, recipe.epochs * steps_per_epoch, recipe.eval_every_epochs * steps_per_epoch)
+    steps = recorded_epochs(config) * steps_per_epoch
+    tested = costs.evaluations(counts, steps, recipe.eval_every_epochs * steps_per_epoch)
     cost = costs.network_cost(config, config.model.proxy, counts.classes)
-    yield costs.supervised("score", recipe, cost, size=size, batch=recipe.batch_size, tested=tested)
+    yield costs.supervised("score", cost, size=size, batch=recipe.batch_size, steps=steps, tested=tested)
 
 
 def _warnings(context: Context) -> Iterator[str]:
     labels = context.store.load(EXAMPLES)["label"]
     _, steps_per_epoch = _length(context.config, len(labels), int(np.sum(labels >= 0)))
-    steps = context.config.proxy.epochs * steps_per_epoch
+    steps = recorded_epochs(context.config) * steps_per_epoch
     yield from slow_averages(context, "score", "proxy", steps, {"bn_momentum": "batch statistics"})
 
 

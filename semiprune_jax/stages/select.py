@@ -14,7 +14,7 @@ from semiprune_jax.select.selectors import SELECTORS
 from semiprune_jax.stages import settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.label import EXAMPLES
-from semiprune_jax.stages.pool import read_pool, sources
+from semiprune_jax.stages.pool import bought, read_pool, sources
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS
 from semiprune_jax.stages.score import SCORES
 from semiprune_jax.stages.search import chosen
@@ -44,7 +44,7 @@ def spec_of(task: str) -> Artifact[Any]:
 
 def run(context: Context) -> None:
     """Makes the coresets, and points out those that keep the same images."""
-    for name in context.config.select.names:
+    for name in settings.selection_names(context.config):
         memo: dict[str, Any] = {}  # results that all kept fractions share
         with context.runner.line(f"select/{name}") as line:
             found = chosen(context, name)
@@ -57,9 +57,8 @@ def run(context: Context) -> None:
 
 def tasks(config: Config) -> list[str]:
     """The directories of all coresets."""
-    return [
-        f"select/{name}_keep{coreset.keep_text(keep)}" for name in config.select.names for keep in config.select.keep
-    ]
+    names, keeps = settings.selection_names(config), config.select.keep
+    return [f"select/{name}_keep{coreset.keep_text(keep)}" for name in names for keep in keeps]
 
 
 def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: dict[str, Any]) -> Task:
@@ -75,8 +74,7 @@ def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: 
         except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
             raise ConfigError(f"config.select.{name}: {error}") from None
         outputs: dict[Artifact, Any] = {table: ({} if score is None else {"score": score}) | {"kept": kept}}
-        unknown = inputs[EXAMPLES]["label"] < 0
-        for part, rows in {"kept": kept, "dropped": ~kept, "to_label": kept & unknown}.items():
+        for part, rows in {"kept": kept, "dropped": ~kept, "to_label": kept & ~bought(inputs)}.items():
             outputs[artifacts.lines(f"{task}/{part}.txt", task)] = [pool.keys[int(i)] for i in np.flatnonzero(rows)]
         outputs[spec_of(task)] = spec | {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - keep, 6)}
         return Outcome(outputs, f"{kept.sum():,} at {coreset.keep_text(keep)}")
@@ -107,8 +105,7 @@ def _columns(inputs: Inputs, task: str) -> Table:
 
 
 def _reads(config: Config) -> set[str]:
-    specs = [settings.selection(config, name) | {"keep": 1.0} for name in config.select.names]
-    return {"label"}.union(*(coreset.reads(coreset.relevant(spec)) for spec in specs))
+    return {"label"}.union(*(coreset.reads(settings.used(config, name)) for name in settings.selection_names(config)))
 
 
 STAGE = Stage("select", run, _reads, is_goal=lambda config: True)

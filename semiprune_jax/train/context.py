@@ -33,6 +33,7 @@ class TrainContext:
 
     Attributes:
       recipe: of the views, for networks that see ``recipe.size`` pixels.
+      supervised_recipe: of the views of the proxy and the retrainings.
       runtime: the config section: compute_dtype, steps_per_dispatch, log_every_steps, checkpoint_every_steps.
       wide_resnet: variant of wide ResNets, see ``models.create``.
     """
@@ -41,6 +42,7 @@ class TrainContext:
     pools: Pools
     layout: Layout
     recipe: views.Recipe
+    supervised_recipe: views.Recipe
     runtime: Any
     wide_resnet: str
     metrics: Metrics
@@ -83,18 +85,26 @@ class TrainContext:
 
     @cached_property
     def supervised_view(self) -> views.View:
-        """The view of supervised trainings: a weak view, or a random resized crop of the cached squares.
+        """The view of the proxy and the retrainings: a weak view, or a random resized crop of the cached squares.
 
         Of original images the host has already cut the crops out; a weak view of that size adds the flip.
         """
-        if not self.pools.sizes.resized or self.pools.sizes.exact:
-            return self.weak
-        return self.layout.per_shard(jax.vmap(views.resized_crop_view(self.recipe)))
+        is_weak = not self.pools.sizes.resized or self.pools.sizes.exact
+        view = (views.weak_view if is_weak else views.resized_crop_view)(self.supervised_recipe)
+        return self.layout.per_shard(jax.vmap(view))
 
     @cached_property
     def inference(self) -> Inference:
-        """Forward passes over the pool and the test set."""
-        return Inference(self.layout, self.pools, jax.vmap(views.evaluation_view(self.recipe)), self.recipe.size)
+        """Forward passes over the pool and the test set, by networks that learnt from ``recipe``'s views."""
+        return self._inference(self.recipe)
+
+    @cached_property
+    def supervised_inference(self) -> Inference:
+        """Forward passes by the proxy and by networks that were retrained."""
+        return self._inference(self.supervised_recipe)
+
+    def _inference(self, recipe: views.Recipe) -> Inference:
+        return Inference(self.layout, self.pools, jax.vmap(views.evaluation_view(recipe)), recipe.size)
 
     def network(self, name: str, bn_momentum: float) -> Network:
         """The named network, for this run's classes."""

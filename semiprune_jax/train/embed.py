@@ -12,15 +12,17 @@ from semiprune_jax.augment import views
 from semiprune_jax.models import Network, pretrained
 from semiprune_jax.train import steps
 from semiprune_jax.train.context import TrainContext
+from semiprune_jax.train.inference import Inference
 from semiprune_jax.train.state import TrainState
 
 
 def embed_trained(
-    context: TrainContext, network_name: str, bn_momentum: float, restore: Callable[[Any], Any]
+    context: TrainContext, inference: Inference, network_name: str, bn_momentum: float, restore: Callable[[Any], Any]
 ) -> dict[str, np.ndarray]:
     """features f32[N, D] and probabilities f32[N, C] of the pool, by a network of this run.
 
     Args:
+      inference: with the views of the network's training.
       network_name, bn_momentum: see ``models.create``.
       restore: loads the saved {"params", "batch_stats"} into the structure of the tree that it gets.
     """
@@ -29,7 +31,7 @@ def embed_trained(
     params, batch_stats = context.layout.abstract(shapes)
     saved = restore({"params": params, "batch_stats": batch_stats})
     trained = TrainState(jnp.int32(0), saved["params"], saved["batch_stats"], None, None)
-    return context.inference.over_pool(steps.embedding_step, network, trained)
+    return inference.over_pool(steps.embedding_step, network, trained)
 
 
 def embed_pretrained(context: TrainContext, name: str, path: Path, side: int) -> dict[str, np.ndarray]:

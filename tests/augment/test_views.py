@@ -68,8 +68,10 @@ def test_operations_are_drawn_with_replacement_over_the_whole_range():
     assert np.any(drawn.operation[:, 0] == drawn.operation[:, 1])
     np.testing.assert_allclose(np.histogram(drawn.magnitude, 4, (0, 1))[0] / 6000, 0.25, atol=0.025)
     assert len(np.unique(drawn.magnitude)) > 5950  # each has its own
-    for values, high in zip(drawn.cutout.T, (0.5, 16, 8), strict=True):  # side, x, y
-        np.testing.assert_allclose(np.histogram(values, 4, (0, high))[0] / 2000, 0.25, atol=0.04)
+    for values, low, high in zip(drawn.cutout.T, (0, 1, 1), (0.5, 16, 8), strict=True):  # side, x, y
+        np.testing.assert_allclose(np.histogram(values, 4, (low, high))[0] / 2000, 0.25, atol=0.04)
+        assert low <= np.min(values)
+        assert np.max(values) <= high
 
 
 def test_a_strong_view_follows_its_parameters(rng):

@@ -161,7 +161,7 @@ CASES = [
     Case("clusters of embeddings that come later", ["--config.pseudolabel.source=clusters"], 2, "embed.source = 'proxy': expected file, weights or swav"),
     Case("scores of the labelled alone, for all", ["--config.proxy.examples=labelled"], 2, r"semi_aum.extrapolate = 'none': expected neighbours or graph", lines=2),
     Case("Beta sampling by extrapolated scores", ["--config.select.semi_dual.extrapolate=graph"], 2, "semi_dual.extrapolate = 'graph': expected none: beta needs probabilities"),
-    Case("a search for nothing", ["--config.search.names=random"], 2, r"search.names = \('random',\): expected names of select.names whose selector is double_end"),
+    Case("an open setting that no trial chooses", ["--config.select.names=dual_hardest", "--config.select.dual_hardest.horizon=-1"], 2, r"select.dual_hardest.horizon = -1: expected a value: there are no trials that choose it for top"),
     Case("a search over later epochs", ["--config.search.horizons=9,"], 2, r"search.horizons = \(9,\): expected score.window = 3 .. proxy.epochs = 4"),
     Case("patches that do not fit", ["--config.embed.image_size=225"], 2, "embed.image_size = 225: expected a multiple of 16"),
     Case("an unknown network of embeddings", ["--config.embed.network=clip"], 2, "embed.network = 'clip': expected vit_s16"),

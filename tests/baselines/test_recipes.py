@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from configs import cifar10
 from semiprune_jax import pipeline
 from semiprune_jax.augment import views
 from semiprune_jax.config import recipes, validation
 from semiprune_jax.features import extrapolation
 from semiprune_jax.models import networks, pretrained
-from semiprune_jax.stages import pseudolabel
+from semiprune_jax.stages import pseudolabel, search
 from semiprune_jax.workdir import directory, formats
 from tests import goldens, small
 
@@ -27,6 +28,7 @@ def needed(config):
 def made(root, name, **changes):
     config = small.config()
     config.data.path = small.write_npz(root / "pool.npz")
+    config.select.semi_aum.cutoff = config.select.semi_forgetting.cutoff = config.select.semi_el2n.cutoff = (0.1,)
     recipes.baseline(config, name)
     config.select.keep, config.label.budget = (0.5,), 0.5
     config.temi.update({"heads": 2, "neighbours": 5, "epochs": 3, "batch_size": 32, "warm_up_epochs": 1})
@@ -36,8 +38,7 @@ def made(root, name, **changes):
         config.embed.source, config.embed.path = "file", str(root / "mine.npy")
         np.save(root / "mine.npy", small.pool(64)[0].mean(axis=(1, 2)))
     for field, value in changes.items():
-        section, key = field.split("__")
-        config[section][key] = value
+        config.update_from_flattened_dict({field.replace("__", "."): value})
     validation.validate(config)
     return config
 
@@ -60,14 +61,15 @@ def made(root, name, **changes):
 def test_only_the_stages_that_are_needed(tmp_path, name, stages):
     config = made(tmp_path, name)
     assert needed(config) == set(stages)
-    assert bool(config.search.names) == ("search" in stages)
+    assert bool(search.searched_names(config)) == ("search" in stages)
 
 
 def test_what_else_asks_for_a_stage(tmp_path):
     """A search of cutoffs trains on pseudo-labels; the proxy's embeddings need a proxy."""
     config = made(tmp_path, "extrapolation", data__oracle=True)
     assert "pseudolabel" not in needed(config)
-    config.search.names = config.select.names
+    config.select.names = (*config.select.names, "ccs")
+    assert "search" in needed(config)
     assert "pseudolabel" in needed(config)
     config = made(tmp_path, "zcore", data__oracle=True)
     assert "score" not in needed(config)
@@ -76,11 +78,12 @@ def test_what_else_asks_for_a_stage(tmp_path):
     assert order == ["label", "pseudolabel", "score", "embed", "select", "retrain", "report"]
 
 
-def test_scores_without_cutoffs_of_their_own_take_those_of_aum(tmp_path):
-    config = made(tmp_path, "ablation", select__keep=(0.5, 0.25))
-    config.select.semi_aum.cutoff = (0.1, 0.4)
-    recipes.baseline(config, "ablation")
-    assert config.select.semi_forgetting.cutoff == config.select.semi_el2n.cutoff == (0.1, 0.4)
+def test_published_scores_without_cutoffs_of_their_own_take_those_of_aum():
+    config = cifar10.get_config("published,ablation")
+    assert config.select.names == ("semi_aum", "semi_forgetting", "semi_el2n")
+    for name in config.select.names:
+        assert config.select[name].cutoff == (0.0, 0.0, 0.1, 0.2, 0.4)
+    assert config.label.held_out == 0
 
 
 @pytest.mark.parametrize("name", ["random", "zcore", "extrapolation", "elfs_swav"])
@@ -134,7 +137,7 @@ def test_supervised_learns_nothing_it_was_told(tmp_path, monkeypatch):
 
 def test_clusters_read_no_label(tmp_path):
     """Clusters stay the same when the labels in the budget change."""
-    config = made(tmp_path, "elfs", search__names=())
+    config = made(tmp_path, "elfs", select__semi_aum__cutoff=(0.1,))
     lines = small.run(config, tmp_path / "one", until="pseudolabel")
     held = dict(np.load(config.data.path))
     np.savez(config.data.path, **held | {"y_train": np.roll(held["y_train"], 1)})
@@ -146,7 +149,7 @@ def test_clusters_read_no_label(tmp_path):
 
 
 def test_without_the_truth_clusters_train_no_network(tmp_path):
-    config = made(tmp_path, "elfs", search__names=(), data__oracle=False)
+    config = made(tmp_path, "elfs", select__semi_aum__cutoff=(0.1,), data__oracle=False)
     lines = small.run(config, tmp_path / "work")
     assert any("clusters have no names" in line for line in lines)
     assert not (tmp_path / "work" / "retrain").exists()

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from semiprune_jax.config import validation
+from semiprune_jax.config.selections import NAMED
+from semiprune_jax.stages import search
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -17,12 +19,14 @@ def get(name, variant=""):
     return config
 
 
-@pytest.mark.parametrize("variant", ["", "smoke"])
+@pytest.mark.parametrize("variant", ["", "smoke", "published"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_is_valid(name, variant):
+    if variant == "published" and name in ("digits", "folder"):
+        pytest.skip("the paper has no settings for it")
     config = get(name, variant)
     validation.validate(config)
-    config.select.names = tuple(key for key in config.select if key not in ("names", "keep"))
+    config.select.names = tuple(NAMED)
     config.proxy.record_kl = True  # one of them needs it
     validation.validate(config)  # a flag may ask for any selection
     documentation = importlib.import_module(f"configs.{name}").__doc__
@@ -52,8 +56,12 @@ def test_the_papers_fixmatch():
         config = get(name)
         assert (config.model.ssl, config.ssl.batch_size, config.ssl.mu) == (network, batch, mu), name
         assert config.data.expected[0] == n, name
-        assert config.ssl.steps == epochs * (n // (batch * mu)), name  # passes over the pool
-        assert get(name, "usb").ssl.steps == epochs * 1024, name
+        passes, usb = epochs * (n // (batch * mu)), epochs * 1024
+        assert (get(name, "passes").ssl.steps, get(name, "usb").ssl.steps) == (passes, usb), name
+        assert config.ssl.steps == max(passes, usb), name
+        assert search.searched_names(config) == ["semi_aum", "semi_dual"], name
+        assert search.searched_names(get(name, "published")) == [], name
+        assert not config.select.include_labelled
 
 
 def test_the_papers_supervised_trainings():

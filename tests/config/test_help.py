@@ -38,7 +38,7 @@ def test_a_section_by_itself(topic):
 
 def test_a_selection_shows_its_own_values():
     text = help.of_topic("select.semi_dual")
-    for setting in ("selector=beta", "score=dual", "horizon=30", "c_d=5.5", "strata=50"):
+    for setting in ("selector=beta", "score=dual", "horizon=-1", "c_d=-1.0", "strata=50"):
         assert setting in text
 
 

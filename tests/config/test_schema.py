@@ -93,7 +93,7 @@ def test_misspelled_fields_are_errors():
     config.select.names = ("mine",)
     validation.validate(config)
     config.select.kep = (0.1,)
-    with pytest.raises(ConfigError, match=r"config\.select\.kep: expected names, keep, or a selection"):
+    with pytest.raises(ConfigError, match=r"config\.select\.kep: expected names, keep, include_labelled, or a sel"):
         validation.validate(config)
 
 

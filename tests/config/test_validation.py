@@ -24,6 +24,7 @@ def test_base_config_is_valid():
 
 def change(path, value):
     config = schema.base_config()
+    config.select.names = (*config.select.names, "dual_hardest")
     put(config, path, value)
     return config
 
@@ -47,7 +48,10 @@ def put(config, path, value):
         ("label.budget", 1.0),  # a fraction or a count?
         ("label.budget", 1.5),
         ("report.examples", 0),
-        ("score.exponent", -1.0),
+        ("select.semi_dual.exponent", 0.0),
+        ("select.dual_hardest.horizon", -1),  # there are no trials for it
+        ("label.held_out", 1.0),
+        ("search.cost", -1.0),
         ("retrain.seeds", (0, -1)),
         ("select.semi_dual.score", "aum"),  # beta weights by the score, and AUM may be negative
         ("label.rule", "best"),
@@ -143,7 +147,7 @@ def refusal(config):
 def test_no_field_takes_everything():
     config, taken = change("data.source", "digits"), set()
     config.select.names = ("semi_aum", "semi_dual")
-    for name in set(config.select) - {"names", "keep", *config.select.names}:
+    for name in set(config.select) - {*schema.SECTIONS["select"].fields, *config.select.names}:
         del config.select[name]
     for path, value in list(leaves(config)):
         put(config, path, nonsense(value))

@@ -49,7 +49,7 @@ class FreeMatch:
         share = [sum(argmax(row) == c for row in kept) / len(kept) for c in range(self.classes)]
         m = [a / b if b else 0.0 for a, b in zip(mean, share, strict=True)]
         q = [a / b if b else 0.0 for a, b in zip(self.p, self.h, strict=True)]
-        return 0.01 * sum(a / sum(q) * math.log(b / sum(m) + 1e-12) for a, b in zip(q, m, strict=True))
+        return 0.001 * sum(a / sum(q) * math.log(b / sum(m) + 1e-12) for a, b in zip(q, m, strict=True))
 
 
 class Alignment:

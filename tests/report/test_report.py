@@ -35,13 +35,13 @@ def test_summary_over_seeds():
 
 
 def test_text_is_aligned():
-    text = tables.as_text(tables.summarise(RESULTS)).splitlines()[2:]
+    text = tables.as_texts(tables.summarise(RESULTS), None)[1].splitlines()
     assert text == [
         "                keep 0.50   keep 0.10",
         "random     82.0 ± 2.8 (2)    50.0 (1)",
         "semi_aum         90.0 (1)",
     ]
-    assert "No network" in tables.as_text([])
+    assert tables.as_texts([], None) == ["No network has been retrained yet."]
 
 
 def contents(rng, classes=3, n=40, **changes):
@@ -142,13 +142,13 @@ def test_a_loss_below_zero_points_downwards(rng):
 
 
 def test_a_search_is_shown(tmp_path, rng):
-    chosen = {"semi_aum": {"cutoff": {"0.5": 0.1, "0.3": 0.4}, "horizon": None, "c_d": None}}
-    chosen["semi_dual"] = {"cutoff": {}, "horizon": 20, "c_d": 4.0}
+    chosen = {"semi_aum": {"cutoff": {"0.5": 0.1, "0.3": 0.4}, "horizon": None, "c_d": None, "exponent": None}}
+    chosen["semi_dual"] = {"cutoff": {}, "horizon": 20, "c_d": 4.0, "exponent": None}
     found = {"chosen": chosen, "trials": 14, "steps": 2800.0, "seconds": 61.2}
     report.write(tmp_path, contents(rng, search=found))
     page = (tmp_path / "index.html").read_text()
     assert "Chosen by 14 trials of 2,800 steps and\n61 s in all" in page
-    assert "<th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th>" in page
+    assert "<th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th><th>exponent</th>" in page
     assert "<td>0.5: 0.1, 0.3: 0.4</td><td></td><td></td>" in page
     assert "<td></td><td>20</td><td>4.0</td>" in page
 

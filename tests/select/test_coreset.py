@@ -139,7 +139,7 @@ def test_each_selection_has_a_draw_of_its_own_that_can_be_repeated(dynamics):
 
 
 def test_beta_looks_at_its_horizon_only(dynamics):
-    beta = spec(selector="beta", score="dual", horizon=6)
+    beta = spec(selector="beta", score="dual", horizon=6, c_d=4.0)
     _, kept = choose(beta, dynamics, CLASSES)
     later = {key: value.copy() for key, value in dynamics.items()}
     later["p_label"][:, 6:] = 0.5
@@ -150,7 +150,7 @@ def test_beta_looks_at_its_horizon_only(dynamics):
 
 def test_a_horizon_beyond_the_record(dynamics):
     with pytest.raises(ValueError, match="horizon 13"):
-        choose(spec(selector="beta", score="dual", horizon=13), dynamics, CLASSES)
+        choose(spec(selector="beta", score="dual", horizon=13, c_d=4.0), dynamics, CLASSES)
 
 
 def test_kept_fractions_in_names():

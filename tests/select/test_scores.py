@@ -175,11 +175,14 @@ def test_the_hard_end_is_hard(name):
 
 
 def test_some_are_scored_only_when_recorded():
-    record = dict.fromkeys(("p_label", "p_other", "correct", "el2n"), np.zeros((1, 1)))
-    assert [name for name in scores.SCORES if not scores.recorded(name, record)] == ["grand", "tdds", "entropy"]
-    assert scores.recorded("grand", record | {"grad_norm": np.zeros((1, 1))})
-    assert scores.recorded("entropy", record | {"entropy": np.zeros((1, 1))})
-    assert scores.recorded("tdds", record | {"kl": np.zeros((1, 1))})
+    record = dict.fromkeys(("p_label", "p_other", "correct", "el2n"), np.zeros((1, 3)))
+    options = {"window": 2, "last": 3}
+    assert [n for n in scores.SCORES if not scores.recorded(n, record, options)] == ["grand", "tdds", "entropy"]
+    assert scores.recorded("grand", record | {"grad_norm": np.zeros((1, 3))}, options)
+    assert scores.recorded("entropy", record | {"entropy": np.zeros((1, 3))}, options)
+    assert scores.recorded("tdds", record | {"kl": np.zeros((1, 3))}, options)
+    assert not scores.recorded("el2n", record, options | {"last": 4})  # of a proxy that has stopped early
+    assert not scores.recorded("dual", record, options | {"window": 4})
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 300])

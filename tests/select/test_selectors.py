@@ -26,6 +26,7 @@ def run(name, score, keep, cutoff=0.0, **extra):
         "score": np.abs(score) if name == "beta" else score,
         "keep": keep,
         "cutoff": cutoff,
+        "c_d": 4.0,
         "mean_probability": np.linspace(0.05, 0.95, len(score)),
         "seed": 0,
         "strata": STRATA,
@@ -235,6 +236,10 @@ def test_the_seed_decides_the_draw():
         (lambda: selectors.top(np.ones(5), 0.5, np.ones(4)), "tiebreak has shape"),
         (lambda: selectors.double_end(np.ones(10), 0.5, 0.6), "lower the cutoff to at most 0.5"),
         (lambda: selectors.double_end(np.ones(10), 0.5, -0.1), "cutoff = -0.1"),
+        (
+            lambda: selectors.double_end(np.ones(10), 0.3, 0.71),
+            "lower the cutoff to at most 0.7 or",
+        ),  # floors add to 10
         (lambda: selectors.beta(np.ones(5), np.ones(4), 0.5, 4.0), "both must be"),
         (lambda: selectors.beta(-np.ones(5), np.ones(5), 0.5, 4.0), "must not be negative"),
         (lambda: selectors.beta(np.ones(5), np.ones(5), 0.5, 0.0), "must both be positive"),
@@ -271,7 +276,8 @@ def test_selectors_agree_on_the_settings_that_they_share():
     for selector in selectors.SELECTORS.values():
         for name, field in selector.fields().items():
             shared = selectors.settings()[name]
-            assert (field.default, field.rule, field.element) == (shared.default, shared.rule, shared.element), name
+            assert (field.rule, field.element) == (shared.rule, shared.element), name
+            assert type(field.default) is type(shared.default), name
             assert field.help in shared.help
             assert selector.name in shared.help
 

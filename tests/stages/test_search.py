@@ -21,7 +21,9 @@ def scored(tmp_path_factory):
     root = tmp_path_factory.mktemp("search")
     config = small.config()
     config.data.path = small.write_npz(root / "pool.npz")
-    config.select.names = config.search.names = ("semi_aum", "semi_dual")
+    config.select.names = ("random", "semi_aum", "semi_dual")
+    config.select.semi_aum.cutoff, config.select.semi_dual.horizon, config.select.semi_dual.c_d = (), -1, -1.0
+    config.search.cost = 0.0
     config.select.keep = (0.7, 0.5)
     config.search.horizons, config.search.c_d = (3, 4), (4.0,)
     small.run(config, root / "work", until="score")
@@ -39,9 +41,9 @@ def searched(scored):
 def test_end_to_end(scored, searched, tmp_path, monkeypatch):
     """Killed after three trials, it goes on with the fourth; selections and report use its choices."""
     (root, config), (whole, lines) = scored, searched
-    assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 4 trials", line) for line in lines), lines
+    assert any(re.match(r"search/semi_dual +horizon [34], c_D 4 of 3 trials", line) for line in lines), lines
     found = report.searched(whole)
-    assert found["trials"] == 14  # four and six cutoffs, two horizons, and one c_D at both kept fractions
+    assert found["trials"] == 13  # four and six cutoffs, two horizons, and one c_D at the other kept fraction
     assert found["steps"] > 0
     chosen = found["chosen"]["semi_aum"]["cutoff"]
     for keep, text in ((0.7, "0.70"), (0.5, "0.50")):
@@ -52,7 +54,7 @@ def test_end_to_end(scored, searched, tmp_path, monkeypatch):
         )
     spec = formats.read_json(whole / "select" / "semi_dual_keep0.50" / "spec.json")
     assert (spec["horizon"], spec["c_d"]) == (found["chosen"]["semi_dual"]["horizon"], 4.0)
-    assert "14 trials" in (whole / "report" / "index.html").read_text()
+    assert "13 trials" in (whole / "report" / "index.html").read_text()
     parts = {"semi_aum_keep0.70", "semi_aum_keep0.50", "semi_dual"}
     assert {path.name for path in (whole / "search").iterdir()} == {"trials.csv", *parts}
     assert {path.name for path in (whole / "search" / "semi_dual").iterdir()} == {"DONE.json", "chosen.json"}
@@ -95,11 +97,11 @@ def test_additions_are_welcome(scored, tmp_path):
     """Selections and kept fractions may be added, and settings that no trial uses may change."""
     root, config = scored
     work, first = shutil.copytree(root / "work", tmp_path / "work"), config.copy_and_resolve_references()
-    first.search.names = ("semi_aum",)
+    first.select.names = ("random", "semi_aum")
     small.run(first, work, until="search")
     rows = (work / "search" / "trials.csv").read_text()
     more = config.copy_and_resolve_references()
-    more.select.names, more.select.keep = ("semi_aum", "moderate", "semi_dual"), (0.7, 0.5, 0.8)
+    more.select.names, more.select.keep = ("random", "semi_aum", "moderate", "semi_dual"), (0.7, 0.5, 0.8)
     more.score.decay = 0.5  # only TDDS uses it
     more.search.c_d = (4.0, 5.0)  # only Beta sampling uses it
     lines = small.run(more, work, until="select")

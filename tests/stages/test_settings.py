@@ -1,11 +1,13 @@
 """The settings that each stage depends on: every field of the config is changed alone."""
 
+import re
+
 import pytest
 from ml_collections import ConfigDict
 
 from semiprune_jax.config.schema import base_config
 from semiprune_jax.stages import embed, label, pseudolabel, retrain, score, search
-from semiprune_jax.stages.settings import VIEWS
+from semiprune_jax.stages.settings import SUPERVISED_VIEWS, VIEWS
 
 NOTHING = frozenset()
 NETWORKS = frozenset({"pseudolabel", "score", "search", "retrain"})  # stages that train one of the config's networks
@@ -29,7 +31,7 @@ EXPECTED = {
     "data": {"label"},
     **dict.fromkeys(each("data", *label.PLACES), NOTHING),
     **dict.fromkeys(each("data", *VIEWS), NETWORKS),
-    "data.supervised_crops": NETWORKS - {"pseudolabel"},
+    **dict.fromkeys(each("data", *SUPERVISED_VIEWS), NETWORKS - {"pseudolabel"}),
     "label": {"label"},
     "pseudolabel": {"pseudolabel"},
     "model.ssl": {"pseudolabel"},
@@ -43,17 +45,18 @@ EXPECTED = {
     "proxy.epochs": {"score", "search"},  # the search tries horizons up to it
     "proxy.eval_every_epochs": NOTHING,
     "score": NOTHING,
-    **dict.fromkeys(each("score", "window", "exponent"), frozenset({"search"})),  # for DUAL
+    "score.window": {"search"},  # for DUAL
     "embed": NOTHING,
     "embed.source": {"embed"},
     "swav": NOTHING,
     "select": NOTHING,
     "select.semi_dual": {"search"},
     **dict.fromkeys(each("select.semi_dual", "cutoff", "strata", "end", "balanced"), NOTHING),
-    **dict.fromkeys(each("select.semi_dual", "neighbours", "gamma", "samples", "horizon"), NOTHING),
+    **dict.fromkeys(each("select.semi_dual", "neighbours", "gamma", "samples"), NOTHING),
     "select.keep": {"search"},
+    "select.include_labelled": {"search"},
     "search": {"search"},
-    "search.names": NOTHING,
+    "search.exponents": NOTHING,  # the exponent has a value
     "retrain": {"retrain", "search"},
     **dict.fromkeys(each("retrain", "seeds", "full", "labelled_only", "save_model", "eval_every_epochs"), NOTHING),
     "retrain.batch_rule": {"search"},  # at keep = 0.3 there is nothing to halve
@@ -94,7 +97,7 @@ def changed(config, field):
     elif isinstance(value, tuple):
         section[name] = (*value, *(value[:1] or (1,)))
     elif isinstance(value, str):
-        section[name] = OTHERS.get(field.replace(".semi_dual", ""), value + "x")
+        section[name] = OTHERS.get(re.sub(r"^select\.\w+\.", "select.", field), value + "x")
     else:
         section[name] = value + 1
     return config

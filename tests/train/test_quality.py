@@ -18,6 +18,8 @@ def test_clusters_are_matched():
     quality = pseudo_label_quality((truth + 1) % 3, truth, 3)
     assert quality["accuracy"] == 0
     assert quality["matched_accuracy"] == quality["nmi"] == quality["ari"] == pytest.approx(1)
+    assert quality["balanced_accuracy"] == 0
+    assert quality["matched_balanced_accuracy"] == pytest.approx(1)
 
 
 def test_chance_has_no_agreement(rng):

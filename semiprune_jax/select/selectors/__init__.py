@@ -13,7 +13,7 @@ To add a selector, write a function and a record in a file of this folder, and a
 from collections.abc import Iterator
 
 from semiprune_jax.field import Field
-from semiprune_jax.select.scores import HORIZON, SCORES
+from semiprune_jax.select.scores import PER_SELECTION, SCORES
 from semiprune_jax.select.selectors.embedding import (
     BADGE,
     D2,
@@ -49,6 +49,7 @@ from semiprune_jax.select.selectors.selector import (
     Shared,
     Spec,
     Sweep,
+    is_open,
 )
 from semiprune_jax.select.selectors.threshold import (
     BALANCED_TOP,
@@ -80,6 +81,7 @@ __all__ = [
     "d2",
     "double_end",
     "horizons",
+    "is_open",
     "k_centre",
     "moderate",
     "prototypicality",
@@ -88,6 +90,7 @@ __all__ = [
     "settings",
     "stratified",
     "top",
+    "used_fields",
     "zcore",
 ]
 
@@ -133,11 +136,12 @@ def settings() -> dict[str, Field]:
 def _readers() -> Iterator[tuple[str, str, Field]]:
     """Yields (reader, setting, field), where the help of the field is about this reader."""
     for name, score in SCORES.items():
-        if "horizon" in score.options:
-            yield name, "horizon", HORIZON
+        for option, field in PER_SELECTION.items():
+            if option in score.options:
+                yield name, option, field
     for selector in SELECTORS.values():
         if "mean_probability" in selector.reads:
-            yield selector.name, "horizon", HORIZON
+            yield selector.name, "horizon", PER_SELECTION["horizon"]
         for name, field in selector.fields().items():
             yield selector.name, name, field
     yield "extrapolated scores", "neighbours", NEIGHBOURS
@@ -150,3 +154,18 @@ def readers(read: Read) -> list[str]:
     ['badge']
     """
     return [name for name, selector in SELECTORS.items() if read in selector.reads]
+
+
+def used_fields(spec: Spec) -> set[str]:
+    """The fields of a selection and of config.score that its selector and its score use.
+
+    >>> sorted(used_fields({"selector": "double_end", "score": "dual"}))
+    ['cutoff', 'exponent', 'horizon', 'score', 'window']
+    """
+    selector = SELECTORS[spec["selector"]]
+    used = set(selector.fields())
+    if "score" in selector.reads:
+        used |= {"score", *SCORES[spec["score"]].options}
+        used |= {"horizon"} if "mean_probability" in selector.reads else set()
+        used |= {"extrapolate", "neighbours"} if spec.get("extrapolate", "none") != "none" else set()
+    return used

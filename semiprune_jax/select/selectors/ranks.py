@@ -29,8 +29,8 @@ def coreset_size(n: int, keep: float) -> int:
 
 def cutoff_size(n: int, keep: float, cutoff: float) -> int:
     """floor(n * cutoff + 1e-9), the examples that a cutoff drops; ArgumentError if too few are left for ``keep``."""
-    skipped = int(np.floor(n * cutoff + 1e-9))
-    if cutoff < 0.0 or skipped + coreset_size(n, keep) > n:
+    skipped, size = int(np.floor(n * cutoff + 1e-9)), coreset_size(n, keep)
+    if cutoff < 0.0 or cutoff + keep > 1.0 + 1e-9 or skipped + size > n:
         raise ArgumentError(
             f"cutoff = {cutoff} with keep = {keep}: together they must lie in 0..1; "
             f"lower the cutoff to at most {1.0 - keep:.4g} or keep less"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import POSITIVE, Field, OneOf
+from semiprune_jax.field import POSITIVE, Field, OneOf, Rule
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
@@ -17,7 +17,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, is_open
 
 
 def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
@@ -129,7 +129,11 @@ def _beta_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, st
         yield "score", "a score that is never negative, such as dual: beta weighs by it"
 
 
-C_D = Field(4.0, "how fast the preference moves from uncertain to easy examples as more is pruned.", POSITIVE)
+C_D = Field(
+    -1.0,
+    "how fast the preference moves from uncertain to easy examples as more is pruned; -1: chosen by trials.",
+    Rule("more than 0, or -1", lambda value: value > 0 or is_open(value)),
+)
 CONCENTRATION = Field(15.0, "C, the concentration of the density.", POSITIVE)
 FORM = Field(
     "code",
@@ -145,12 +149,13 @@ BETA = Selector(
     ("score", "mean_probability", "seed", "noise"),
     {"c_d": C_D, "concentration": CONCENTRATION, "form": FORM},
     problems=_beta_problems,
-    # The horizon is chosen first, with the configured c_D, at the largest kept fraction (30% pruned in the paper). c_D
-    # is then chosen by the mean over all kept fractions; the paper does not say how.
+    # The horizon is chosen first, at the largest kept fraction (30% pruned in the paper). c_D and the exponent are then
+    # chosen by the mean over all kept fractions; the paper does not say how.
     search=Search(
         (
-            Sweep("horizon", _horizons, kind=int, option="horizons", at_largest=True),
-            Sweep("c_d", lambda options, keep: list(options["c_d"]), option="c_d", title="c_D"),
+            Sweep("horizon", 0, _horizons, kind=int, option="horizons", at_largest=True),
+            Sweep("c_d", 4.0, lambda options, keep: list(options["c_d"]), option="c_d", title="c_D"),
+            Sweep("exponent", 1.0, lambda options, keep: list(options["exponents"]), option="exponents"),
         ),
         together=True,
     ),

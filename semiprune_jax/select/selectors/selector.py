@@ -25,6 +25,18 @@ Read: TypeAlias = Literal[
     "noise",  # f64[N] in (0, 1), drawn by the examples' keys and the selection's name
 ]
 
+OPEN = -1  # the value of a number that trials are to choose; of a tuple it is the empty one
+
+
+def is_open(value: Any) -> bool:
+    """Whether a setting has no value yet, so that trials on the pool choose it.
+
+    >>> is_open(-1), is_open(()), is_open((0.0,)), is_open(0)
+    (True, True, False, False)
+    """
+    return not len(value) if isinstance(value, tuple | list) else value == OPEN
+
+
 END = Field("hard", "the end of the score that is kept.", OneOf(("hard", "easy")))
 NEIGHBOURS = Field(10, "the number of neighbours of each example in the graph.", AT_LEAST_ONE)
 SCORE = Field("aum", "The score that the selector reads.", OneOf(SCORES))
@@ -48,9 +60,10 @@ class Shared(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """One setting that a search chooses, by trying several values of it."""
+    """One setting that a search may choose, by trying several values of it."""
 
     field: str
+    start: float  # its value while settings before it are chosen
     # (options of the search, kept fraction) -> values to try; options are those of config.search, and window and epochs
     values: Callable[[Mapping[str, Any], float], Sequence[float]]
     kind: Callable[[float], float] = float  # the type of the setting: int or float
@@ -64,6 +77,10 @@ class Search(NamedTuple):
 
     sweeps: tuple[Sweep, ...]
     together: bool  # whether all kept fractions share the values that are chosen
+
+    def open(self, spec: Spec) -> list[Sweep]:
+        """The sweeps whose settings are open in a selection that uses them."""
+        return [sweep for sweep in self.sweeps if sweep.field in spec and is_open(spec[sweep.field])]
 
 
 def _no_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
@@ -109,9 +126,9 @@ class Selector(NamedTuple):
         return ({"end": END} if self.orientation == "end" else {}) | dict(self.settings)
 
     def at(self, spec: Spec, keeps: Sequence[float], keep: float) -> dict[str, Any]:
-        """The settings that may differ between kept fractions, with their values at one fraction."""
+        """The settings that may differ between kept fractions, with their values at one fraction, unless open."""
         several = [name for name, field in self.settings.items() if isinstance(field.default, tuple)]
-        return {name: at_keep(spec[name], keeps, keep) for name in several}
+        return {name: at_keep(spec[name], keeps, keep) for name in several if not is_open(spec[name])}
 
     def select(self, arguments: Mapping[str, Any]) -> np.ndarray:
         """The kept ids, from a mapping that may hold more than this selector takes."""

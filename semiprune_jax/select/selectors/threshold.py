@@ -16,7 +16,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, at_keep
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, at_keep, is_open
 
 
 def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
@@ -117,6 +117,8 @@ def cutoffs(keep: float) -> list[float]:
 def cutoff_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, str]]:
     """Yields a problem if cutoffs leave too few examples, or do not match the kept fractions in number."""
     values = spec["cutoff"]
+    if is_open(values):
+        return
     if len(values) not in (1, len(keeps)):
         yield "cutoff", f"1 cutoff, or {len(keeps)}, one for each of select.keep = {tuple(keeps)}"
         return
@@ -141,9 +143,13 @@ def _cutoff(spec: Spec, score: np.ndarray, kept: np.ndarray) -> list[float]:
     return [np.sort(score)[int(len(score) * spec["cutoff"] + 1e-9)]]
 
 
-CUTOFF = Field((0.0,), "the fraction of the pool that is dropped at the hard end; one, or one for each kept fraction.")
+CUTOFF = Field(
+    (),
+    "the fraction of the pool that is dropped at the hard end; one, or one for each kept fraction; empty: chosen by "
+    "trials on the pool.",
+)
 STRATA = Field(50, "the number of strata.", AT_LEAST_ONE)
-_SEARCH = Search((Sweep("cutoff", lambda options, keep: cutoffs(keep)),), together=False)
+_SEARCH = Search((Sweep("cutoff", 0.0, lambda options, keep: cutoffs(keep)),), together=False)
 
 TOP = Selector("top", top, ("score", "tiebreak"), orientation="end", cuts=_lowest_kept)
 BALANCED_TOP = Selector("balanced_top", balanced_top, ("score", "classes", "tiebreak"), orientation="end")
