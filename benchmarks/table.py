@@ -60,7 +60,9 @@ def main(arguments: list[str]) -> int:
     for name, (variant, *flags) in runs.items():
         print(f"== {name}", flush=True)
         rows_alone = ["--config.retrain.full=False", "--config.retrain.labelled_only=False"]
-        done = subprocess.run([*_command(options, variant, name), *rows_alone, *flags, *options.rest], check=False)
+        budget = "--config.label.held_out=0"  # all labels teach, as in the paper
+        command = [*_command(options, variant, name), *rows_alone, budget, *flags, *options.rest]
+        done = subprocess.run(command, check=False)
         if done.returncode:
             return done.returncode
     _write(options.workdir, options.workdir, ROWS)
@@ -109,7 +111,7 @@ def _write(runs: Path, directory: Path, titles: dict[str, tuple[str, str]]) -> N
         rows += [row | {"name": title} for row in tables.summarise(own)]
     directory.mkdir(exist_ok=True)
     tables.write(directory, rows)
-    print("\n" + tables.as_text(rows))
+    print("\n" + "\n\n".join(tables.as_texts(rows, None)))
 
 
 if __name__ == "__main__":

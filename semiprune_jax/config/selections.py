@@ -115,9 +115,9 @@ SEARCH = Section(
     {
         "cost": Field(
             1.0,
-            "What the trials of a selection may cost, as a multiple of its retrainings with one seed: short trials "
-            "compare all values, longer ones the best. 0: no limit; all values are tried at full length, as in the "
-            "paper.",
+            "What all trials of a run may cost, as a multiple of its retrainings on coresets with one seed: short "
+            "trials compare all values, longer ones the best. 0: no limit; all values are tried at full length, as in "
+            "the paper.",
             NOT_NEGATIVE,
         ),
         "held_out": Field(

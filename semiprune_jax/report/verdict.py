@@ -108,19 +108,19 @@ def judge(
 
 
 def trend(lines: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Trend | None:
-    """The trend of the first of some metrics that was measured often enough, over the last third of a training.
+    """The trend of the first of some metrics that was measured, over the last half of a training.
 
     Args:
       lines: of the metrics of one training, in the order of their steps.
 
     Returns:
-      None unless the metric rises by half a point or more over that third, and by more than two standard errors.
+      None unless the metric rises by half a point or more over that half, and by more than two standard errors.
     """
     for key in keys:
         points = np.array([(line["step"], line[key]) for line in lines if key in line], float)
-        late = points[points[:, 0] > 2 / 3 * points[-1, 0]] if len(points) else points
-        if len(late) >= 3:
-            return _rising(key, late)
+        if len(points):
+            late = points[points[:, 0] > points[-1, 0] / 2]
+            return _rising(key, late) if len(late) >= 3 else None
     return None
 
 

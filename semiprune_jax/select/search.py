@@ -151,18 +151,20 @@ def plan(
 ) -> Iterator[tuple[Sweep, list[float], list[Round]]]:
     """Yields each sweep of a search, the kept fractions of its trials, and their rounds.
 
-    The budget is shared out equally among the sweeps.
+    The budget of a run is shared out equally among its searches, and in proportion to kept fractions; that of a search
+    equally among its sweeps.
 
     Args:
       keeps: the kept fractions that are searched together.
-      options: the fields of config.search, and window and epochs of the proxy's dynamics.
+      options: the fields of config.search, window and epochs of the proxy's dynamics, and share: the number of
+        selections that are retrained for each that is searched for.
       visits: the images that a retraining at a kept fraction trains on, over all its steps.
     """
     sweeps = open_sweeps(spec)
     for sweep in sweeps:
         at = [max(keeps)] if sweep.at_largest else list(keeps)
         training = sum(map(visits, at)) * len(options["seeds"])
-        budget = options["cost"] * sum(map(visits, keeps)) / len(sweeps) / training
+        budget = options["cost"] * options["share"] * sum(map(visits, keeps)) / len(sweeps) / training
         yield sweep, at, rounds(len(sweep.values(options, max(keeps))), budget)
 
 

@@ -28,15 +28,16 @@ def is_wanted(config: Config) -> bool:
 
 
 def run(context: Context) -> None:
-    """Trains on the pseudo-labels of every subset with every seed, if there are held-out labels."""
+    """Trains on the pseudo-labels of every coreset with every seed, if there are held-out labels."""
     if is_wanted(context.config) and len(context.store.load(retrain.HELD_OUT)["id"]):
-        retrain.retrain_all(context, "judge", truth=False)
+        retrain.retrain_on(context, "judge", list(retrain.coresets(context)), truth=False)
 
 
 def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     if counts.held_out:
         for work in retrain.STAGE.costs(config, counts):
-            yield work._replace(name=work.name.replace("retrain", "judge"))
+            if work.name.startswith("retrain keep"):
+                yield work._replace(name=work.name.replace("retrain", "judge"))
 
 
 STAGE = Stage("judge", run, reads=lambda config: {"select", "pseudolabel"}, is_goal=is_wanted, costs=_costs)

@@ -28,8 +28,16 @@ ORACLE = artifacts.table("oracle.parquet", "label")  # id, key, label: every tru
 CLASSES = artifacts.json("label/classes.json", "label")  # names
 CORRUPTION = artifacts.table("label/corruption.parquet", "label")  # id, key, corruption: a name, or empty
 
+
 # Fields of config.data that cannot change results: where images lie, and how many there should be.
 PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected", "follow_links")
+
+
+def bought(examples: artifacts.Table, held_out: artifacts.Table) -> np.ndarray:
+    """bool[N], the examples whose labels are in the budget; those that are held out count."""
+    found = examples["label"] >= 0
+    found[held_out["id"]] = True
+    return found
 
 
 def run(context: Context) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from semiprune_jax.select.coreset import Pool
 from semiprune_jax.stages.embed import EMBEDDINGS
-from semiprune_jax.stages.label import CLASSES, EXAMPLES, HELD_OUT
+from semiprune_jax.stages.label import CLASSES, EXAMPLES, HELD_OUT, bought
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
 from semiprune_jax.stages.score import DYNAMICS
 from semiprune_jax.workdir.artifacts import Artifact, Inputs
@@ -17,13 +17,6 @@ _BY_STAGE: dict[str, Artifact] = {"pseudolabel": PSEUDOLABELS, "score": DYNAMICS
 def sources(stages: Set[str]) -> tuple[Artifact, ...]:
     """The artifacts that a selection needs if it reads from these stages; see ``coreset.reads``."""
     return (EXAMPLES, HELD_OUT, CLASSES, *(_BY_STAGE[stage] for stage in sorted(stages & _BY_STAGE.keys())))
-
-
-def bought(inputs: Inputs) -> np.ndarray:
-    """bool[N], the examples whose labels are in the budget; those that are held out count."""
-    found = inputs[EXAMPLES]["label"] >= 0
-    found[inputs[HELD_OUT]["id"]] = True
-    return found
 
 
 def read_pool(inputs: Inputs, rows: np.ndarray | None = None) -> Pool:
@@ -40,6 +33,6 @@ def read_pool(inputs: Inputs, rows: np.ndarray | None = None) -> Pool:
         classes=part(pseudo_labels(guesses)) if guesses else None,
         embeddings=embeddings and {name: part(array) for name, array in embeddings.items()},
         known=part(examples["label"]) >= 0,
-        bought=part(bought(inputs)),
+        bought=part(bought(examples, inputs[HELD_OUT])),
         clusters=len(inputs[CLASSES]),
     )

@@ -5,7 +5,7 @@ are held out: the report judges selections by these.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from semiprune_jax.select import selectors
 from semiprune_jax.stages import costs, settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.costs import Counts, Work
-from semiprune_jax.stages.label import EXAMPLES, HELD_OUT, ORACLE
+from semiprune_jax.stages.label import EXAMPLES, HELD_OUT, ORACLE, bought
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
 from semiprune_jax.stages.select import choice_of, spec_of, tasks
 from semiprune_jax.stages.stage import Stage
@@ -52,16 +52,16 @@ def run(context: Context) -> None:
     if config.pseudolabel.source == "clusters" and not config.data.oracle:
         context.runner.log("note: no network is retrained: clusters have no names; label what to_label.txt lists")
         return
-    retrain_all(context, "retrain", truth=config.data.oracle)
+    retrain_on(context, "retrain", [*_others(context), *coresets(context)], truth=config.data.oracle)
 
 
-def retrain_all(context: Context, stage: str, *, truth: bool) -> None:
+def retrain_on(context: Context, stage: str, subsets: Sequence[Subset], *, truth: bool) -> None:
     """Retrains on every subset with every seed, on true labels or on pseudo-labels.
 
     Args:
       stage: the directory of the tasks.
     """
-    for subset in _subsets(context):
+    for subset in subsets:
         with context.runner.line(f"{stage}/{subset.directory}") as line:
             for seed in context.config.retrain.seeds:
                 context.runner.run(_task(context, stage, subset, seed, line, truth=truth), line)
@@ -77,13 +77,18 @@ def retrain_settings(config: Config, keep: float, labels: str, seed: int) -> dic
     return settings.retraining(config) | {"batch_size": batch_size, "labels": labels, "seed": seed}
 
 
-def _subsets(context: Context) -> Iterator[Subset]:
+def _others(context: Context) -> Iterator[Subset]:
+    """The whole pool and the budget, where the config asks for them."""
     options = context.config.retrain
     if options.full:
         yield Subset("full", "full", 1.0)
     if options.labelled_only:
-        share = float(np.mean(context.store.load(EXAMPLES)["label"] >= 0))
+        share = float(np.mean(bought(context.store.load(EXAMPLES), context.store.load(HELD_OUT))))
         yield Subset("labelled_only", "labelled_only", _as_keep(share))
+
+
+def coresets(context: Context) -> Iterator[Subset]:
+    """The coresets of all selections."""
     for task in tasks(context.config):
         spec = context.store.load(spec_of(task))
         yield Subset(spec["name"], task.removeprefix("select/"), spec["keep"], choice_of(task))
@@ -92,7 +97,7 @@ def _subsets(context: Context) -> Iterator[Subset]:
 def _task(context: Context, stage: str, subset: Subset, seed: int, line: list[str], *, truth: bool) -> Task:
     config, directory = context.config, f"{stage}/{subset.directory}_seed{seed}"
     batch_size, source = settings.retrain_batch(config, subset.keep), "true labels" if truth else "pseudo-labels"
-    reads = (EXAMPLES, ORACLE) if truth else (EXAMPLES, HELD_OUT, PSEUDOLABELS)
+    reads = (EXAMPLES, HELD_OUT, ORACLE if truth else PSEUDOLABELS)
     reads = (*reads, *([subset.coreset] if subset.coreset else []))
 
     def work(inputs: Inputs) -> Outcome:
@@ -128,8 +133,8 @@ def _kept(inputs: Inputs, subset: Subset) -> np.ndarray:
     """The examples of a subset, bool[N]."""
     if subset.coreset:
         return inputs[subset.coreset]["kept"]
-    labels = inputs[EXAMPLES]["label"]
-    return labels >= 0 if subset.name == "labelled_only" else np.ones(len(labels), bool)
+    budget = bought(inputs[EXAMPLES], inputs[HELD_OUT])
+    return budget if subset.name == "labelled_only" else np.ones(len(budget), bool)
 
 
 def _as_keep(share: float) -> float:
@@ -149,7 +154,8 @@ def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     parts = [(f"retrain keep {keep:g}", keep, size, selections) for keep, size in sizes.items()]
     parts += [("retrain full", 1.0, counts.n, 1)] if options.full else []
     if options.labelled_only:
-        parts.append(("retrain labelled_only", _as_keep(counts.known / counts.n), counts.known, 1))
+        budget = counts.known + counts.held_out * config.data.oracle  # pseudo-labels never replace what is held out
+        parts.append(("retrain labelled_only", _as_keep((counts.known + counts.held_out) / counts.n), budget, 1))
     cost = costs.network_cost(config, config.model.retrain, counts.classes)
     for name, keep, size, times in parts:
         batch = settings.retrain_batch(config, keep)

@@ -71,7 +71,9 @@ def _parts(config: Config, name: str) -> list[tuple[float, ...]]:
 
 def _options(config: Config) -> dict[str, Any]:
     """The options that the grids depend on."""
-    return schema.settings(config.search) | {"window": config.score.window, "epochs": config.proxy.epochs}
+    share = len(settings.selection_names(config)) / max(1, len(searched_names(config)))
+    own = {"window": config.score.window, "epochs": config.proxy.epochs, "share": share}
+    return schema.settings(config.search) | own
 
 
 def _visits(config: Config, n: int) -> Callable[[float], float]:

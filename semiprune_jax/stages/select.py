@@ -13,8 +13,8 @@ from semiprune_jax.select.search import Chosen
 from semiprune_jax.select.selectors import SELECTORS
 from semiprune_jax.stages import settings
 from semiprune_jax.stages.context import Context
-from semiprune_jax.stages.label import EXAMPLES
-from semiprune_jax.stages.pool import bought, read_pool, sources
+from semiprune_jax.stages.label import EXAMPLES, HELD_OUT, bought
+from semiprune_jax.stages.pool import read_pool, sources
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS
 from semiprune_jax.stages.score import SCORES
 from semiprune_jax.stages.search import chosen
@@ -74,7 +74,8 @@ def _task(context: Context, name: str, keep: float, found: Chosen | None, memo: 
         except ArgumentError as error:  # more neighbours than images, embeddings that do not vary, ...
             raise ConfigError(f"config.select.{name}: {error}") from None
         outputs: dict[Artifact, Any] = {table: ({} if score is None else {"score": score}) | {"kept": kept}}
-        for part, rows in {"kept": kept, "dropped": ~kept, "to_label": kept & ~bought(inputs)}.items():
+        budget = bought(inputs[EXAMPLES], inputs[HELD_OUT])
+        for part, rows in {"kept": kept, "dropped": ~kept, "to_label": kept & ~budget}.items():
             outputs[artifacts.lines(f"{task}/{part}.txt", task)] = [pool.keys[int(i)] for i in np.flatnonzero(rows)]
         outputs[spec_of(task)] = spec | {"kept": int(kept.sum()), "of": len(kept), "pruned": round(1 - keep, 6)}
         return Outcome(outputs, f"{kept.sum():,} at {coreset.keep_text(keep)}")

@@ -32,7 +32,7 @@ def cutoffs_of(keeps, made):
 
 def tune(spec, keeps, made, **options):
     """A search without a limit, unless the options have a cost."""
-    return search.tune(spec, keeps, made, {"cost": 0, "seeds": (0,)} | options, lambda keep: 1000 * keep)
+    return search.tune(spec, keeps, made, {"cost": 0, "share": 1, "seeds": (0,)} | options, lambda keep: 1000 * keep)
 
 
 SPEC = {"name": "mine", "selector": "double_end", "cutoff": ()}
