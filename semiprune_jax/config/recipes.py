@@ -21,6 +21,7 @@ BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     # ZCore's own embeddings are CLIP's and a ResNet-18's side by side, which need embed.source = "file".
     "zcore": (("zcore",), {"embed.source": "weights"}),
+    # The scorer is the proxy, with its recipe; docs/method.md has the released one's.
     "extrapolation": (("extrapolated",), {"proxy.examples": "labelled"}),
     "elfs": (
         ("semi_aum",),

@@ -19,4 +19,7 @@ def write(directory: Path, contents: Contents) -> str:
         formats.write_json(directory / "verdict.json", tables.verdict_as_json(contents.verdict))
     drawn = figures.draw(directory / "figures", contents, rows)
     page.write(directory / "index.html", contents, rows, drawn)
-    return "\n\n".join(tables.as_texts(rows, contents.verdict))
+    texts = tables.as_texts(rows, contents.verdict)
+    if rows and contents.verdict is None:
+        texts.append("No verdict: there are no labels held out that could judge (label.held_out).")
+    return "\n\n".join(texts)
