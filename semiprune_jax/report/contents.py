@@ -28,6 +28,7 @@ class Contents:
     images: Callable[[np.ndarray], np.ndarray]  # ids -> u8[n, S, S, 3]
     examples_per_row: int
     config: dict[str, Any]
+    held_out: int = 0  # labels of the budget that ``examples`` does not show
     verdict: Verdict | None = None  # None if no label is held out
 
     @property

@@ -25,7 +25,8 @@ _PAGE = """<!doctype html>
 </style>
 <h1>SemiPrune report</h1>
 <p>{{ "{:,}".format(pool) }} images of {{ classes|length }} classes, {{ "{:,}".format(labelled) }} of them labelled
-({{ "%.1f"|format(100 * labelled / pool) }}%).
+({{ "%.1f"|format(100 * labelled / pool) }}%{% if held_out %}; {{ "{:,}".format(held_out) }} of these are held out
+{%- endif %}).
 {% if oracle %}Retraining uses true labels.
 {% elif clustered %}Pseudo-labels are clusters, which have no names, so that no network is retrained.
 {% else %}Retraining uses the labels that are known, and pseudo-labels for the rest.{% endif %}</p>
@@ -109,7 +110,8 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
     environment.filters["setting"] = _setting
     html = environment.from_string(_PAGE).render(
         pool=len(contents.examples["label"]),
-        labelled=int((contents.examples["label"] >= 0).sum()),
+        labelled=int((contents.examples["label"] >= 0).sum()) + contents.held_out,
+        held_out=contents.held_out,
         classes=contents.classes,
         oracle=contents.truth is not None,
         clustered=contents.clustered,
@@ -124,6 +126,7 @@ def write(path: Path, contents: Contents, rows: list[dict[str, Any]], figures: d
         searched={
             field: (sweep.title or field) + ("" if together else ", by fraction kept")
             for field, (sweep, together) in sweeps().items()
+            if contents.search and any(found[field] not in (None, {}) for found in contents.search["chosen"].values())
         },
         figures={caption: base64.b64encode(file.read_bytes()).decode() for caption, file in figures.items()},
         coresets=contents.coresets,

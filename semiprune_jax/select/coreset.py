@@ -94,7 +94,8 @@ def choose(
     arguments = _among(rows, arguments)
     shared = (*sorted((key, value) for key, value in spec.items() if key != "keep"), len(rows))
     if shared not in memo:
-        memo[shared] = selector.share(arguments | {"keep": _given(spec, pool, largest or spec["keep"])[2]})
+        _, others, most = _given(spec, pool, largest or spec["keep"])
+        memo[shared] = selector.share(arguments | {"keep": most if len(others) == len(rows) else 1.0})
     kept[rows[selector.select(arguments | memo[shared] | {"keep": keep})]] = True
     return score, kept
 
@@ -105,11 +106,26 @@ def _given(spec: Spec, pool: Pool, keep: float) -> tuple[np.ndarray, np.ndarray,
     if not spec.get("include_labelled"):
         return np.zeros(n, bool), np.arange(n), keep
     assert pool.bought is not None
-    size, bought = selectors.coreset_size(n, keep), int(np.sum(pool.bought))
+    bought = int(np.sum(pool.bought))
+    share, size = share_to_choose(n, bought, keep), selectors.coreset_size(n, keep)
     if size < bought:
-        return np.zeros(n, bool), np.flatnonzero(pool.bought), size / bought
+        return np.zeros(n, bool), np.flatnonzero(pool.bought), share
     rows = np.flatnonzero(~pool.bought) if size > bought else np.zeros(0, np.int64)
-    return pool.bought.copy(), rows, (size - bought) / max(1, n - bought)
+    return pool.bought.copy(), rows, share
+
+
+def share_to_choose(n: int, bought: int, keep: float) -> float:
+    """The share that a selector keeps of those that it chooses from, with ``include_labelled``.
+
+    Args:
+      n: examples of the pool.
+      bought: those of them whose labels are paid for.
+
+    >>> share_to_choose(100, 10, 0.55), share_to_choose(100, 10, 0.05), share_to_choose(100, 10, 0.1)
+    (0.5, 0.5, 0.0)
+    """
+    size = selectors.coreset_size(n, keep)
+    return size / bought if size < bought else (size - bought) / max(1, n - bought)
 
 
 def _among(rows: np.ndarray, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,11 @@ def grids(spec: Spec, options: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def plan(
-    spec: Spec, keeps: Sequence[float], options: Mapping[str, Any], visits: Callable[[float], float]
+    spec: Spec,
+    keeps: Sequence[float],
+    options: Mapping[str, Any],
+    visits: Callable[[float], float],
+    share: Callable[[float], float] = float,
 ) -> Iterator[tuple[Sweep, list[float], list[Round]]]:
     """Yields each sweep of a search, the kept fractions of its trials, and their rounds.
 
@@ -159,13 +163,23 @@ def plan(
       options: the fields of config.search, window and epochs of the proxy's dynamics, and share: the number of
         selections that are retrained for each that is searched for.
       visits: the images that a retraining at a kept fraction trains on, over all its steps.
+      share: the share that a selector keeps, at a kept fraction, of the examples that it chooses from.
     """
     sweeps = open_sweeps(spec)
     for sweep in sweeps:
         at = [max(keeps)] if sweep.at_largest else list(keeps)
         training = sum(map(visits, at)) * len(options["seeds"])
         budget = options["cost"] * options["share"] * sum(map(visits, keeps)) / len(sweeps) / training
-        yield sweep, at, rounds(len(sweep.values(options, max(keeps))), budget)
+        count = len(values_of(sweep, keeps, options, share))
+        yield sweep, at, rounds(count, budget) if count > 1 else []
+
+
+def values_of(
+    sweep: Sweep, keeps: Sequence[float], options: Mapping[str, Any], share: Callable[[float], float]
+) -> list[float]:
+    """The values that a sweep tries; its start value alone where nothing is left to choose. Arguments: see ``plan``."""
+    largest = share(max(keeps))
+    return list(sweep.values(options, largest)) if largest > 0 else [sweep.start]
 
 
 def hold_out(n: int, share: float, order: np.ndarray) -> np.ndarray:
@@ -231,6 +245,7 @@ def tune(
     trials: Trials,
     options: Mapping[str, Any],
     visits: Callable[[float], float],
+    share: Callable[[float], float] = float,
 ) -> Chosen:
     """Searches for the open settings of one selection, at kept fractions that are searched together.
 
@@ -239,7 +254,7 @@ def tune(
 
     Args:
       spec: the settings that the selection uses; see ``coreset.relevant``.
-      keeps, options, visits: see ``plan``.
+      keeps, options, visits, share: see ``plan``.
 
     Raises:
       ArgumentError: the selector declares no search.
@@ -249,8 +264,8 @@ def tune(
     except ArgumentError as error:
         raise ArgumentError(f"{spec['name']}: {error}") from None
     now: dict[str, Any] = {sweep.field: sweep.start for sweep in search.open(spec)}
-    for sweep, at, made in plan(spec, keeps, options, visits):
-        points = [now | {sweep.field: sweep.kind(value)} for value in sweep.values(options, max(keeps))]
+    for sweep, at, made in plan(spec, keeps, options, visits, share):
+        points = [now | {sweep.field: sweep.kind(value)} for value in values_of(sweep, keeps, options, share)]
         now = dict(trials.best(spec["name"], points, at, made))
     return Chosen({}, now) if search.together else Chosen({keep: now for keep in keeps}, {})
 

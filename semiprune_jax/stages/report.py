@@ -56,6 +56,7 @@ def _contents(context: Context) -> report.Contents:
         images=lambda ids: context.dataset.train.read(ids, Resize(images.sizes(config).square)),
         examples_per_row=config.report.examples,
         config=config.to_dict(),
+        held_out=len(store.load(HELD_OUT)["id"]),
         verdict=_verdict(context),
     )
 

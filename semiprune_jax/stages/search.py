@@ -14,7 +14,7 @@ from semiprune_jax.select.search import Chosen, Trials, Try
 from semiprune_jax.stages import costs, settings
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.costs import Counts, Work
-from semiprune_jax.stages.label import EXAMPLES
+from semiprune_jax.stages.label import EXAMPLES, HELD_OUT, bought
 from semiprune_jax.stages.pool import read_pool, sources
 from semiprune_jax.stages.pseudolabel import PSEUDOLABELS, pseudo_labels
 from semiprune_jax.stages.stage import Stage
@@ -65,6 +65,11 @@ def search_settings(config: Config, name: str, keeps: Sequence[float]) -> dict[s
     }
 
 
+def _share(config: Config, n: int, budget: int) -> Callable[[float], float]:
+    """The share that selectors keep of those that they choose from, by kept fraction of ``n`` images."""
+    return (lambda keep: coreset.share_to_choose(n, budget, keep)) if config.select.include_labelled else float
+
+
 def _parts(config: Config, name: str) -> list[tuple[float, ...]]:
     return search.parts(config.select[name].selector, config.select.keep)
 
@@ -101,8 +106,15 @@ def _task(context: Context, name: str, keeps: tuple[float, ...], shared: dict[st
     def work(inputs: Inputs) -> Outcome:
         path = context.workdir / "search" / "trials.csv"
         made = Trials(path, _attempt(context, inputs, shared), config.search.seeds)
-        visits = _visits(config, len(inputs[EXAMPLES]["key"]))
-        found = search.tune(spec, keeps, made, _options(config), visits)
+        budget = bought(inputs[EXAMPLES], inputs[HELD_OUT])
+        visits = _visits(config, len(budget))
+        # Cutoffs must fit the whole pool and the part of it that trials choose from.
+        shares = [_share(config, len(part), int(part.sum())) for part in (budget, budget[shared["rows"]])]
+
+        def share(keep: float) -> float:
+            return max(one(keep) for one in shares) if shares[0](keep) > 0 else 0.0
+
+        found = search.tune(spec, keeps, made, _options(config), visits, share)
         cost = made.cost(name, keeps)
         return Outcome({output: {"name": name} | found.to_json() | cost}, f"{found} of {cost['trials']} trials")
 
@@ -144,7 +156,8 @@ def _costs(config: Config, counts: Counts) -> Iterator[Work]:
     for name in searched_names(config):
         for keeps in _parts(config, name):
             spec, visits = settings.used(config, name), _visits(config, counts.n)
-            for _, at, made in search.plan(spec, keeps, _options(config), visits):
+            share = _share(config, counts.n, counts.known + counts.held_out)
+            for _, at, made in search.plan(spec, keeps, _options(config), visits, share):
                 for keep in at:
                     lengths[keep] += [now.length for now in made for _ in range(now.points * len(options.seeds))]
     for keep, found in lengths.items():

@@ -148,7 +148,7 @@ def test_a_search_is_shown(tmp_path, rng):
     report.write(tmp_path, contents(rng, search=found))
     page = (tmp_path / "index.html").read_text()
     assert "Chosen by 14 trials of 2,800 steps and\n61 s in all" in page
-    assert "<th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th><th>exponent</th>" in page
+    assert "<th>cutoff, by fraction kept</th><th>horizon</th><th>c_D</th></tr>" in page
     assert "<td>0.5: 0.1, 0.3: 0.4</td><td></td><td></td>" in page
     assert "<td></td><td>20</td><td>4.0</td>" in page
 

@@ -96,6 +96,19 @@ def test_work_that_serves_all_kept_fractions_is_done_once(dynamics, rng, monkeyp
         del made[1:]
 
 
+@pytest.mark.parametrize("selector", ["k_centre", "random", "top", "beta"])
+def test_a_budget_is_in_every_coreset_that_can_hold_it(dynamics, rng, selector):
+    """A smaller coreset lies in the budget. Kept fractions of both kinds share a memo."""
+    features, bought = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, np.arange(60) < 24
+    pool, memo = coreset.Pool(KEYS, dynamics, CLASSES, features, bought=bought), {}
+    for keep in (0.8, 0.6, 0.4, 0.3, 0.1):
+        own = spec(selector=selector, score="dual", c_d=4.0, keep=keep, include_labelled=True)
+        for largest, shared in ((None, None), (0.8, memo)):
+            _, kept = coreset.choose(own, pool, shared, largest)
+            assert kept.sum() == int(60 * keep)
+            assert np.all(kept[bought]) if keep >= 0.4 else not np.any(kept[~bought])
+
+
 def test_orders_of_choice_are_shared_by_kept_fractions_with_the_same_cutoff_only(dynamics, rng):
     features, memo = {"features": rng.normal(size=(60, 4)).astype(np.float32)}, {}
     for keep, cutoff in ((0.3, 0.5), (0.5, 0.1), (0.2, 0.5)):

@@ -146,6 +146,17 @@ def test_the_budget_is_in_every_coreset(judged, tmp_path):
     )
 
 
+def test_cutoffs_are_searched_for_where_there_is_a_choice(judged, tmp_path):
+    """Beyond the budget, in the rest; at its size, nowhere; below it, among the labelled images."""
+    config = judged[1].copy_and_resolve_references()
+    config.data.oracle, config.select.include_labelled, config.select.keep = False, True, (0.75, 0.5, 0.25)
+    config.select.names, config.select.semi_aum.cutoff, config.search.cost = ("semi_aum",), (), 0.0
+    lines = small.run(config, tmp_path / "work", until="select")
+    line = next(line for line in lines if line.startswith("search/semi_aum"))
+    # Half of the rest may be left out, or half of the labelled images; six cutoffs each.
+    assert re.search(r"at 0\.75 of 6 trials, cutoff 0 at 0\.5 of 0 trials, cutoff \S+ at 0\.25 of 6 trials", line), line
+
+
 def test_settings_of_a_budget_that_is_included_are_hashed():
     config = small.config()
     before = stages.used(config, "semi_aum")
