@@ -31,8 +31,21 @@ class OneOf(NamedTuple):
         return value in self.names
 
 
+def is_open(value: Any) -> bool:
+    """Whether a setting has no value yet, so that trials on the pool choose it: a number is then -1, a tuple empty.
+
+    >>> is_open(-1), is_open(()), is_open((0.0,)), is_open(0)
+    (True, True, False, False)
+    """
+    return not len(value) if isinstance(value, tuple | list) else value == -1
+
+
 ANY = Rule("", lambda value: True)
 POSITIVE = Rule("more than 0", lambda value: value > 0)
+POSITIVE_OR_OPEN = Rule("more than 0, or -1", lambda value: value > 0 or is_open(value))
+SEVERAL_POSITIVE = Rule(
+    "one or more, each more than 0", lambda values: len(values) > 0 and all(value > 0 for value in values)
+)
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
 AT_LEAST_ONE = Rule("1 or more", lambda value: value >= 1)
 FRACTION = Rule("0 <= x < 1", lambda value: 0 <= value < 1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from semiprune_jax.config.trainings import SEEDS
-from semiprune_jax.field import NOT_NEGATIVE, Field, OneOf, Rule, Section
+from semiprune_jax.field import NOT_NEGATIVE, SEVERAL_POSITIVE, Field, OneOf, Rule, Section
 from semiprune_jax.select import scores, selectors
 from semiprune_jax.select.selectors import SELECTORS
 
@@ -127,12 +127,12 @@ SEARCH = Section(
         "c_d": Field(
             (3.0, 4.0, 5.0, 6.0),
             "beta: values of c_D to try.",
-            Rule("one or more, each more than 0", lambda values: len(values) > 0 and all(c_d > 0 for c_d in values)),
+            SEVERAL_POSITIVE,
         ),
         "exponents": Field(
             (0.5, 1.0, 2.0),
             "beta: exponents of DUAL to try.",
-            Rule("one or more, each more than 0", lambda values: len(values) > 0 and all(p > 0 for p in values)),
+            SEVERAL_POSITIVE,
         ),
         "seeds": Field((0,), "Each trial is made with each seed.", SEEDS, element=int),
     },

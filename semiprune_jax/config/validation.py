@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from semiprune_jax.config.schema import SECTIONS, SEED, Config, selection_section
 from semiprune_jax.data.sources import SOURCES
 from semiprune_jax.errors import ConfigError
-from semiprune_jax.field import Field
+from semiprune_jax.field import Field, is_open
 from semiprune_jax.models.networks import PRETRAINED
 from semiprune_jax.select.scores import SCORES
-from semiprune_jax.select.selectors import SELECTORS, is_open, used_fields
+from semiprune_jax.select.selectors import SELECTORS, used_fields
 
 # Messages of absl, ml_collections and Python about a config that cannot be read: pattern -> our one line.
 _EXPLAINED = {

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import NOT_NEGATIVE, POSITIVE_SHARE, Field, OneOf, Rule
+from semiprune_jax.field import NOT_NEGATIVE, POSITIVE_OR_OPEN, POSITIVE_SHARE, Field, OneOf
 
 _ROWS = 128  # examples whose windows are computed together
 
@@ -193,7 +193,7 @@ PER_SELECTION = {
     "exponent": Field(
         1.0,
         "the exponent of DUAL's standard deviation; -1: chosen by trials, for beta.",
-        Rule("more than 0, or -1", lambda value: value > 0 or value == -1),
+        POSITIVE_OR_OPEN,
     ),
 }
 _WINDOW = Field(10, "Epochs of a DUAL, Dyn-Unc or TDDS window.")

@@ -5,9 +5,9 @@ examples with pseudo-labels, and counts how many pseudo-labels of the tenth it p
 the budget and no test label. It writes each result at once, so that a killed search resumes after its last trial. The
 record of each selector says which settings may be searched for, and how.
 
-The paper trains every point at full length. Here a search may cost no more than a multiple of what it serves, the
-retrainings of its selection: short trials compare all points, and longer ones the best of them (successive halving,
-Jamieson and Talwalkar, arXiv:1502.07943).
+The paper trains every point at full length. Here the trials of a run may cost no more than a multiple of what they
+serve, its retrainings on coresets: short trials compare all points, and longer ones the best of them (successive
+halving, Jamieson and Talwalkar, arXiv:1502.07943).
 """
 
 import csv

@@ -28,7 +28,6 @@ ORACLE = artifacts.table("oracle.parquet", "label")  # id, key, label: every tru
 CLASSES = artifacts.json("label/classes.json", "label")  # names
 CORRUPTION = artifacts.table("label/corruption.parquet", "label")  # id, key, corruption: a name, or empty
 
-
 # Fields of config.data that cannot change results: where images lie, and how many there should be.
 PLACES = ("path", "labels", "test_path", "test_labels", "pool", "cache", "expected", "follow_links")
 

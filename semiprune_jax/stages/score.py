@@ -9,8 +9,9 @@ import numpy as np
 
 from semiprune_jax.config import schema
 from semiprune_jax.config.schema import Config
+from semiprune_jax.field import is_open
 from semiprune_jax.select import coreset, scores
-from semiprune_jax.select.selectors import SELECTORS, horizons, is_open
+from semiprune_jax.select.selectors import SELECTORS, horizons
 from semiprune_jax.stages import costs
 from semiprune_jax.stages.context import Context
 from semiprune_jax.stages.costs import Counts, Work

@@ -49,7 +49,6 @@ from semiprune_jax.select.selectors.selector import (
     Shared,
     Spec,
     Sweep,
-    is_open,
 )
 from semiprune_jax.select.selectors.threshold import (
     BALANCED_TOP,
@@ -81,7 +80,6 @@ __all__ = [
     "d2",
     "double_end",
     "horizons",
-    "is_open",
     "k_centre",
     "moderate",
     "prototypicality",

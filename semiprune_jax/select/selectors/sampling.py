@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import POSITIVE, Field, OneOf, Rule
+from semiprune_jax.field import POSITIVE, POSITIVE_OR_OPEN, Field, OneOf
 from semiprune_jax.select.scores import SCORES
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
@@ -17,7 +17,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, is_open
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep
 
 
 def random(n: int, keep: float, seed: int = 0, noise: np.ndarray | None = None) -> np.ndarray:
@@ -132,7 +132,7 @@ def _beta_problems(spec: Spec, keeps: Sequence[float]) -> Iterator[tuple[str, st
 C_D = Field(
     -1.0,
     "how fast the preference moves from uncertain to easy examples as more is pruned; -1: chosen by trials.",
-    Rule("more than 0, or -1", lambda value: value > 0 or is_open(value)),
+    POSITIVE_OR_OPEN,
 )
 CONCENTRATION = Field(15.0, "C, the concentration of the density.", POSITIVE)
 FORM = Field(

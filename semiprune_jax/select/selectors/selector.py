@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from semiprune_jax.field import AT_LEAST_ONE, Field, OneOf
+from semiprune_jax.field import AT_LEAST_ONE, Field, OneOf, is_open
 from semiprune_jax.select.scores import SCORES
 
 Spec: TypeAlias = Mapping[str, Any]  # the settings of a selection: name, selector, keep, seed, and those named below
@@ -24,18 +24,6 @@ Read: TypeAlias = Literal[
     "tiebreak",  # u64[N], hashes of the examples' keys
     "noise",  # f64[N] in (0, 1), drawn by the examples' keys and the selection's name
 ]
-
-OPEN = -1  # the value of a number that trials are to choose; of a tuple it is the empty one
-
-
-def is_open(value: Any) -> bool:
-    """Whether a setting has no value yet, so that trials on the pool choose it.
-
-    >>> is_open(-1), is_open(()), is_open((0.0,)), is_open(0)
-    (True, True, False, False)
-    """
-    return not len(value) if isinstance(value, tuple | list) else value == OPEN
-
 
 END = Field("hard", "the end of the score that is kept.", OneOf(("hard", "easy")))
 NEIGHBOURS = Field(10, "the number of neighbours of each example in the graph.", AT_LEAST_ONE)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from semiprune_jax.errors import ArgumentError
-from semiprune_jax.field import AT_LEAST_ONE, Field
+from semiprune_jax.field import AT_LEAST_ONE, Field, is_open
 from semiprune_jax.select.selectors.ranks import (
     checked_score,
     checked_tiebreak,
@@ -16,7 +16,7 @@ from semiprune_jax.select.selectors.ranks import (
     smallest_of_each_class,
     uniform_noise,
 )
-from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, at_keep, is_open
+from semiprune_jax.select.selectors.selector import Search, Selector, Spec, Sweep, at_keep
 
 
 def top(score: np.ndarray, keep: float, tiebreak: np.ndarray | None = None) -> np.ndarray:
